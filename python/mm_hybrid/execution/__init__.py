@@ -1,0 +1,1 @@
+"""From approved quotes to orders at a venue, without losing one."""

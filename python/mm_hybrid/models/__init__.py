@@ -1,0 +1,1 @@
+"""Closed-form quotes and estimators, computed in the core."""

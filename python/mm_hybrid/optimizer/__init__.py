@@ -1,0 +1,1 @@
+"""Choosing spreads: the closed form and the advisor beside it."""

@@ -1,0 +1,1 @@
+"""Local loopback servers that speak the real protocols."""

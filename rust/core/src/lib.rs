@@ -1,0 +1,11 @@
+//! Core of `mm_hybrid`: market data in, books, metrics, models and simulation out.
+//!
+//! The data flows `feed`/`replay` -> `decode` -> `book` -> `metrics` -> snapshot. `market` makes synthetic markets of
+//! known truth, `sim` matches our own orders against a market, `model` holds closed-form quotes and estimators.
+//! Nothing here knows Python.
+
+pub mod error;
+pub mod event;
+pub mod types;
+
+pub use error::{Error, Result};

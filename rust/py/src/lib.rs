@@ -1,0 +1,17 @@
+//! `mm_hybrid._core`: the thin Python binding of `mm_core`.
+
+mod error;
+
+/// The extension module; names only.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,17 @@
+"""Fixtures and options every test shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real market data; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("MM_HYBRID_DATA", REPO.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no market data at {folder}: set MM_HYBRID_DATA to the folder that holds it")
+    return folder

@@ -46,11 +46,15 @@ class Instrument:
 
 
 class Quote(NamedTuple):
-    """One wanted resting order."""
+    """One wanted resting order.
+
+    ``price`` may lie between ticks: it is rounded away from the market. ``qty`` is in base units, rounded down to
+    the lot; ``None`` means the configured order size.
+    """
 
     side: Side
     price: Decimal | float
-    qty: Decimal | float
+    qty: Decimal | float | None = None
 
 
 Quotes = tuple[Quote, ...]

@@ -1,0 +1,197 @@
+"""Configuration of a session: one TOML file, checked field by field before anything starts.
+
+Every model is frozen and refuses unknown keys, so that a misspelt key is an error and never a silent default.
+Secrets are named by the environment variable that holds them and never stand in the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mm_hybrid.errors import ConfigError
+
+Venue = Literal["bybit", "bitget"]
+Mode = Literal["demo", "paper", "live"]
+
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Milliseconds = Annotated[int, Field(gt=0, le=3_600_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"{url!r} is no URL of the form {schemes[0]}://host:port")
+    if parts.scheme in {"ws", "http"} and parts.hostname not in _LOOPBACK_HOSTS:
+        raise ValueError(f"{url!r} is unencrypted and not on this machine: use {schemes[-1]}:// or a loopback address")
+    return url.rstrip("/")
+
+
+class MarketConfig(_Section):
+    """Where market data comes from: a tardis-machine.
+
+    ``url`` is its WebSocket address without a path; ``exchange`` the Tardis id (``bybit``, ``bitget-futures``).
+    """
+
+    url: str
+    exchange: str = Field(pattern=r"^[a-z0-9-]+$")
+    symbol: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    stale_after_ms: Milliseconds = 3000
+    resync_after_ms: Milliseconds = 10_000
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        return _checked_url(url, ("ws", "wss"))
+
+
+class VenueConfig(_Section):
+    """Where orders go.
+
+    ``url`` points to a local exchange server; without it ``live`` uses the venue itself, on its demo hosts unless
+    ``demo`` is false. The three ``*_env`` fields name environment variables, never the secrets.
+    """
+
+    name: Venue
+    symbol: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]+$")
+    url: str | None = None
+    demo: bool = True
+    api_key_env: str = "MM_HYBRID_API_KEY"
+    api_secret_env: str = "MM_HYBRID_API_SECRET"  # noqa: S105  (a variable's name, not a secret)
+    api_password_env: str = "MM_HYBRID_API_PASSWORD"  # noqa: S105
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str | None) -> str | None:
+        return None if url is None else _checked_url(url, ("http", "https"))
+
+
+class QuotingConfig(_Section):
+    """How the closed form quotes.
+
+    Attributes:
+        order_size_quote: value of one order in quote currency; rounded down to a lot.
+        position_limit_orders: absolute position cap, in orders.
+        inventory_sd_orders: wanted standard deviation of the inventory, in orders; sets the risk aversion.
+        requote_ms: least time between two looks at the market.
+        tolerance: how far a live order may be from its target before it is moved, as a fraction of its half-spread.
+        information_age_ms: age of the information behind a resting quote: latency plus half the requote interval.
+        safety_bps: least half-spread beyond fee and one tick.
+        prior_intensity_a: fills per second at the mid, one side, before the stream has told.
+        prior_depth_bps: 1/k in bps of mid, before the stream has told.
+    """
+
+    order_size_quote: PositiveFloat = 600.0
+    position_limit_orders: PositiveFloat = 10.0
+    inventory_sd_orders: PositiveFloat = 1.5
+    requote_ms: Milliseconds = 100
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.15
+    information_age_ms: Milliseconds = 100
+    safety_bps: NonNegativeFloat = 0.0
+    prior_intensity_a: PositiveFloat = 1.5
+    prior_depth_bps: PositiveFloat = 0.83
+
+
+class RiskConfig(_Section):
+    """Hard limits; a quote that breaks one is refused, a loss beyond ``max_loss_quote`` stops the session (exit 3)."""
+
+    max_loss_quote: PositiveFloat = 1000.0
+    max_order_quote: PositiveFloat = 10_000.0
+    max_distance_bps: PositiveFloat = 500.0
+    max_book_age_ms: Milliseconds = 5000
+    max_orders_per_s: PositiveFloat = 20.0
+
+
+class AdvisorConfig(_Section):
+    """The advisor beside the closed form: any OpenAI-compatible chat-completions server.
+
+    ``weight`` 0 is shadow mode: advice is asked for, checked and journalled, and moves nothing. The key comes from
+    the environment variable named by ``api_key_env``.
+    """
+
+    enabled: bool = True
+    base_url: str = "https://api.holysheep.ai/v1"
+    model: str = "gpt-4.1"
+    api_key_env: str = "HOLYSHEEP_API_KEY"
+    weight: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    interval_s: Annotated[float, Field(ge=5, le=3600)] = 15.0
+    timeout_s: Annotated[float, Field(gt=0, le=30)] = 4.0
+    ttl_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    budget_usd_per_day: NonNegativeFloat = 5.0
+    price_in_usd_per_mtok: NonNegativeFloat | None = None
+    price_out_usd_per_mtok: NonNegativeFloat | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        return _checked_url(url, ("http", "https"))
+
+
+class OutputConfig(_Section):
+    """Where journal, cache, report and logs go."""
+
+    dir: Path = Path("out")
+
+
+class SessionConfig(_Section):
+    """Everything a paper or live session needs to know."""
+
+    market: MarketConfig
+    venue: VenueConfig
+    quoting: QuotingConfig = QuotingConfig()
+    risk: RiskConfig = RiskConfig()
+    advisor: AdvisorConfig = AdvisorConfig()
+    output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.quoting.order_size_quote > self.risk.max_order_quote:
+            raise ValueError(
+                f"quoting.order_size_quote {self.quoting.order_size_quote:g} is above "
+                f"risk.max_order_quote {self.risk.max_order_quote:g}"
+            )
+        return self
+
+    def public(self) -> dict[str, Any]:
+        """Return the configuration as JSON-ready values; it holds no secret by construction."""
+        return self.model_dump(mode="json")
+
+
+def describe(error: ValidationError) -> str:
+    """Return one line that names each wrong key, its value and the reason."""
+    problems = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"]) or "(file)"
+        reason = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        value = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" = {item['input']!r}"
+        problems.append(f"{key}{value}: {reason}")
+    return "; ".join(problems)
+
+
+def load(path: Path) -> SessionConfig:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: the file is missing, no TOML, or holds a key or value that cannot be used; names which.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid TOML: {error}") from error
+    try:
+        return SessionConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from error

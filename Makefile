@@ -1,0 +1,110 @@
+# Everything a fresh machine needs beside Python >= 3.11 and cargo is installed into .venv by these targets.
+# Nothing is installed or built twice: stamps in .venv record what is done, so a second run needs no network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# Options of the whole pytest run; tests of one folder share a process, since they share servers.
+PYTEST_ARGS ?=
+PYTEST_WORKERS ?= 2
+FUZZ_CASES ?= 20000
+
+# The extension links no libpython; set everywhere, so that all builds share their artifacts.
+export PYO3_BUILD_EXTENSION_MODULE := 1
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+
+## help: list the targets
+.PHONY: help
+help:
+	@sed -n 's/^## //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# The build backend is installed first and used without isolation, so that a rebuild works offline.
+$(VENV)/.backend: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet "$$($(BIN)/python -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"][0])')"
+	@touch $@
+
+$(VENV)/.package: pyproject.toml $(RUST_SOURCES) $(VENV)/.backend
+	@echo "Building the extension (a few minutes the first time) ..."
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.package
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/dev-requirements.txt
+	$(BIN)/pip install --quiet --requirement $(VENV)/dev-requirements.txt
+	@touch $@
+
+## demo: run the whole system on loopback (make demo ARGS="--seconds 5")
+.PHONY: demo
+demo: $(VENV)/.package
+	$(BIN)/mm-hybrid demo $(ARGS)
+
+## test: run the tests of the core and of the package
+.PHONY: test
+test: $(VENV)/.package $(VENV)/.dev
+	cargo test --locked --quiet
+	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile -p no:benchmark $(PYTEST_ARGS)
+
+## lint: check format, types, stubs, import rules and docs of both languages
+.PHONY: lint
+lint: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest mm_hybrid._core --mypy-config-file pyproject.toml
+	$(BIN)/lint-imports
+	cargo fmt --all --check
+	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --quiet --workspace --no-deps --lib
+
+## fmt: format both languages
+.PHONY: fmt
+fmt: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+	cargo fmt --all
+
+## bench: time the kernels and the Python boundary on this machine
+.PHONY: bench
+bench: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python benches/timing.py
+
+## bench-gate: fail if a kernel needs more instructions, or the boundary more time, than budgeted
+.PHONY: bench-gate
+bench-gate: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python benches/gate.py
+
+## fuzz: feed the decoder and the book damaged input (make fuzz FUZZ_CASES=100000)
+.PHONY: fuzz
+fuzz:
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package mm_core --test fuzz
+
+## wheel: build the wheel into dist/
+.PHONY: wheel
+wheel: $(VENV)/.backend
+	rm -rf dist
+	$(BIN)/maturin build --release --out dist
+
+## docs: build the site into out/docs
+.PHONY: docs
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --site-dir out/docs
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(VENV)/docs-requirements.txt
+	$(BIN)/pip install --quiet --requirement $(VENV)/docs-requirements.txt
+	@touch $@
+
+## clean: remove everything these targets made
+.PHONY: clean
+clean:
+	rm -rf $(VENV) target dist out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .benchmarks python/mm_hybrid/*.so

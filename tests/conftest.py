@@ -8,6 +8,15 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--vectors",
+        type=Path,
+        default=REPO / "tests" / "data" / "model_vectors.json",
+        help="file of model test vectors (schema mm-model-vectors/1)",
+    )
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of real market data; tests that need it are skipped where it is absent."""

@@ -1,5 +1,8 @@
 """The Rust core: feeds, books, models, simulation. Pull only: nothing here calls back into Python."""
 
+from collections.abc import Sequence
+from typing import final
+
 __version__: str
 
 class MmHybridError(Exception):
@@ -19,3 +22,139 @@ class BookError(MmHybridError):
 
 class CacheError(MmHybridError):
     """The local cache failed."""
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+@final
+class GlftQuotes:
+    """Optimal distances from the reference price, all in P (quote currency per base).
+
+    Attributes:
+        c1: distance that maximises the margin of a single fill without costs or inventory.
+        c2: skew per base unit and unit of volatility, before the shifts by fee, impact and age.
+        half_spread: distance of both quotes at inventory 0 and drift 0.
+        skew_per_unit: shift of both quotes per base unit of inventory.
+        delta_bid: distance of the bid below the reference price at the inventory asked for.
+        delta_ask: distance of the ask above it.
+    """
+
+    @property
+    def c1(self) -> float: ...
+    @property
+    def c2(self) -> float: ...
+    @property
+    def half_spread(self) -> float: ...
+    @property
+    def skew_per_unit(self) -> float: ...
+    @property
+    def delta_bid(self) -> float: ...
+    @property
+    def delta_ask(self) -> float: ...
+
+def glft_closed_form(
+    *,
+    intensity_a: float,
+    intensity_k: float,
+    sigma: float,
+    gamma: float,
+    size: float,
+    q: float = 0.0,
+    xi: float = 0.0,
+    fee: float = 0.0,
+    impact: float = 0.0,
+    drift: float = 0.0,
+    age_s: float = 0.0,
+) -> GlftQuotes:
+    """Return the stationary closed-form quotes of a market maker holding ``q``.
+
+    Args:
+        intensity_a: fills per second at distance 0, one side.
+        intensity_k: decay of the fill intensity, 1/P.
+        sigma: volatility of the reference price, P/sqrt(s).
+        gamma: risk aversion, 1/(P x base).
+        size: quantity per quote, base.
+        q: signed inventory, base.
+        xi: 0 for a running penalty on inventory variance, ``gamma`` for exponential utility.
+        fee: maker fee per base unit, P; negative is a rebate.
+        impact: permanent adverse move of the reference price per own fill, P.
+        drift: drift of the reference price, P/s.
+        age_s: total age of the information behind a resting quote, s.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
+
+    Source: Gueant, Lehalle and Fernandez-Tapia (2013), general form Gueant (2017), equations 4.6 and 4.7.
+    """
+
+def gamma_for_inventory_sd(
+    *,
+    sd_lots: float,
+    intensity_a: float,
+    intensity_k: float,
+    sigma: float,
+    size: float,
+    fee: float = 0.0,
+    impact: float = 0.0,
+    age_s: float = 0.0,
+) -> float:
+    """Return the risk aversion under which inventory has the standard deviation ``sd_lots`` (multiples of ``size``).
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
+    """
+
+def inventory_sd_lots(
+    *,
+    gamma: float,
+    intensity_a: float,
+    intensity_k: float,
+    sigma: float,
+    size: float,
+    fee: float = 0.0,
+    impact: float = 0.0,
+    age_s: float = 0.0,
+) -> float:
+    """Return the standard deviation of inventory under ``gamma``, in multiples of ``size``.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
+    """
+
+@final
+class TouchPrices:
+    """Prices derived from the best level of each side.
+
+    Attributes:
+        mid: middle of best bid and best ask, P.
+        imbalance: share of the bid in the quantity at the touch, 0..1.
+        imbalance_signed: the same on -1..1.
+        weighted_mid: mid weighted towards the side with less quantity, P.
+        spread_bps: full spread over mid, basis points.
+    """
+
+    @property
+    def mid(self) -> float: ...
+    @property
+    def imbalance(self) -> float: ...
+    @property
+    def imbalance_signed(self) -> float: ...
+    @property
+    def weighted_mid(self) -> float: ...
+    @property
+    def spread_bps(self) -> float: ...
+
+def weighted_mid(*, bid: float, bid_qty: float, ask: float, ask_qty: float) -> TouchPrices:
+    """Return mid, imbalance and weighted mid of a touch.
+
+    Raises:
+        ValueError: a price is not positive, a quantity negative or both quantities 0.
+    """
+
+def ewma_vol(*, t_s: Sequence[float], mid: Sequence[float], half_life_s: float) -> list[float]:
+    """Return the volatility after each sample but the first, P/sqrt(s).
+
+    A ratio of decayed sums of squared changes and of seconds.
+
+    Raises:
+        ValueError: lengths differ, times do not increase or the half-life is not positive.
+    """

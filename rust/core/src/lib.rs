@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod event;
+pub mod model;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! `mm_hybrid._core`: the thin Python binding of `mm_core`.
 
 mod error;
+mod model;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -9,6 +10,11 @@ mod _core {
 
     #[pymodule_export]
     use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};
+
+    #[pymodule_export]
+    use crate::model::{
+        GlftQuotes, TouchPrices, ewma_vol, gamma_for_inventory_sd, glft_closed_form, inventory_sd_lots, weighted_mid,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,0 +1,22 @@
+//! Range checks of formula arguments; the error names the parameter.
+
+use crate::{Error, Result};
+
+fn refuse(name: &'static str, value: f64, wanted: &str) -> Error {
+    Error::Domain { name, reason: format!("must be {wanted}, got {value}") }
+}
+
+/// Accepts finite values.
+pub(super) fn finite(name: &'static str, value: f64) -> Result<f64> {
+    if value.is_finite() { Ok(value) } else { Err(refuse(name, value, "a finite number")) }
+}
+
+/// Accepts finite values above 0.
+pub(super) fn positive(name: &'static str, value: f64) -> Result<f64> {
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err(refuse(name, value, "above 0 and finite")) }
+}
+
+/// Accepts finite values of at least 0.
+pub(super) fn non_negative(name: &'static str, value: f64) -> Result<f64> {
+    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(refuse(name, value, "at least 0 and finite")) }
+}

@@ -1,0 +1,222 @@
+//! Stationary closed-form quotes of a market maker with inventory.
+//!
+//! Source: Guéant, Lehalle & Fernandez-Tapia, "Dealing with the inventory risk" (2013); general form Guéant, "Optimal
+//! market making" (2017), equations 4.6 and 4.7. Fee, market impact, drift and the age of the information behind a
+//! resting quote enter as shifts of the margin and of the effective fill rate.
+
+use super::domain::{finite, non_negative, positive};
+use crate::{Error, Result};
+
+/// What the closed form needs to know; units as in [`crate::model`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GlftParams {
+    /// Fills per second at distance 0, one side.
+    pub intensity_a: f64,
+    /// Decay of the fill intensity, 1/P.
+    pub intensity_k: f64,
+    /// Volatility of the reference price, P/sqrt(s).
+    pub sigma: f64,
+    /// Risk aversion, 1/(P x base).
+    pub gamma: f64,
+    /// 0 for a running penalty on the variance of inventory, `gamma` for exponential utility.
+    pub xi: f64,
+    /// Quantity per quote, base.
+    pub size: f64,
+    /// Maker fee per base unit, P; negative is a rebate.
+    pub fee: f64,
+    /// Permanent adverse move of the reference price per own fill, P.
+    pub impact: f64,
+    /// Drift of the reference price, P/s.
+    pub drift: f64,
+    /// Total age of the information behind a resting quote (feed, order entry, half the requoting period), s.
+    pub age_s: f64,
+}
+
+impl Default for GlftParams {
+    fn default() -> Self {
+        Self {
+            intensity_a: 1.0,
+            intensity_k: 1.0,
+            sigma: 1.0,
+            gamma: 1.0,
+            xi: 0.0,
+            size: 1.0,
+            fee: 0.0,
+            impact: 0.0,
+            drift: 0.0,
+            age_s: 0.0,
+        }
+    }
+}
+
+/// Optimal distances as a linear function of inventory, all in P.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GlftQuotes {
+    /// Distance that maximises the margin of a single fill without cost or inventory.
+    pub c1: f64,
+    /// Skew per base unit and per unit of volatility, without the shifts by fee, impact and age.
+    pub c2: f64,
+    /// Half-spread of a flat book; the quotes sit this far from the reference price at inventory 0 and drift 0.
+    pub half_spread: f64,
+    /// Shift of both quotes per base unit of inventory.
+    pub skew_per_unit: f64,
+    /// Shift of both quotes by the drift, towards where the price is going.
+    pub drift_shift: f64,
+}
+
+impl GlftQuotes {
+    /// Distance of the bid below the reference price at signed inventory `q` (base).
+    pub fn delta_bid(&self, q: f64) -> f64 {
+        self.half_spread + self.skew_per_unit * q - self.drift_shift
+    }
+
+    /// Distance of the ask above the reference price at signed inventory `q` (base).
+    pub fn delta_ask(&self, q: f64) -> f64 {
+        self.half_spread - self.skew_per_unit * q + self.drift_shift
+    }
+}
+
+/// The stationary closed form.
+///
+/// # Errors
+/// [`Error::Domain`] naming the parameter that is out of range, or the combination that overflows.
+pub fn glft_closed_form(p: &GlftParams) -> Result<GlftQuotes> {
+    let a = positive("intensity_a", p.intensity_a)?;
+    let k = positive("intensity_k", p.intensity_k)?;
+    let sigma = non_negative("sigma", p.sigma)?;
+    let gamma = positive("gamma", p.gamma)?;
+    let size = positive("size", p.size)?;
+    let e = non_negative("xi", p.xi)? * size;
+    let (fee, impact) = (finite("fee", p.fee)?, finite("impact", p.impact)?);
+    let age_s = non_negative("age_s", p.age_s)?;
+    let drift = finite("drift", p.drift)?;
+
+    // ln(1/C) with C the fill rate lost to quoting at the optimum: 1 for xi = 0, (1 + k/e) ln(1 + e/k) otherwise.
+    let (c1, ln_inverse_c) =
+        if e == 0.0 { (1.0 / k, 1.0) } else { ((e / k).ln_1p() / e, (1.0 + k / e) * (e / k).ln_1p()) };
+    let stale = k * k * sigma * sigma * age_s;
+    let c2 = (gamma / (2.0 * a * size * k) * ln_inverse_c.exp()).sqrt();
+    let skew_per_unit = sigma * c2 * (k * fee / 2.0 + k * impact / 4.0 + stale / 4.0).exp();
+    let half_spread = c1 + fee + impact / 2.0 + stale / k + size / 2.0 * skew_per_unit;
+    let drift_shift = if drift == 0.0 {
+        0.0
+    } else if sigma == 0.0 {
+        return Err(Error::Domain { name: "drift", reason: "must be 0 when sigma is 0".to_owned() });
+    } else {
+        drift / (gamma * sigma * sigma) * skew_per_unit
+    };
+    finite("skew_per_unit", skew_per_unit)?;
+    finite("half_spread", half_spread)?;
+    finite("drift_shift", drift_shift)?;
+    Ok(GlftQuotes { c1, c2, half_spread, skew_per_unit, drift_shift })
+}
+
+/// Rate of fills at the optimal width of a risk-neutral maker, 1/s, one side.
+fn optimal_fill_rate(p: &GlftParams) -> Result<f64> {
+    let a = positive("intensity_a", p.intensity_a)?;
+    let k = positive("intensity_k", p.intensity_k)?;
+    let sigma = non_negative("sigma", p.sigma)?;
+    let age_s = non_negative("age_s", p.age_s)?;
+    let cost = finite("fee", p.fee)? + finite("impact", p.impact)? / 2.0;
+    positive("fee", a * (-1.0 - k * cost - k * k * sigma * sigma * age_s / 2.0).exp())
+}
+
+/// Risk aversion under which the stationary inventory has the standard deviation `sd_lots` (in units of `size`).
+///
+/// Inverts sd = (eta/alpha)^(1/4) / sqrt(2) with alpha = k gamma size sigma^2 / 2, for `xi` = 0. `p.gamma` and `p.xi`
+/// are not read.
+///
+/// # Errors
+/// [`Error::Domain`] naming the parameter that is out of range.
+pub fn gamma_for_inventory_sd(p: &GlftParams, sd_lots: f64) -> Result<f64> {
+    let sd = positive("sd_lots", sd_lots)?;
+    let (sigma, size) = (positive("sigma", p.sigma)?, positive("size", p.size)?);
+    let alpha = optimal_fill_rate(p)? / (4.0 * sd.powi(4));
+    positive("gamma", 2.0 * alpha / (p.intensity_k * size * sigma * sigma))
+}
+
+/// Standard deviation of the stationary inventory in units of `size` under `p` (harmonic approximation, `xi` = 0).
+///
+/// # Errors
+/// [`Error::Domain`] naming the parameter that is out of range.
+pub fn inventory_sd_lots(p: &GlftParams) -> Result<f64> {
+    let (sigma, size, gamma) = (positive("sigma", p.sigma)?, positive("size", p.size)?, positive("gamma", p.gamma)?);
+    let alpha = p.intensity_k * gamma * size * sigma * sigma / 2.0;
+    Ok((optimal_fill_rate(p)? / (4.0 * alpha)).powf(0.25))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn market() -> impl Strategy<Value = GlftParams> {
+        (0.01..20.0, 0.01..20.0, 0.01..20.0, 1e-4..2.0, 0.0..2.0, 0.001..5.0, -0.2..0.5).prop_map(
+            |(intensity_a, intensity_k, sigma, gamma, xi, size, fee)| GlftParams {
+                intensity_a,
+                intensity_k,
+                sigma,
+                gamma,
+                xi,
+                size,
+                fee,
+                ..GlftParams::default()
+            },
+        )
+    }
+
+    #[test]
+    fn a_flat_book_quotes_around_the_reference_price_with_the_published_numbers() {
+        // hftbacktest's notebook on the same formula prints half-spread and skew of this market.
+        let quotes = glft_closed_form(&GlftParams {
+            intensity_a: 2.986_162_360_812_285,
+            intensity_k: 0.042_357_411_150_840_49,
+            sigma: 10.69,
+            gamma: 0.05,
+            xi: 0.05,
+            ..GlftParams::default()
+        })
+        .unwrap();
+        assert!((quotes.half_spread - 20.472_085_338_443_71).abs() < 1e-9);
+        assert!((quotes.skew_per_unit - 9.763_268_650_292).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_error_names_the_parameter() {
+        let wrong = GlftParams { intensity_k: 0.0, ..GlftParams::default() };
+        assert!(glft_closed_form(&wrong).unwrap_err().to_string().starts_with("intensity_k: must be above 0"));
+        let wrong = GlftParams { fee: f64::NAN, ..GlftParams::default() };
+        assert!(glft_closed_form(&wrong).unwrap_err().to_string().starts_with("fee: "));
+    }
+
+    proptest! {
+        #[test]
+        fn swapping_the_sign_of_inventory_swaps_the_sides(p in market(), q in -20.0..20.0f64) {
+            let quotes = glft_closed_form(&p).unwrap();
+            prop_assert!((quotes.delta_bid(q) - quotes.delta_ask(-q)).abs() == 0.0);
+        }
+
+        #[test]
+        fn dearer_fills_older_information_and_more_risk_only_widen(p in market(), more in 0.0..1.0f64) {
+            let base = glft_closed_form(&p).unwrap().half_spread;
+            for wider in [
+                GlftParams { fee: p.fee + more, ..p },
+                GlftParams { impact: more, ..p },
+                GlftParams { age_s: more, ..p },
+                GlftParams { sigma: p.sigma + more, ..p },
+            ] {
+                // A huge k*fee overflows, which is refused rather than quoted.
+                if let Ok(quotes) = glft_closed_form(&wider) {
+                    prop_assert!(quotes.half_spread >= base * (1.0 - 1e-12));
+                }
+            }
+        }
+
+        #[test]
+        fn the_chosen_gamma_gives_the_wanted_inventory(p in market(), sd in 0.2..20.0f64) {
+            let gamma = gamma_for_inventory_sd(&p, sd).unwrap();
+            let back = inventory_sd_lots(&GlftParams { gamma, ..p }).unwrap();
+            prop_assert!((back / sd - 1.0).abs() < 1e-9);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Closed-form quotes and streaming estimators. Every formula of the package exists here and nowhere else.
+//!
+//! Units: P is quote currency per base. `A` is fills per second of one side at distance 0, `k` its decay in 1/P,
+//! `sigma` the volatility of the reference price in P/sqrt(s), `gamma` the risk aversion in 1/(P x base).
+
+mod domain;
+pub mod estimators;
+pub mod glft;
+pub mod intensity;
+pub mod price;
+pub mod volatility;

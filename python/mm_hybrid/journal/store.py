@@ -66,6 +66,11 @@ class Journal:
         return cls(Writer(Path(path), linger_s=linger_s), clock)
 
     @property
+    def boot_epoch(self) -> int:
+        """Boot epoch of the latest session, part of every client id; 0 before the first one."""
+        return self._last_epoch
+
+    @property
     def failure(self) -> JournalError | None:
         """Why writing stopped for good, or ``None``."""
         return self._writer.failure

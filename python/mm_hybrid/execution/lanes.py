@@ -1,0 +1,170 @@
+"""Request budgets: cancels overtake everything, reads overtake creates, some tokens are only for cancels.
+
+A client library's own throttle is one queue for all requests, in which a cancel waits behind every create.
+Here each lane has its own bucket beside the shared one, and what the venue says in its headers lowers a
+lane's bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from mm_hybrid.clock import Clock
+
+NS_PER_S = 1_000_000_000
+
+
+class Lane(IntEnum):
+    """Kinds of requests, most urgent first."""
+
+    CANCEL = 0
+    READ = 1
+    CREATE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Requests per second, shared and per lane; a bucket holds one second's worth.
+
+    ``reserved_for_cancels`` tokens of the shared bucket are never spent on anything else.
+    """
+
+    shared_per_s: float = 30.0
+    cancel_per_s: float = 10.0
+    read_per_s: float = 20.0
+    create_per_s: float = 10.0
+    reserved_for_cancels: float = 5.0
+
+
+@dataclass(slots=True)
+class _Bucket:
+    per_s: float
+    tokens: float
+    filled_ns: int
+    blocked_until_ns: int = 0
+
+    def refill(self, now_ns: int) -> None:
+        gained = (now_ns - self.filled_ns) / NS_PER_S * self.per_s
+        self.tokens = min(self.per_s, self.tokens + gained)
+        self.filled_ns = now_ns
+
+    def wait_s(self, need: float, now_ns: int) -> float:
+        """Return seconds until ``need`` tokens are there; 0 means now."""
+        blocked_s = max(0, self.blocked_until_ns - now_ns) / NS_PER_S
+        return max(blocked_s, (need - self.tokens) / self.per_s, 0.0)
+
+
+@dataclass(slots=True)
+class _Queue:
+    bucket: _Bucket
+    waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+
+class Lanes:
+    """Hands out leave to send requests, in order of urgency.
+
+    Example:
+        ``await lanes.acquire(Lane.CANCEL)`` before a cancel; ``lanes.try_acquire(Lane.CREATE)`` where a
+        request that cannot go now should not go at all.
+    """
+
+    def __init__(self, clock: Clock, budget: Budget | None = None) -> None:
+        budget = budget or Budget()
+        if budget.reserved_for_cancels >= budget.shared_per_s:
+            raise ValueError("more tokens are reserved for cancels than there are")
+        now_ns = clock.monotonic_ns()
+        self._clock = clock
+        self._reserved = budget.reserved_for_cancels
+        self._shared = _Bucket(budget.shared_per_s, budget.shared_per_s, now_ns)
+        rates = {
+            Lane.CANCEL: budget.cancel_per_s,
+            Lane.READ: budget.read_per_s,
+            Lane.CREATE: budget.create_per_s,
+        }
+        self._queues = {lane: _Queue(_Bucket(rate, rate, now_ns)) for lane, rate in rates.items()}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def try_acquire(self, lane: Lane) -> bool:
+        """Take a token if one is free now and nobody more urgent or earlier waits; return whether."""
+        self._refill()
+        if any(queue.waiters for other, queue in self._queues.items() if other <= lane):
+            return False
+        if self._wait_s(lane) > 0:
+            return False
+        self._take(lane)
+        return True
+
+    async def acquire(self, lane: Lane) -> None:
+        """Wait for a token."""
+        if self.try_acquire(lane):
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues[lane].waiters.append(waiter)
+        self.pump()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter in self._queues[lane].waiters:
+                self._queues[lane].waiters.remove(waiter)
+            raise
+
+    def limit_seen(self, lane: Lane, remaining: int, reset_in_s: float) -> None:
+        """Lower a lane to what the venue says is left, and hold it until the reset when nothing is."""
+        bucket = self._queues[lane].bucket
+        bucket.refill(self._clock.monotonic_ns())
+        bucket.tokens = min(bucket.tokens, float(remaining))
+        if remaining <= 0:
+            self.hold(lane, min(reset_in_s, 5.0))
+
+    def hold(self, lane: Lane, for_s: float) -> None:
+        """Send nothing on a lane for a while: the venue refused for being asked too often."""
+        bucket = self._queues[lane].bucket
+        until_ns = self._clock.monotonic_ns() + round(for_s * NS_PER_S)
+        bucket.blocked_until_ns = max(bucket.blocked_until_ns, until_ns)
+
+    def pump(self) -> None:
+        """Serve waiters that can go now and set a timer for the next one."""
+        self._refill()
+        soonest: float | None = None
+        for lane in Lane:
+            waiters = self._queues[lane].waiters
+            while waiters and (wait_s := self._wait_s(lane)) <= 0:
+                waiter = waiters.popleft()
+                if not waiter.done():
+                    self._take(lane)
+                    waiter.set_result(None)
+            if waiters:
+                soonest = wait_s if soonest is None else min(soonest, wait_s)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if soonest is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(soonest, 0.001), self.pump)
+
+    def close(self) -> None:
+        """Stop the timer and turn all waiters away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for queue in self._queues.values():
+            for waiter in queue.waiters:
+                waiter.cancel()
+            queue.waiters.clear()
+
+    def _wait_s(self, lane: Lane) -> float:
+        now_ns = self._clock.monotonic_ns()
+        reserved = 0.0 if lane is Lane.CANCEL else self._reserved
+        return max(self._shared.wait_s(1 + reserved, now_ns), self._queues[lane].bucket.wait_s(1, now_ns))
+
+    def _take(self, lane: Lane) -> None:
+        self._shared.tokens -= 1
+        self._queues[lane].bucket.tokens -= 1
+
+    def _refill(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        self._shared.refill(now_ns)
+        for queue in self._queues.values():
+            queue.bucket.refill(now_ns)

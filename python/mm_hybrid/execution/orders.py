@@ -1,0 +1,228 @@
+"""Own orders: what was asked, what is known, and how far fills may still go.
+
+A record lives from the intent on and is never forgotten within a session, so that a fill or a push that comes
+late finds it. Fills come from executions alone, keyed by execution id; an order's status only says whether
+more may come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from mm_hybrid.types import Fill, Side
+
+ZERO = Decimal(0)
+
+
+class OrderState(StrEnum):
+    """Where an order is in its life."""
+
+    INTENT = "INTENT"
+    SENT = "SENT"
+    ACKED = "ACKED"
+    OPEN = "OPEN"
+    PENDING_AMEND = "PENDING_AMEND"
+    PENDING_CANCEL = "PENDING_CANCEL"
+    PENDING_UNKNOWN = "PENDING_UNKNOWN"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+    NOT_PLACED = "NOT_PLACED"
+
+
+TERMINAL = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.NOT_PLACED})
+UNSETTLED = frozenset(
+    {OrderState.ACKED, OrderState.PENDING_AMEND, OrderState.PENDING_CANCEL, OrderState.PENDING_UNKNOWN}
+)
+"""States that the venue's stream should end soon; a lookup does if it does not."""
+
+VenueStatus = Literal["open", "filled", "canceled", "rejected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueOrder:
+    """An order as the venue tells it, by push or by query.
+
+    ``filled`` is the cumulative quantity; ``update_ms`` the venue's time of the last change, 0 if not told.
+    """
+
+    client_id: str
+    order_id: str
+    side: Side
+    price: Decimal
+    qty: Decimal
+    filled: Decimal
+    status: VenueStatus
+    reason: str = ""
+    update_ms: int = 0
+
+
+class LiveOrder(NamedTuple):
+    """An order that may rest or fill, as risk checks and reports see it; ``remaining`` is the worst case."""
+
+    client_id: str
+    side: Side
+    price: Decimal
+    remaining: Decimal
+    state: OrderState
+
+
+@dataclass(slots=True, kw_only=True)
+class OrderRecord:
+    """One own order, from intent to end.
+
+    Attributes:
+        filled: quantity of the executions applied.
+        venue_filled: cumulative quantity the venue has reported, which may run ahead of its executions.
+        amend_price: price of an amend under way.
+        amend_qty: total quantity of an amend under way.
+        since_ns: monotonic time of the last change of state.
+        lookups: lookups made in this state.
+        next_lookup_ns: monotonic time of the next one.
+    """
+
+    client_id: str
+    side: Side
+    price: Decimal
+    qty: Decimal
+    since_ns: int
+    intent_seq: int = 0
+    state: OrderState = OrderState.INTENT
+    order_id: str | None = None
+    filled: Decimal = ZERO
+    venue_filled: Decimal = ZERO
+    amend_price: Decimal | None = None
+    amend_qty: Decimal | None = None
+    update_ms: int = 0
+    lookups: int = 0
+    next_lookup_ns: int = 0
+    reason: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether it may rest at the venue."""
+        return self.state not in TERMINAL
+
+    @property
+    def remaining(self) -> Decimal:
+        """Quantity that may still fill, at worst: an amend under way counts at its larger quantity."""
+        if self.live:
+            return max(ZERO, max(self.qty, self.amend_qty or ZERO) - self.filled)
+        return self.owed
+
+    @property
+    def owed(self) -> Decimal:
+        """Quantity the venue has reported as filled and no execution has accounted for yet."""
+        return max(ZERO, self.venue_filled - self.filled)
+
+    def move(self, state: OrderState, now_ns: int) -> bool:
+        """Change the state; return whether it changed. Terminal states stay, but a lost order may be found.
+
+        The one way out of a terminal state is ``NOT_PLACED`` -> ``OPEN``: the venue knows better.
+        """
+        if state is self.state:
+            return False
+        if self.state in TERMINAL and not (self.state is OrderState.NOT_PLACED and state is OrderState.OPEN):
+            return False
+        self.state = state
+        self.since_ns = now_ns
+        self.lookups = 0
+        self.next_lookup_ns = 0
+        return True
+
+
+@dataclass(slots=True)
+class Orders:
+    """All own orders of a session, by client id and by exchange id, and the executions already applied."""
+
+    by_client: dict[str, OrderRecord] = field(default_factory=dict)
+    by_order: dict[str, OrderRecord] = field(default_factory=dict)
+    exec_ids: set[str] = field(default_factory=set)
+
+    def add(self, record: OrderRecord) -> None:
+        """Take in a new order.
+
+        Raises:
+            ValueError: the client id has been used; ids are never used twice.
+        """
+        if record.client_id in self.by_client:
+            raise ValueError(f"client id {record.client_id} is taken")
+        self.by_client[record.client_id] = record
+
+    def live(self) -> Iterator[OrderRecord]:
+        """Yield the orders that may rest at the venue."""
+        return (record for record in self.by_client.values() if record.live)
+
+    def unaccounted(self) -> Iterator[OrderRecord]:
+        """Yield ended orders whose last executions have not arrived yet."""
+        return (record for record in self.by_client.values() if not record.live and record.owed > 0)
+
+    def exposed(self) -> tuple[LiveOrder, ...]:
+        """Return everything that may still change the position."""
+        return tuple(
+            LiveOrder(r.client_id, r.side, r.price, r.remaining, r.state)
+            for r in self.by_client.values()
+            if r.remaining > 0
+        )
+
+    def find(self, *, client_id: str, order_id: str) -> OrderRecord | None:
+        """Return the record of an order by either id."""
+        return self.by_client.get(client_id) or self.by_order.get(order_id)
+
+    def identify(self, record: OrderRecord, order_id: str) -> None:
+        """Remember the exchange id of an order."""
+        if order_id:
+            record.order_id = order_id
+            self.by_order[order_id] = record
+
+    def apply_fill(self, fill: Fill, now_ns: int) -> bool:
+        """Apply an execution; return whether it is new. Fills count in any state, ended orders included."""
+        if fill.exec_id in self.exec_ids:
+            return False
+        self.exec_ids.add(fill.exec_id)
+        record = self.find(client_id=fill.client_id, order_id=fill.order_id)
+        if record is not None:
+            self.identify(record, fill.order_id)
+            record.filled += fill.qty
+            if record.filled >= record.qty and record.amend_qty is None:
+                record.move(OrderState.FILLED, now_ns)
+        return True
+
+    def apply_venue(self, seen: VenueOrder, now_ns: int) -> tuple[OrderRecord, bool] | None:
+        """Apply what the venue says of an order; return its record and whether its state changed.
+
+        News older than what is known changes nothing but the ids and the cumulative quantity, which only
+        grows.
+        """
+        record = self.find(client_id=seen.client_id, order_id=seen.order_id)
+        if record is None:
+            return None
+        self.identify(record, seen.order_id)
+        record.venue_filled = max(record.venue_filled, seen.filled)
+        if seen.update_ms and seen.update_ms < record.update_ms:
+            return record, False
+        record.update_ms = max(record.update_ms, seen.update_ms)
+        record.reason = seen.reason or record.reason
+        if seen.status == "open":
+            return record, self._apply_open(record, seen, now_ns)
+        state = {"filled": OrderState.FILLED, "rejected": OrderState.REJECTED}.get(
+            seen.status, OrderState.CANCELED
+        )
+        record.amend_price = record.amend_qty = None
+        return record, record.move(state, now_ns)
+
+    def _apply_open(self, record: OrderRecord, seen: VenueOrder, now_ns: int) -> bool:
+        if record.state in TERMINAL and record.state is not OrderState.NOT_PLACED:
+            return False
+        if record.state is OrderState.PENDING_AMEND:
+            if (seen.price, seen.qty) != (record.amend_price, record.amend_qty):
+                return False
+            record.amend_price = record.amend_qty = None
+        record.price, record.qty = seen.price, seen.qty
+        if record.state is OrderState.PENDING_CANCEL:
+            return False
+        return record.move(OrderState.OPEN, now_ns)

@@ -1,0 +1,135 @@
+"""Finding out what became of an order when nobody has told.
+
+The stream gets a moment first. Then the order is looked up by client id, among open and ended orders, and
+its executions with it, with growing pauses. Only when a whole window has passed without a trace is it declared
+not placed, because an accepted request can show up late; and even then its record stays, so that it is
+recognised if it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mm_hybrid.clock import Clock
+from mm_hybrid.execution.orders import UNSETTLED, OrderRecord, Orders, OrderState, VenueOrder
+from mm_hybrid.execution.outcomes import VenueError
+from mm_hybrid.types import Fill
+
+NS_PER_S = 1_000_000_000
+
+
+class LookupGateway(Protocol):
+    """What a lookup needs of a gateway."""
+
+    async def order(self, client_id: str) -> VenueOrder | None:
+        """Return an order by client id, open or ended, if the venue knows it."""
+        ...
+
+    async def executions(self, since_ms: int) -> list[Fill]:
+        """Return own executions since a venue time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveConfig:
+    """Times of the resolution, seconds.
+
+    Attributes:
+        grace_s: what the stream gets before the first lookup.
+        window_s: how long an order must stay unseen to be declared not placed; at least the venue's receive
+            window plus its longest latency.
+        recancel_s: how long an order may stay open after its cancel before it is cancelled again.
+        pause_s: first and longest pause between lookups.
+    """
+
+    grace_s: float = 0.5
+    window_s: float = 10.0
+    recancel_s: float = 1.0
+    pause_s: tuple[float, float] = (0.5, 2.0)
+
+
+class Resolver:
+    """Looks up orders whose state has been open for too long.
+
+    Args:
+        gateway: where to look.
+        orders: the records; findings are applied to them by the callbacks.
+        clock: its monotonic time.
+        config: the times.
+        on_order: takes an order found.
+        on_fill: takes an execution found, new or not.
+        on_absent: takes a record declared not placed.
+        since_ms: venue time from which executions are asked for.
+    """
+
+    def __init__(
+        self,
+        gateway: LookupGateway,
+        orders: Orders,
+        clock: Clock,
+        config: ResolveConfig,
+        *,
+        on_order: Callable[[VenueOrder], None],
+        on_fill: Callable[[Fill], None],
+        on_absent: Callable[[OrderRecord], None],
+        since_ms: Callable[[], int],
+    ) -> None:
+        self._gateway = gateway
+        self._orders = orders
+        self._clock = clock
+        self._config = config
+        self._on_order = on_order
+        self._on_fill = on_fill
+        self._on_absent = on_absent
+        self._since_ms = since_ms
+
+    def due(self) -> list[OrderRecord]:
+        """Return the records to look up now."""
+        now_ns = self._clock.monotonic_ns()
+        grace_ns = round(self._config.grace_s * NS_PER_S)
+        waiting = [record for record in self._orders.live() if record.state in UNSETTLED]
+        waiting += self._orders.unaccounted()
+        return [r for r in waiting if now_ns >= max(r.since_ns + grace_ns, r.next_lookup_ns)]
+
+    async def lookup(self, record: OrderRecord) -> None:
+        """Look one order up and apply what is found; a failing lookup only postpones the next."""
+        self._postpone(record)
+        since_ns = record.since_ns
+        try:
+            found = await self._gateway.order(record.client_id)
+            if found is None or found.filled > record.filled:
+                for fill in await self._gateway.executions(self._since_ms()):
+                    self._on_fill(fill)
+        except VenueError:
+            return
+        if record.since_ns != since_ns and found is None:
+            return  # The stream was faster; what is known now is newer than this answer.
+        if found is not None:
+            self._on_order(found)
+            self._settle(record, found)
+        elif record.live and self._unseen_ns(record) >= round(self._config.window_s * NS_PER_S):
+            self._on_absent(record)
+
+    def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
+        """End a request under way that the venue, asked after it, shows as not carried out."""
+        # A cancel may be repeated at any time; an amend seen too early could still be carried out.
+        cancelling = record.state is OrderState.PENDING_CANCEL
+        patience_s = self._config.recancel_s if cancelling else self._config.window_s
+        if found.status != "open" or self._unseen_ns(record) < round(patience_s * NS_PER_S):
+            return
+        now_ns = self._clock.monotonic_ns()
+        if record.state in {OrderState.PENDING_AMEND, OrderState.PENDING_CANCEL}:
+            record.amend_price = record.amend_qty = None
+            record.price, record.qty = found.price, found.qty
+            record.move(OrderState.OPEN, now_ns)
+
+    def _unseen_ns(self, record: OrderRecord) -> int:
+        return self._clock.monotonic_ns() - record.since_ns
+
+    def _postpone(self, record: OrderRecord) -> None:
+        first_s, longest_s = self._config.pause_s
+        pause_s = min(first_s * 2**record.lookups, longest_s)
+        record.lookups += 1
+        record.next_lookup_ns = self._clock.monotonic_ns() + round(pause_s * NS_PER_S)

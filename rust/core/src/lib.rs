@@ -7,6 +7,7 @@
 pub mod error;
 pub mod event;
 pub mod model;
+pub mod sim;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod event;
+pub mod market;
 pub mod model;
 pub mod sim;
 pub mod types;

@@ -1,0 +1,7 @@
+"""A local paper exchange on loopback, speaking the venues' own protocols to unmodified clients."""
+
+from mm_hybrid.servers.exchange.app import ExchangeServer
+from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.serve import matching_for, serve_exchange
+
+__all__ = ["ExchangeServer", "ExchangeServerConfig", "matching_for", "serve_exchange"]

@@ -1,0 +1,242 @@
+"""Account objects in Bybit v5 spelling.
+
+Source: Bybit v5 API documentation, pages Get Open & Closed Orders, Get Trade History, Get Position Info, Get
+Wallet Balance, and the private streams Order, Execution, Position, Wallet.
+"""
+
+from __future__ import annotations
+
+from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.orders import CancelCause, Order, OrderStatus, OwnExecution
+from mm_hybrid.servers.exchange.wire import Fields, millis, number, rounded
+
+CATEGORY = "linear"
+
+_STATUS = {
+    OrderStatus.NEW: "New",
+    OrderStatus.PARTIALLY_FILLED: "PartiallyFilled",
+    OrderStatus.FILLED: "Filled",
+    OrderStatus.CANCELED: "Cancelled",
+}
+_CANCEL_TYPE = {
+    CancelCause.USER: "CancelByUser",
+    CancelCause.REDUCE_ONLY: "CancelByReduceOnly",
+}
+_REJECT_REASON = {
+    CancelCause.POST_ONLY: "EC_PostOnlyWillTakeLiquidity",
+    CancelCause.NO_LIQUIDITY: "EC_NoImmediateQtyToFill",
+    CancelCause.USER: "EC_PerCancelRequest",
+    CancelCause.REDUCE_ONLY: "EC_PerCancelRequest",
+}
+
+
+def side_text(side: str) -> str:
+    """Return ``Buy`` or ``Sell``."""
+    return side.capitalize()
+
+
+def instrument(config: ExchangeServerConfig) -> Fields:
+    """Return the one listed contract as the instruments page shows it."""
+    tick = number(config.tick_size)
+    return {
+        "symbol": config.symbol,
+        "contractType": "LinearPerpetual",
+        "status": "Trading",
+        "baseCoin": config.base,
+        "quoteCoin": config.quote,
+        "launchTime": "1585526400000",
+        "deliveryTime": "0",
+        "deliveryFeeRate": "",
+        "priceScale": str(len(tick.partition(".")[2])),
+        "leverageFilter": {"minLeverage": "1", "maxLeverage": "100.00", "leverageStep": "0.01"},
+        "priceFilter": {
+            "minPrice": tick,
+            "maxPrice": number(config.tick_size * 19_999_980),
+            "tickSize": tick,
+        },
+        "lotSizeFilter": {
+            "maxOrderQty": number(config.lot_size * 1_000_000),
+            "minOrderQty": number(config.smallest_qty),
+            "qtyStep": number(config.lot_size),
+            "postOnlyMaxOrderQty": number(config.lot_size * 1_000_000),
+            "maxMktOrderQty": number(config.lot_size * 100_000),
+            "minNotionalValue": number(config.min_notional),
+        },
+        "unifiedMarginTrade": True,
+        "fundingInterval": 480,
+        "settleCoin": config.quote,
+    }
+
+
+def order_row(order: Order, config: ExchangeServerConfig) -> Fields:
+    """Return an order as REST queries and the order stream show it."""
+    is_limit = order.price is not None
+    price = order.price if order.price is not None else order.mid_at_creation
+    leaves = order.remaining_qty if order.is_open else order.qty * 0
+    cause = order.cancel_cause
+    average = order.average_price
+    return {
+        "symbol": config.symbol,
+        "orderId": order.order_id,
+        "orderLinkId": order.client_id,
+        "blockTradeId": "",
+        "side": side_text(order.side),
+        "orderType": "Limit" if is_limit else "Market",
+        "price": number(price),
+        "qty": number(order.qty),
+        "isLeverage": "",
+        "positionIdx": 0,
+        "orderStatus": _STATUS[order.status],
+        "cancelType": "UNKNOWN" if cause is None else _CANCEL_TYPE.get(cause, "UNKNOWN"),
+        "rejectReason": "EC_NoError" if cause is None else _REJECT_REASON[cause],
+        "avgPrice": "" if average is None else rounded(average),
+        "leavesQty": number(leaves),
+        "leavesValue": number(leaves * price),
+        "cumExecQty": number(order.filled_qty),
+        "cumExecValue": number(order.filled_value),
+        "cumExecFee": number(order.fees),
+        "timeInForce": "PostOnly" if order.post_only else "IOC" if order.ioc else "GTC",
+        "stopOrderType": "",
+        "orderIv": "",
+        "triggerPrice": "",
+        "takeProfit": "",
+        "stopLoss": "",
+        "tpTriggerBy": "",
+        "slTriggerBy": "",
+        "triggerDirection": 0,
+        "triggerBy": "",
+        "lastPriceOnCreated": number(order.mid_at_creation),
+        "reduceOnly": order.reduce_only,
+        "closeOnTrigger": False,
+        "createType": "CreateByUser",
+        "placeType": "",
+        "smpType": "None",
+        "smpGroup": 0,
+        "smpOrderId": "",
+        # Present on every linear order; a client may take an order without it for a spot one.
+        "tpslMode": "UNKNOWN",
+        "tpLimitPrice": "",
+        "slLimitPrice": "",
+        "createdTime": millis(order.created_ns),
+        "updatedTime": millis(order.updated_ns),
+    }
+
+
+def execution_row(execution: OwnExecution, account: Account) -> Fields:
+    """Return an execution as the trade history and the execution stream show it; a fee paid is positive."""
+    price = execution.order_price
+    return {
+        "symbol": account.config.symbol,
+        "orderId": execution.order_id,
+        "orderLinkId": execution.client_id,
+        "side": side_text(execution.side),
+        "orderPrice": "0" if price is None else number(price),
+        "orderQty": number(execution.order_qty),
+        "leavesQty": number(execution.leaves_qty),
+        "createType": "CreateByUser",
+        "orderType": "Market" if price is None else "Limit",
+        "stopOrderType": "UNKNOWN",
+        "execFee": number(execution.fee),
+        "feeCurrency": account.config.quote,
+        "execId": execution.exec_id,
+        "execPrice": number(execution.price),
+        "execQty": number(execution.qty),
+        "execType": "Trade",
+        "execValue": number(execution.value),
+        "execTime": millis(execution.exchange_ts_ns),
+        "isMaker": execution.is_maker,
+        "feeRate": number(execution.fee_rate),
+        "tradeIv": "",
+        "markIv": "",
+        "markPrice": number(account.mark_price()),
+        "indexPrice": "",
+        "underlyingPrice": "",
+        "blockTradeId": "",
+        "closedSize": number(execution.closed_qty),
+        "seq": execution.serial,
+    }
+
+
+def position_row(account: Account, *, stream: bool) -> Fields:
+    """Return the position; the stream names the average price ``entryPrice``, REST ``avgPrice``."""
+    book = account.position
+    side = "" if not book.qty else "Buy" if book.qty > 0 else "Sell"
+    mark = account.mark_price()
+    return {
+        "positionIdx": 0,
+        "riskId": 1,
+        "riskLimitValue": "2000000",
+        "symbol": account.config.symbol,
+        "side": side,
+        "size": number(abs(book.qty)),
+        "entryPrice" if stream else "avgPrice": rounded(book.entry_price),
+        "positionValue": rounded(abs(book.entry_value)) if book.qty else "",
+        "tradeMode": 0,
+        "positionStatus": "Normal",
+        "autoAddMargin": 0,
+        "adlRankIndicator": 0,
+        "leverage": str(account.config.leverage),
+        "positionBalance": "0",
+        "markPrice": number(mark),
+        "liqPrice": "",
+        "bustPrice": "",
+        "positionIM": rounded(account.position_margin),
+        "positionMM": "0",
+        "tpslMode": "Full",
+        "takeProfit": "",
+        "stopLoss": "",
+        "trailingStop": "0",
+        "unrealisedPnl": rounded(account.unrealised_profit) if book.qty else "",
+        "curRealisedPnl": rounded(book.realised_profit - book.fees),
+        "cumRealisedPnl": rounded(book.realised_profit - book.fees),
+        "seq": len(account.ledger.executions),
+        "isReduceOnly": False,
+        "mmrSysUpdatedTime": "",
+        "leverageSysUpdatedTime": "",
+        "createdTime": millis(book.opened_ns),
+        "updatedTime": millis(book.updated_ns),
+    }
+
+
+def wallet_row(account: Account, *, stream: bool) -> Fields:
+    """Return the wallet; the stream writes ``totalPerpUpl`` where REST writes ``totalPerpUPL``."""
+    equity, wallet = rounded(account.equity), rounded(account.wallet_balance)
+    free = rounded(account.equity - account.position_margin - account.order_margin)
+    order_margin, position_margin = rounded(account.order_margin), rounded(account.position_margin)
+    unrealised = rounded(account.unrealised_profit)
+    return {
+        "accountType": "UNIFIED",
+        "accountIMRate": "0",
+        "accountMMRate": "0",
+        "accountLTV": "0",
+        "totalEquity": equity,
+        "totalWalletBalance": wallet,
+        "totalMarginBalance": equity,
+        "totalAvailableBalance": free,
+        "totalPerpUpl" if stream else "totalPerpUPL": unrealised,
+        "totalInitialMargin": rounded(account.position_margin + account.order_margin),
+        "totalMaintenanceMargin": "0",
+        "coin": [
+            {
+                "coin": account.config.quote,
+                "equity": equity,
+                "usdValue": equity,
+                "walletBalance": wallet,
+                "availableToWithdraw": free,
+                "availableToBorrow": "",
+                "borrowAmount": "0",
+                "accruedInterest": "0",
+                "totalOrderIM": order_margin,
+                "totalPositionIM": position_margin,
+                "totalPositionMM": "0",
+                "unrealisedPnl": unrealised,
+                "cumRealisedPnl": rounded(account.position.realised_profit - account.position.fees),
+                "bonus": "0",
+                "locked": "0",
+                "collateralSwitch": True,
+                "marginCollateral": True,
+                "spotBorrow": "0",
+            }
+        ],
+    }

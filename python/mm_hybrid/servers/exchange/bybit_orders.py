@@ -1,0 +1,140 @@
+"""Bybit v5 order requests, the same for REST and the trade stream.
+
+Source: Bybit v5 API documentation, pages Place Order, Amend Order, Cancel Order, Cancel All Orders,
+Batch Place Order.
+An acknowledgement says that a request was taken; what became of the order comes on the order stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.bybit_messages import CATEGORY
+from mm_hybrid.servers.exchange.bybit_protocol import BybitError
+from mm_hybrid.servers.exchange.orders import Order, OrderRefusedError, OrderRequest, RefusalReason
+from mm_hybrid.servers.exchange.wire import Fields, parse_decimal, text
+
+_BATCH_MOST = 20
+_TIME_IN_FORCE = ("", "GTC", "IOC", "PostOnly")
+
+
+class BybitOrders:
+    """Turns Bybit's order requests into the account's and answers with ids."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def create(self, params: Fields) -> Fields:
+        """Place one order; raises ``BybitError`` when it is refused."""
+        self._check_instrument(params)
+        side, kind = text(params, "side"), text(params, "orderType")
+        if side not in ("Buy", "Sell"):
+            raise BybitError(10001, "params error: side invalid")
+        if kind not in ("Limit", "Market"):
+            raise BybitError(10001, "params error: orderType invalid")
+        if text(params, "positionIdx") not in ("", "0"):
+            raise BybitError(10001, "position idx not match position mode")
+        time_in_force = text(params, "timeInForce")
+        if time_in_force not in _TIME_IN_FORCE:
+            raise BybitError(10001, f"params error: timeInForce {time_in_force} is not supported here")
+        if params.get("triggerPrice"):
+            raise BybitError(10001, "params error: conditional orders are not supported here")
+        qty, price = parse_decimal(params.get("qty")), parse_decimal(params.get("price"))
+        if qty is None:
+            raise BybitError(10001, "params error: qty invalid")
+        if kind == "Limit" and price is None:
+            raise BybitError(10001, "params error: price invalid")
+        request = OrderRequest(
+            client_id=text(params, "orderLinkId"),
+            side="buy" if side == "Buy" else "sell",
+            qty=qty,
+            price=price if kind == "Limit" else None,
+            post_only=time_in_force == "PostOnly",
+            ioc=time_in_force == "IOC",
+            reduce_only=params.get("reduceOnly") in (True, "true"),
+        )
+        try:
+            return _ids(self._account.place(request))
+        except OrderRefusedError as refused:
+            raise BybitError.of(refused) from refused
+
+    def amend(self, params: Fields) -> Fields:
+        """Change price and/or total quantity of one order in place."""
+        order = self._find(params)
+        price, qty = parse_decimal(params.get("price")), parse_decimal(params.get("qty"))
+        try:
+            self._account.amend(order, price=price or None, qty=qty or None)
+        except OrderRefusedError as refused:
+            raise BybitError.of(refused) from refused
+        return _ids(order)
+
+    def cancel(self, params: Fields) -> Fields:
+        """Cancel one order by either id."""
+        order = self._find(params)
+        try:
+            self._account.cancel(order)
+        except OrderRefusedError as refused:
+            raise BybitError.of(refused) from refused
+        return _ids(order)
+
+    def cancel_all(self, params: Fields) -> Fields:
+        """Cancel every open order of the symbol or settle coin; anything else has none."""
+        if text(params, "category") != CATEGORY:
+            return {"list": [], "success": "1"}
+        config = self._account.config
+        symbol, coin = text(params, "symbol"), text(params, "settleCoin")
+        base = text(params, "baseCoin")
+        if not (symbol or coin or base):
+            raise BybitError(10001, "params error: symbol, baseCoin and settleCoin are all empty")
+        matches = symbol in ("", config.symbol) and coin in ("", config.quote) and base in ("", config.base)
+        return {
+            "list": [_ids(order) for order in self._account.cancel_all()] if matches else [],
+            "success": "1",
+        }
+
+    def batch(self, action: Callable[[Fields], Fields], params: Fields) -> tuple[Fields, Fields]:
+        """Run ``action`` on each leg; return the two parallel lists ``result`` and ``retExtInfo``.
+
+        A refused leg keeps its place with an empty order id; the request as a whole still succeeds.
+        """
+        legs = params.get("request")
+        if not isinstance(legs, list) or not legs or not all(isinstance(leg, dict) for leg in legs):
+            raise BybitError(10001, "params error: request invalid")
+        if len(legs) > _BATCH_MOST:
+            raise BybitError(10001, f"params error: at most {_BATCH_MOST} orders in a batch")
+        rows: list[Fields] = []
+        notes: list[Fields] = []
+        for leg in legs:
+            fields = {"category": text(params, "category"), **leg}
+            row: Fields = {"category": fields["category"], "symbol": text(leg, "symbol")}
+            try:
+                row |= action(fields)
+                notes.append({"code": 0, "msg": "OK"})
+            except BybitError as error:
+                row |= {"orderId": "", "orderLinkId": text(leg, "orderLinkId")}
+                notes.append({"code": error.code, "msg": error.message})
+            if action == self.create:
+                row["createAt"] = str(self._account.now_ms()) if row["orderId"] else ""
+            rows.append(row)
+        return {"list": rows}, {"list": notes}
+
+    def _check_instrument(self, params: Fields) -> None:
+        if text(params, "category") != CATEGORY:
+            raise BybitError(10001, f"params error: category {text(params, 'category')!r} is not served here")
+        if text(params, "symbol") != self._account.config.symbol:
+            raise BybitError(10001, f"params error: symbol {text(params, 'symbol')!r} invalid")
+
+    def _find(self, params: Fields) -> Order:
+        self._check_instrument(params)
+        order_id, client_id = text(params, "orderId"), text(params, "orderLinkId")
+        if not (order_id or client_id):
+            raise BybitError(10001, "params error: orderId or orderLinkId is required")
+        order = self._account.find(order_id=order_id, client_id=client_id)
+        if order is None:
+            raise BybitError.of(OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, order_id or client_id))
+        return order
+
+
+def _ids(order: Order) -> Fields:
+    return {"orderId": order.order_id, "orderLinkId": order.client_id}

@@ -1,0 +1,303 @@
+"""Bybit v5 over REST: one listed contract, one unified account.
+
+Source: Bybit v5 API documentation, Market, Trade, Position, Account and User pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import quote, unquote
+
+from aiohttp import web
+
+from mm_hybrid.clock import Clock
+from mm_hybrid.servers.exchange import bybit_messages as messages
+from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.bybit_orders import BybitOrders
+from mm_hybrid.servers.exchange.bybit_protocol import BybitError, check_signature, check_window, envelope
+from mm_hybrid.servers.exchange.orders import Order, OwnExecution
+from mm_hybrid.servers.exchange.wire import Fields, RateLimit, first, millis, page_size, parse_object, text
+
+_OPEN_PAGE = (20, 50)
+_EXECUTION_PAGE = (50, 100)
+_RECENT_ENDED = 500
+
+Action = Callable[[Fields], Fields]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Reply = tuple[Fields, Fields]
+
+
+class BybitRest:
+    """The REST half: public market paths, signed account paths."""
+
+    def __init__(self, account: Account, clock: Clock) -> None:
+        self._account = account
+        self._config = account.config
+        self._clock = clock
+        self._orders = BybitOrders(account)
+        self._limits: dict[str, RateLimit] = {}
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """Return every path served."""
+        public: dict[str, Action] = {
+            "/v5/market/time": self._time,
+            "/v5/market/instruments-info": self._instruments,
+        }
+        queries: dict[str, Action] = {
+            "/v5/order/realtime": self._realtime,
+            "/v5/order/history": self._history,
+            "/v5/execution/list": self._executions,
+            "/v5/position/list": self._positions,
+            "/v5/account/wallet-balance": self._wallet,
+            "/v5/account/fee-rate": self._fee_rate,
+            "/v5/account/info": self._account_info,
+            "/v5/user/query-api": self._key_info,
+            "/v5/asset/coin/query-info": self._coins,
+        }
+        commands: dict[str, Action] = {
+            "/v5/order/create": self._orders.create,
+            "/v5/order/amend": self._orders.amend,
+            "/v5/order/cancel": self._orders.cancel,
+            "/v5/order/cancel-all": self._orders.cancel_all,
+            "/v5/order/disconnected-cancel-all": self._set_disconnect_window,
+        }
+        batches: dict[str, Action] = {
+            "/v5/order/create-batch": self._orders.create,
+            "/v5/order/amend-batch": self._orders.amend,
+            "/v5/order/cancel-batch": self._orders.cancel,
+        }
+        yield from (web.get(path, self._public(action)) for path, action in public.items())
+        yield from (web.get(path, self._private(_single(action))) for path, action in queries.items())
+        yield from (web.post(path, self._private(_single(action))) for path, action in commands.items())
+        yield from (web.post(path, self._private(self._batch(action))) for path, action in batches.items())
+
+    # Frames
+
+    def _public(self, action: Action) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            return self._answer(lambda: (action(dict(request.query)), {}))
+
+        return handle
+
+    def _private(self, action: Callable[[Fields], Reply]) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            body = await request.text()
+            limit = self._limits.setdefault(
+                request.path, RateLimit(self._config.rate_limit_per_s, self._clock)
+            )
+
+            def run() -> Reply:
+                self._authenticate(request, body)
+                if not limit.take():
+                    raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
+                params = parse_object(body) if request.method == "POST" else dict(request.query)
+                if params is None:
+                    raise BybitError(10001, "params error: the body is no JSON object")
+                return action(params)
+
+            response = self._answer(run)
+            response.headers["X-Bapi-Limit"] = str(limit.per_second)
+            response.headers["X-Bapi-Limit-Status"] = str(limit.remaining)
+            response.headers["X-Bapi-Limit-Reset-Timestamp"] = str(limit.reset_ms)
+            return response
+
+        return handle
+
+    def _answer(self, run: Callable[[], Reply]) -> web.Response:
+        try:
+            result, extra = run()
+        except BybitError as error:
+            return web.json_response(envelope(error.code, error.message, {}, self._account.now_ms()))
+        return web.json_response(envelope(0, "OK", result, self._account.now_ms(), extra))
+
+    def _authenticate(self, request: web.Request, body: str) -> None:
+        headers = request.headers
+        stamp, window = headers.get("X-BAPI-TIMESTAMP", ""), headers.get("X-BAPI-RECV-WINDOW", "")
+        key = headers.get("X-BAPI-API-KEY", "")
+        query = request.raw_path.partition("?")[2]
+        payload = stamp + key + window + (body if request.method == "POST" else query)
+        check_window(stamp, window, self._account.now_ms())
+        check_signature(self._config, key, headers.get("X-BAPI-SIGN", ""), payload)
+
+    def _batch(self, action: Action) -> Callable[[Fields], Reply]:
+        return lambda params: self._orders.batch(action, params)
+
+    # Market
+
+    def _time(self, _: Fields) -> Fields:
+        now_ns = self._clock.now_ns()
+        return {"timeSecond": str(now_ns // 1_000_000_000), "timeNano": str(now_ns)}
+
+    def _instruments(self, params: Fields) -> Fields:
+        listed = (
+            text(params, "category") == messages.CATEGORY
+            and text(params, "status") in ("", "Trading")
+            and text(params, "symbol") in ("", self._config.symbol)
+        )
+        rows = [messages.instrument(self._config)] if listed else []
+        return {"category": text(params, "category"), "list": rows, "nextPageCursor": ""}
+
+    # Orders and executions
+
+    def _realtime(self, params: Fields) -> Fields:
+        if not self._asks_for_us(params):
+            return _page([], "")
+        exact = self._exact(params)
+        if exact is not None:
+            return self._order_page(exact, params)
+        return self._order_page(list(self._account.open_orders()), params)
+
+    def _history(self, params: Fields) -> Fields:
+        if not self._asks_for_us(params):
+            return _page([], "")
+        exact = self._exact(params)
+        orders = list(self._account.ended_orders()) if exact is None else [o for o in exact if not o.is_open]
+        return self._order_page(orders, params)
+
+    def _exact(self, params: Fields) -> list[Order] | None:
+        """Return the order asked for by id, open or ended lately; ``None`` when no id was given."""
+        order_id, client_id = text(params, "orderId"), text(params, "orderLinkId")
+        if not (order_id or client_id):
+            return None
+        order = self._account.find(order_id=order_id, client_id=client_id)
+        if order is None or not (
+            order.is_open or order in first(self._account.ended_orders(), _RECENT_ENDED)
+        ):
+            return []
+        return [order]
+
+    def _order_page(self, newest_first: list[Order], params: Fields) -> Fields:
+        after = self._account.find(order_id=_cursor_id(params))
+        begin, end = _window(params)
+        chosen = (
+            order
+            for order in newest_first
+            if (after is None or order.serial < after.serial) and begin <= order.created_ns <= end
+        )
+        rows = first(chosen, page_size(params.get("limit"), *_OPEN_PAGE))
+        marks = [f"{order.order_id}:{millis(order.created_ns)}" for order in rows]
+        return _page([messages.order_row(order, self._config) for order in rows], _cursor(marks))
+
+    def _executions(self, params: Fields) -> Fields:
+        if not self._asks_for_us(params) or text(params, "execType") not in ("", "Trade"):
+            return _page([], "")
+        order_id, client_id = text(params, "orderId"), text(params, "orderLinkId")
+        after = _cursor_id(params)
+        before_serial = int(after) if after.isdigit() else None
+        begin, end = _window(params)
+
+        def chosen(one: OwnExecution) -> bool:
+            # The market's time and the server's differ on a replay of an old day: inside by either is inside.
+            inside = begin <= max(one.exchange_ts_ns, one.booked_ns) and one.exchange_ts_ns <= end
+            return (
+                inside
+                and (not order_id or one.order_id == order_id)
+                and (not client_id or one.client_id == client_id)
+                and (before_serial is None or one.serial < before_serial)
+            )
+
+        newest_first = reversed(self._account.ledger.executions)
+        rows = first(filter(chosen, newest_first), page_size(params.get("limit"), *_EXECUTION_PAGE))
+        cursor = _cursor([f"{one.serial}:2" for one in rows])
+        return _page([messages.execution_row(one, self._account) for one in rows], cursor)
+
+    def _asks_for_us(self, params: Fields) -> bool:
+        config = self._config
+        if text(params, "category") not in ("linear", "inverse", "spot", "option"):
+            raise BybitError(10001, "params error: category invalid")
+        return (
+            text(params, "category") == messages.CATEGORY
+            and text(params, "symbol") in ("", config.symbol)
+            and text(params, "settleCoin") in ("", config.quote)
+            and text(params, "baseCoin") in ("", config.base)
+        )
+
+    # Account
+
+    def _positions(self, params: Fields) -> Fields:
+        rows: list[Fields] = []
+        if self._asks_for_us(params) and (text(params, "symbol") or self._account.position.qty):
+            rows = [messages.position_row(self._account, stream=False)]
+        return _page(rows, "")
+
+    def _wallet(self, params: Fields) -> Fields:
+        if text(params, "accountType") != "UNIFIED":
+            raise BybitError(10001, "params error: accountType only support UNIFIED.")
+        return {"list": [messages.wallet_row(self._account, stream=False)]}
+
+    def _fee_rate(self, params: Fields) -> Fields:
+        if not self._asks_for_us(params):
+            return {"list": []}
+        maker, taker = self._config.maker_fee_rate, self._config.taker_rate
+        row = {
+            "symbol": self._config.symbol,
+            "baseCoin": "",
+            "makerFeeRate": str(maker),
+            "takerFeeRate": str(taker),
+        }
+        return {"list": [row]}
+
+    def _account_info(self, _: Fields) -> Fields:
+        return {
+            "marginMode": "REGULAR_MARGIN",
+            "updatedTime": str(self._account.now_ms()),
+            "unifiedMarginStatus": 6,
+            "dcpStatus": "OFF",
+            "timeWindow": 10,
+            "smpGroup": 0,
+            "isMasterTrader": False,
+            "spotHedgingStatus": "OFF",
+        }
+
+    def _key_info(self, _: Fields) -> Fields:
+        return {
+            "id": "1",
+            "note": "local paper exchange",
+            "apiKey": self._config.api_key,
+            "readOnly": 0,
+            "secret": "",
+            "permissions": {"ContractTrade": ["Order", "Position"], "Derivatives": ["DerivativesTrade"]},
+            "ips": ["127.0.0.1"],
+            "type": 1,
+            "unified": 0,
+            "uta": 1,
+            "userID": 1,
+            "isMaster": True,
+            "parentUid": "0",
+        }
+
+    def _coins(self, params: Fields) -> Fields:
+        wanted = text(params, "coin")
+        names = [name for name in (self._config.quote, self._config.base) if wanted in ("", name)]
+        return {"rows": [{"name": name, "coin": name, "remainAmount": "0", "chains": []} for name in names]}
+
+    def _set_disconnect_window(self, _: Fields) -> Fields:
+        """Take the setting as the venue does; without a ``dcp`` subscription it never cancels anything."""
+        return {}
+
+
+def _single(action: Action) -> Callable[[Fields], Reply]:
+    return lambda params: (action(params), {})
+
+
+def _page(rows: list[Fields], cursor: str) -> Fields:
+    return {"list": rows, "nextPageCursor": cursor, "category": messages.CATEGORY}
+
+
+def _cursor(marks: list[str]) -> str:
+    """Return a cursor: first and last row, percent-encoded; given even on the last page, as the venue does."""
+    return quote(f"{marks[0]},{marks[-1]}", safe="") if marks else ""
+
+
+def _cursor_id(params: Fields) -> str:
+    """Return the id of the last row already seen; clients hand a cursor back encoded once or twice."""
+    return unquote(unquote(text(params, "cursor"))).rpartition(",")[2].partition(":")[0]
+
+
+def _window(params: Fields) -> tuple[int, int]:
+    """Return the asked time window in ns; open where not given."""
+    begin, end = text(params, "startTime"), text(params, "endTime")
+    return (
+        int(begin) * 1_000_000 if begin.isdigit() else 0,
+        int(end) * 1_000_000 + 999_999 if end.isdigit() else 1 << 63,
+    )

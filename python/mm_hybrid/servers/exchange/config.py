@@ -1,0 +1,85 @@
+"""Settings of the local exchange."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Venue = Literal["bybit", "bitget"]
+
+_TAKER_FEE_RATE: dict[Venue, Decimal] = {"bybit": Decimal("0.00055"), "bitget": Decimal("0.0006")}
+
+
+class ExchangeServerConfig(BaseModel):
+    """What the local exchange lists, charges and believes; one account, one linear USDT perpetual.
+
+    Attributes:
+        venue: whose protocol is spoken.
+        host: address to bind.
+        port: TCP port of REST and WebSocket alike; 0 takes any free one.
+        symbol: the venue's own spelling (``BTCUSDT``).
+        base: coin the contract is sized in.
+        quote: coin it is priced and settled in.
+        tick_size: price step, quote per base.
+        lot_size: quantity step, base.
+        min_qty: smallest order, base; one lot by default.
+        min_notional: smallest order value, quote.
+        maker_fee_rate: fraction of traded value; negative is a rebate.
+        taker_fee_rate: likewise; the venue's base tier by default.
+        balance: wallet at the start, quote.
+        leverage: initial margin is exposure divided by this.
+        max_open_orders: resting orders the account may have.
+        api_key: the one key the server knows.
+        api_secret: what signatures are made with.
+        api_password: Bitget's passphrase; not used by Bybit.
+        market_url: ``ws://host:port`` of a tardis-machine server; ``None`` when the caller applies the market.
+        market_exchange: exchange of the market data, as Tardis spells it.
+        market_symbol: symbol of the market data; ``symbol`` by default.
+        rate_limit_per_s: private REST requests a second; generous, since this is a test ground.
+        ledger: file that receives every execution as one JSON line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    venue: Venue
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    symbol: str = "BTCUSDT"
+    base: str = "BTC"
+    quote: str = "USDT"
+    tick_size: Decimal = Field(default=Decimal("0.1"), gt=0)
+    lot_size: Decimal = Field(default=Decimal("0.001"), gt=0)
+    min_qty: Decimal | None = Field(default=None, gt=0)
+    min_notional: Decimal = Field(default=Decimal(5), ge=0)
+    maker_fee_rate: Decimal = Decimal("0.00001")
+    taker_fee_rate: Decimal | None = None
+    balance: Decimal = Field(default=Decimal(100_000), ge=0)
+    leverage: int = Field(default=10, ge=1)
+    max_open_orders: int = Field(default=500, ge=1)
+    api_key: str = "demo-key"
+    api_secret: SecretStr = SecretStr("demo-secret")
+    api_password: SecretStr = SecretStr("demo-password")
+    market_url: str | None = None
+    market_exchange: str = "bybit"
+    market_symbol: str | None = None
+    rate_limit_per_s: int = Field(default=1000, ge=1)
+    ledger: Path | None = None
+
+    @model_validator(mode="after")
+    def _sizes_are_on_the_grid(self) -> Self:
+        if self.smallest_qty % self.lot_size:
+            raise ValueError(f"min_qty {self.min_qty} is no multiple of lot_size {self.lot_size}")
+        return self
+
+    @property
+    def smallest_qty(self) -> Decimal:
+        """The smallest order in base units."""
+        return self.lot_size if self.min_qty is None else self.min_qty
+
+    @property
+    def taker_rate(self) -> Decimal:
+        """The taker fee as a fraction of traded value."""
+        return _TAKER_FEE_RATE[self.venue] if self.taker_fee_rate is None else self.taker_fee_rate

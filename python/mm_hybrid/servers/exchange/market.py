@@ -1,0 +1,46 @@
+"""The server's own view of the market: a feed connection whose every event reaches the matching engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mm_hybrid import _core
+from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+
+_QUEUE_EVENTS = 1_000_000
+
+
+class MarketFeed:
+    """Hands events of one tardis-machine connection to ``apply``, in sequence and without loss.
+
+    Should the queue ever overflow, the feed says so by a disconnect: the book is then out of sync and orders are
+    refused until the next snapshot.
+    """
+
+    def __init__(self, config: ExchangeServerConfig, apply: Callable[[_core.EventBatch], None]) -> None:
+        if config.market_url is None:
+            raise ValueError("market_url is not set")
+        self._apply = apply
+        self._feed = _core.Feed(
+            config.market_url,
+            exchange=config.market_exchange,
+            symbols=[config.market_symbol or config.symbol],
+            queue_events=_QUEUE_EVENTS,
+        )
+
+    def start(self) -> None:
+        """Connect and follow, on the running event loop."""
+        self._feed.start()
+        asyncio.get_running_loop().add_reader(self._feed.fileno(), self._take_news)
+
+    def _take_news(self) -> None:
+        self._feed.clear()
+        batch = self._feed.drain()
+        if len(batch):
+            self._apply(batch)
+
+    async def close(self) -> None:
+        """Disconnect; safe to call twice."""
+        asyncio.get_running_loop().remove_reader(self._feed.fileno())
+        await asyncio.to_thread(self._feed.close)

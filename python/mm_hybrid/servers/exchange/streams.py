@@ -1,0 +1,95 @@
+"""WebSocket sessions with one bounded outbox each, so that a slow reader cannot hold up the account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import ClientConnectionResetError, web
+
+from mm_hybrid.servers.exchange.wire import Fields
+
+_OUTBOX_MESSAGES = 10_000
+
+
+class Session:
+    """One client connection: who it is, what it follows, and what it has still to be sent."""
+
+    def __init__(self, connection_id: str, socket: web.WebSocketResponse) -> None:
+        self.connection_id = connection_id
+        self.authenticated = False
+        self.topics: set[str] = set()
+        self._socket = socket
+        self._outbox: asyncio.Queue[str] = asyncio.Queue(_OUTBOX_MESSAGES)
+        self._overflowed = False
+
+    def send(self, message: Fields | str) -> None:
+        """Queue a message; a session whose outbox is full is closed rather than sent with gaps."""
+        if self._overflowed:
+            return
+        try:
+            self._outbox.put_nowait(message if isinstance(message, str) else json.dumps(message))
+        except asyncio.QueueFull:
+            self._overflowed = True
+
+    async def write_forever(self) -> None:
+        """Send queued messages in sequence until the connection ends."""
+        try:
+            while not self._overflowed:
+                await self._socket.send_str(await self._outbox.get())
+        except (ClientConnectionResetError, ConnectionError):
+            return
+        await self._socket.close(code=1008, message=b"too slow")
+
+
+class Sessions:
+    """All connections of one WebSocket path."""
+
+    def __init__(self, take_id: Callable[[], str]) -> None:
+        self._take_id = take_id
+        self._sessions: set[Session] = set()
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    def handler(
+        self, receive: Callable[[Session, str], None]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return a handler that calls ``receive`` for every text frame until the client leaves."""
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            return await self._serve(request, receive)
+
+        return serve
+
+    async def _serve(
+        self, request: web.Request, receive: Callable[[Session, str], None]
+    ) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(max_msg_size=1 << 20)
+        await socket.prepare(request)
+        session = Session(self._take_id(), socket)
+        self._sessions.add(session)
+        self._sockets.add(socket)
+        writer = asyncio.create_task(session.write_forever(), name=f"outbox {session.connection_id}")
+        try:
+            async for frame in socket:
+                if frame.type is web.WSMsgType.TEXT:
+                    receive(session, frame.data)
+        finally:
+            self._sessions.discard(session)
+            self._sockets.discard(socket)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+        return socket
+
+    def broadcast(self, topic: str, message: Fields) -> None:
+        """Queue a message for every signed-in session that follows ``topic``."""
+        followers = [one for one in self._sessions if one.authenticated and topic in one.topics]
+        if followers:
+            line = json.dumps(message)
+            for session in followers:
+                session.send(line)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for socket in list(self._sockets):
+            await socket.close(code=1001, message=b"server stops")

@@ -1,0 +1,105 @@
+"""What both venues' protocols share: text of numbers and times, signatures, bodies, pages, rate limits."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from itertools import islice
+from typing import TypeVar
+
+from mm_hybrid.clock import Clock
+
+Row = TypeVar("Row")
+
+Fields = dict[str, object]
+"""A JSON object on the wire, either way."""
+
+
+def number(value: Decimal) -> str:
+    """Return decimal text without exponent and trailing zeros."""
+    if value == 0:
+        return "0"
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def rounded(value: Decimal, places: int = 8) -> str:
+    """Return decimal text rounded to ``places``, for amounts no client reckons with exactly."""
+    return number(round(value, places))
+
+
+def millis(time_ns: int) -> str:
+    """Return nanoseconds as the venues' millisecond text."""
+    return str(time_ns // 1_000_000)
+
+
+def parse_decimal(value: object) -> Decimal | None:
+    """Read a number sent as text or JSON number; absent, empty and unreadable are ``None``."""
+    if value is None or value == "" or isinstance(value, bool):
+        return None
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return None
+
+
+def text(fields: Fields, key: str) -> str:
+    """Return a field as text; absent and null are empty."""
+    value = fields.get(key)
+    return "" if value is None else str(value)
+
+
+def parse_object(body: str | bytes) -> Fields | None:
+    """Read a JSON object; anything else is ``None``."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sign(secret: str, payload: str) -> bytes:
+    """Return HMAC-SHA256 of ``payload``; the venues differ in how they write it down."""
+    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).digest()
+
+
+def page_size(wanted: object, default: int, most: int) -> int:
+    """Return the rows of a page: the client's wish within the venue's bounds."""
+    value = parse_decimal(wanted)
+    return default if value is None else max(1, min(int(value), most))
+
+
+def first(rows: Iterable[Row], count: int) -> list[Row]:
+    """Return at most ``count`` rows."""
+    return list(islice(rows, count))
+
+
+class RateLimit:
+    """Counts requests in whole seconds and says how many are left, as the venues' headers do."""
+
+    def __init__(self, per_second: int, clock: Clock) -> None:
+        self.per_second = per_second
+        self._clock = clock
+        self._second = 0
+        self._used = 0
+
+    def take(self) -> bool:
+        """Count one request; ``False`` when this second's allowance is used up."""
+        second = self._clock.now_ns() // 1_000_000_000
+        if second != self._second:
+            self._second, self._used = second, 0
+        self._used += 1
+        return self._used <= self.per_second
+
+    @property
+    def remaining(self) -> int:
+        """Requests left in this second."""
+        return max(0, self.per_second - self._used)
+
+    @property
+    def reset_ms(self) -> int:
+        """When the next allowance begins."""
+        return (self._second + 1) * 1000

@@ -23,7 +23,7 @@ class BookError(MmHybridError):
 class CacheError(MmHybridError):
     """The local cache failed."""
 
-# Models -------------------------------------------------------------------------------------------------------------
+# Models
 
 @final
 class GlftQuotes:
@@ -97,7 +97,8 @@ def gamma_for_inventory_sd(
     impact: float = 0.0,
     age_s: float = 0.0,
 ) -> float:
-    """Return the risk aversion under which inventory has the standard deviation ``sd_lots`` (multiples of ``size``).
+    """Return the risk aversion under which inventory has the standard deviation ``sd_lots`` (multiples of
+    ``size``).
 
     Raises:
         ValueError: a parameter is out of range; the message names it.

@@ -123,12 +123,14 @@ class AdvisorConfig(_Section):
     enabled: bool = True
     base_url: str = "https://api.holysheep.ai/v1"
     model: str = "gpt-4.1"
+    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
     api_key_env: str = "HOLYSHEEP_API_KEY"
     weight: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     interval_s: Annotated[float, Field(ge=5, le=3600)] = 15.0
     timeout_s: Annotated[float, Field(gt=0, le=30)] = 4.0
     ttl_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     budget_usd_per_day: NonNegativeFloat = 5.0
+    calls_per_min: Annotated[int, Field(ge=1, le=600)] = 20
     price_in_usd_per_mtok: NonNegativeFloat | None = None
     price_out_usd_per_mtok: NonNegativeFloat | None = None
 

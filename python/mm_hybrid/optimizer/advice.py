@@ -1,0 +1,263 @@
+"""What an advisor may say, and how a reply of any shape becomes that or nothing.
+
+A reply is sniffed (JSON or server-sent events, whatever was asked for), one Markdown fence is taken off, and
+the one JSON object left must fit the model exactly. Numbers are never repaired: text, booleans, NaN,
+infinities and duplicate keys reject the whole reply.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mm_hybrid._core import MmHybridError
+
+REASONING_LIMIT = 200
+"""Characters of reasoning that are kept, for people."""
+
+_FENCE = re.compile(r"\A```[A-Za-z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
+
+
+class Anomaly(StrEnum):
+    """What the advisor thinks is wrong with the market; anything but ``none`` may only widen or reduce."""
+
+    NONE = "none"
+    SPIKE = "spike"
+    THIN_BOOK = "thin_book"
+    ONE_SIDED = "one_sided"
+    DATA_FAULT = "data_fault"
+
+
+class AdviceOutcome(StrEnum):
+    """What became of one question; every question ends as exactly one of these."""
+
+    ACCEPTED = "accepted"
+    CLAMPED = "clamped"
+    INVALID_TRANSPORT = "invalid_transport"
+    INVALID_ENVELOPE = "invalid_envelope"
+    INVALID_JSON = "invalid_json"
+    INVALID_SCHEMA = "invalid_schema"
+    OUT_OF_RATIO = "out_of_ratio"
+    TIMEOUT = "timeout"
+    HTTP_4XX = "http_4xx"
+    RATE_LIMITED = "rate_limited"
+    HTTP_5XX = "http_5xx"
+    BREAKER_OPEN = "breaker_open"
+    BUDGET_DENIED = "budget_denied"
+    STALE = "stale"
+    MODEL_MISMATCH = "model_mismatch"
+
+
+class AdviceRejectedError(MmHybridError):
+    """A question that led to no advice; ``outcome`` says why, ``reply`` holds what came back."""
+
+    def __init__(self, outcome: AdviceOutcome, detail: str, reply: str = "") -> None:
+        super().__init__(f"{outcome}: {detail}")
+        self.outcome = outcome
+        self.detail = detail
+        self.reply = reply
+
+
+HalfSpreadBps = Annotated[float, Field(gt=0, le=500)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class AdviceReply(BaseModel):
+    """The fields of a reply, as they travel.
+
+    Attributes:
+        recommended_bid_spread_bps: half-spread below the reference price, bps of mid.
+        recommended_ask_spread_bps: half-spread above it, bps of mid.
+        position_limit: fraction of the configured position limit.
+        confidence: the advisor's own opinion of itself; recorded, not used.
+        anomaly: label of what looks wrong.
+        reasoning: for the log only; never parsed, never sent anywhere.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    recommended_bid_spread_bps: HalfSpreadBps
+    recommended_ask_spread_bps: HalfSpreadBps
+    position_limit: Fraction
+    confidence: Fraction
+    anomaly: Anomaly
+    reasoning: str
+
+    @field_validator("reasoning")
+    @classmethod
+    def _printable(cls, text: str) -> str:
+        return "".join(char if char.isprintable() else " " for char in text)[:REASONING_LIMIT]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """Advice in force: a reply that passed every check, with the market it was given about.
+
+    Half-spreads are as the advisor said them, bps of mid; clamping happens where they are used, against the
+    closed form of that moment. ``base_half_bps``, ``mid_price`` and ``sigma`` belong to the snapshot asked
+    about.
+    """
+
+    bid_half_bps: float
+    ask_half_bps: float
+    position_limit_frac: float
+    confidence: float
+    anomaly: Anomaly
+    reasoning: str
+    snapshot_ts_ns: int
+    base_half_bps: float
+    mid_price: float
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The one answer inside a chat-completion envelope."""
+
+    content: str
+    model: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def read_completion(body: bytes) -> Completion:
+    """Take the answer out of a response body: a JSON envelope or a stream of events, told apart by sniffing.
+
+    Raises:
+        AdviceRejectedError: ``invalid_envelope``; the body holds no single finished answer.
+
+    Source: OpenAI API reference, Chat Completions (object and streamed chunks) and Responses streaming
+    events.
+    """
+    text = body.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    if text.startswith("{"):
+        try:
+            envelope = json.loads(text)
+        except (ValueError, RecursionError):
+            _reject(AdviceOutcome.INVALID_ENVELOPE, "the body is no complete JSON object", text)
+        return _from_envelope(envelope, text)
+    if text.startswith(("data:", "event:", "id:", ":")):
+        return _from_events(text)
+    raise AdviceRejectedError(
+        AdviceOutcome.INVALID_ENVELOPE, "the body is neither JSON nor an event stream", text
+    )
+
+
+def parse_reply(content: str) -> AdviceReply:
+    """Check the text of an answer.
+
+    Raises:
+        AdviceRejectedError: ``invalid_json`` or ``invalid_schema``, naming the field.
+    """
+    text = content.strip()
+    fenced = _FENCE.match(text)
+    if fenced:
+        text = fenced.group(1).strip()
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise AdviceRejectedError(AdviceOutcome.INVALID_JSON, str(error)[:REASONING_LIMIT], content) from None
+    if not isinstance(value, dict):
+        _reject(AdviceOutcome.INVALID_JSON, f"one JSON object expected, got {type(value).__name__}", content)
+    try:
+        return AdviceReply.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "reply"
+        raise AdviceRejectedError(AdviceOutcome.INVALID_SCHEMA, f"{field}: {first['msg']}", content) from None
+
+
+def _reject(outcome: AdviceOutcome, detail: str, reply: str) -> NoReturn:
+    raise AdviceRejectedError(outcome, detail, reply)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _from_envelope(envelope: Any, text: str) -> Completion:
+    choices = envelope.get("choices") if isinstance(envelope, dict) else None
+    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+        _reject(AdviceOutcome.INVALID_ENVELOPE, "exactly one choice expected", text)
+    choice = choices[0]
+    message = choice.get("message")
+    if choice.get("finish_reason") != "stop":
+        _reject(AdviceOutcome.INVALID_ENVELOPE, f"finish_reason is {choice.get('finish_reason')!r:.40}", text)
+    if not isinstance(message, dict) or message.get("refusal") or message.get("tool_calls"):
+        _reject(AdviceOutcome.INVALID_ENVELOPE, "a refusal or tool calls instead of an answer", text)
+    content = message.get("content")
+    if not isinstance(content, str) or not content.strip():
+        _reject(AdviceOutcome.INVALID_ENVELOPE, "the answer is empty", text)
+    return _completion(content, envelope.get("model"), envelope.get("usage"))
+
+
+def _from_events(text: str) -> Completion:
+    parts: list[str] = []
+    finish: Any = None
+    refused = False
+    model: Any = None
+    usage: Any = None
+    for event in _events(text):
+        model, usage = event.get("model") or model, event.get("usage") or usage
+        choices = event.get("choices")
+        if isinstance(choices, list):
+            for choice in choices:
+                if not isinstance(choice, dict) or choice.get("index", 0) != 0:
+                    _reject(AdviceOutcome.INVALID_ENVELOPE, "exactly one choice expected", text)
+                delta = choice.get("delta")
+                if isinstance(delta, dict):
+                    refused = refused or bool(delta.get("refusal") or delta.get("tool_calls"))
+                    if isinstance(delta.get("content"), str):
+                        parts.append(delta["content"])
+                finish = choice.get("finish_reason") or finish
+        elif event.get("type") == "response.output_text.delta" and isinstance(event.get("delta"), str):
+            parts.append(event["delta"])
+        elif event.get("type") == "response.completed" and isinstance(event.get("response"), dict):
+            finish = "stop"
+            model, usage = event["response"].get("model") or model, event["response"].get("usage") or usage
+    message = {"content": "".join(parts), "refusal": refused}
+    envelope = {"choices": [{"message": message, "finish_reason": finish}], "model": model, "usage": usage}
+    return _from_envelope(envelope, text)
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        if not data or data == "[DONE]":
+            continue
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            _reject(AdviceOutcome.INVALID_ENVELOPE, "an event is no JSON", text)
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+def _completion(content: str, model: Any, usage: Any) -> Completion:
+    def tokens(*names: str) -> int | None:
+        for name in names:
+            value = usage.get(name) if isinstance(usage, dict) else None
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                return value
+        return None
+
+    return Completion(
+        content=content,
+        model=model if isinstance(model, str) else None,
+        prompt_tokens=tokens("prompt_tokens", "input_tokens"),
+        completion_tokens=tokens("completion_tokens", "output_tokens"),
+    )

@@ -1,0 +1,120 @@
+"""From advice to quote: what an advisor may do to the closed form, and nothing more.
+
+Widening is cheap and tightening is where adverse selection lives, so advice is clamped to [0.8, 3] times the
+closed form, weighted, and mixed in logarithms. With weight 0 (shadow mode) the closed form comes through bit
+for bit. Skew, rounding to the grid and risk checks come after, in code no advisor reaches.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from mm_hybrid.optimizer.advice import Advice, Anomaly
+from mm_hybrid.optimizer.glft import GlftOptimizer, recommendation
+from mm_hybrid.types import Features, Position, SpreadRecommendation
+
+RATIO_GATE = (0.1, 10.0)
+"""Advice outside these multiples of the closed form is a unit error, not an opinion: rejected whole."""
+
+BAND = (0.8, 3.0)
+"""Advice inside the gate is clamped to these multiples."""
+
+MAX_SLEW = 1.25
+"""Largest change of the advised multiple from one update to the next."""
+
+MAX_WEIGHT = 0.5
+"""Largest weight an advisor may have."""
+
+
+def within_gate(base_bps: float, advised_bps: float) -> bool:
+    """Return whether advice can be an opinion on ``base_bps`` at all."""
+    return RATIO_GATE[0] <= advised_bps / base_bps <= RATIO_GATE[1]
+
+
+def clamped(base_bps: float, advised_bps: float) -> float:
+    """Return advice moved into the allowed band around ``base_bps``."""
+    return min(max(advised_bps, BAND[0] * base_bps), BAND[1] * base_bps)
+
+
+def weight_at(max_weight: float, age_ns: int, ttl_ns: int) -> float:
+    """Return the weight of advice of this age: falling from ``max_weight`` to 0 at the end of its life."""
+    if not 0 <= age_ns < ttl_ns:
+        return 0.0
+    return min(max_weight, MAX_WEIGHT) * (1 - age_ns / ttl_ns)
+
+
+def blended_multiple(base_bps: float, advised_bps: float, weight: float) -> float:
+    """Return the factor on ``base_bps``: exactly 1 at weight 0, the clamped advice's ratio at weight 1."""
+    if weight == 0:
+        return 1.0
+    return math.exp(weight * math.log(clamped(base_bps, advised_bps) / base_bps))
+
+
+class AdviceSource(Protocol):
+    """Where advice in force comes from; reading it never waits."""
+
+    def advice_for(self, now_ns: int, features: Features) -> Advice | None:
+        """Return the advice that still applies to this market, if any."""
+        ...
+
+
+class AdvisedOptimizer:
+    """The closed form with an advisor beside it.
+
+    Args:
+        closed_form: what quotes without advice, and the anchor with it.
+        source: where advice comes from; ``None`` for the closed form alone.
+        max_weight: weight of fresh advice, 0 (shadow) to 0.5.
+        ttl_s: life of advice, from the time of the snapshot it was asked about.
+    """
+
+    def __init__(
+        self,
+        closed_form: GlftOptimizer,
+        source: AdviceSource | None,
+        *,
+        max_weight: float = 0.0,
+        ttl_s: float = 60.0,
+    ) -> None:
+        if not 0 <= max_weight <= MAX_WEIGHT:
+            raise ValueError(f"max_weight must be in [0, {MAX_WEIGHT}], got {max_weight}")
+        self._closed_form = closed_form
+        self._source = source
+        self._max_weight = max_weight
+        self._ttl_ns = round(ttl_s * 1e9)
+        self._multiples = (1.0, 1.0)
+
+    def recommend(self, features: Features, position: Position) -> SpreadRecommendation:
+        """Return the closed form moved by advice as far as its weight allows."""
+        quote = self._closed_form.closed_form(features, position)
+        advice = None
+        if self._source is not None and self._max_weight > 0:
+            advice = self._source.advice_for(features.timestamp_ns, features)
+        if advice is None:
+            bid, ask = self._slewed(1.0), self._slewed(1.0, ask=True)
+            self._multiples = (bid, ask)
+            return recommendation(quote, quote.half_bps * bid, quote.half_bps * ask, features)
+        weight = weight_at(self._max_weight, features.timestamp_ns - advice.snapshot_ts_ns, self._ttl_ns)
+        widen_only = 1.0 if advice.anomaly is not Anomaly.NONE else 0.0
+        bid = self._slewed(max(blended_multiple(quote.half_bps, advice.bid_half_bps, weight), widen_only))
+        ask = self._slewed(
+            max(blended_multiple(quote.half_bps, advice.ask_half_bps, weight), widen_only), ask=True
+        )
+        self._multiples = (bid, ask)
+        limit = quote.position_limit * min(advice.position_limit_frac, 1.0)
+        if advice.anomaly is Anomaly.DATA_FAULT:
+            limit = 0.0
+        return recommendation(
+            quote,
+            quote.half_bps * bid,
+            quote.half_bps * ask,
+            features,
+            position_limit=limit if weight > 0 else None,
+            advice_weight=weight,
+            anomaly=advice.anomaly.value,
+        )
+
+    def _slewed(self, wanted: float, *, ask: bool = False) -> float:
+        last = self._multiples[ask]
+        return min(max(wanted, last / MAX_SLEW), last * MAX_SLEW)

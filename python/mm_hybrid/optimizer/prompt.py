@@ -1,0 +1,179 @@
+"""What an advisor is asked: numbers and closed enums only, the same bytes for the same market.
+
+Nothing a stranger can write reaches the prompt: no symbol, no date, no news, no text of the exchange.
+Inventory is left out too: it depends on earlier advice, and with it no recorded answer could be replayed
+under another strategy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from mm_hybrid.optimizer.advice import AdviceReply
+from mm_hybrid.types import Features
+
+CONTRACT = "mmh-advice/1"
+MAX_REPLY_TOKENS = 200
+
+ResponseFormat = Literal["json_schema", "json_object", "none"]
+
+SYSTEM_TEXT = (
+    "You advise a market maker on how far from the mid price to quote. You receive one JSON object of "
+    "market measurements; every name carries its unit, null means not yet known. base_bid_half_bps and "
+    "base_ask_half_bps are the half-spreads a calibrated model would use, before inventory is considered; "
+    "floor_half_bps is the least that covers costs. Return one JSON object and nothing else, with exactly "
+    "these fields: recommended_bid_spread_bps and recommended_ask_spread_bps (half-spreads in basis "
+    "points of mid, each side separately, close to the base unless the measurements speak against it, "
+    "never beyond three times the base), position_limit (0 to 1, fraction of the allowed position), "
+    "confidence (0 to 1), anomaly (one of none, spike, thin_book, one_sided, data_fault), reasoning (one "
+    "sentence of at most 200 characters)."
+)
+
+_DAY_NS = 86_400 * 1_000_000_000
+_QTY_WINDOW_NS = 600 * 1_000_000_000
+_QTY_SAMPLE_NS = 5 * 1_000_000_000
+_REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-[5-9])")
+_BOUNDS = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "title",
+    "description",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderProfile:
+    """How one family of models wants its parameters named.
+
+    Attributes:
+        response_format: how the reply's shape is asked for.
+        max_tokens_name: name of the limit on the reply's length.
+        temperature: sent as it is; ``None`` leaves it out.
+    """
+
+    response_format: ResponseFormat = "json_schema"
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    temperature: float | None = 0.0
+
+
+def profile_for(model: str, response_format: ResponseFormat = "json_schema") -> ProviderProfile:
+    """Return the parameter dialect of a model by its name; reasoning families refuse two usual names."""
+    if _REASONING_MODELS.search(model):
+        return ProviderProfile(
+            response_format=response_format, max_tokens_name="max_completion_tokens", temperature=None
+        )
+    return ProviderProfile(response_format=response_format)
+
+
+class PromptBuilder:
+    """Turns features into the user message; remembers the day's first mid and recent best quantities."""
+
+    def __init__(self) -> None:
+        self._day: int | None = None
+        self._first_mid = 0.0
+        self._qtys: deque[tuple[int, float, float]] = deque()
+
+    def observe(self, features: Features) -> None:
+        """Take note of a moment; call it with every one, it keeps few."""
+        day = features.timestamp_ns // _DAY_NS
+        if day != self._day:
+            self._day, self._first_mid = day, features.mid_price
+        now = features.timestamp_ns
+        if not self._qtys or now - self._qtys[-1][0] >= _QTY_SAMPLE_NS:
+            self._qtys.append((now, features.best_bid_qty, features.best_ask_qty))
+        while self._qtys[0][0] < now - _QTY_WINDOW_NS:
+            self._qtys.popleft()
+
+    def user_text(self, features: Features, *, base_half_bps: float, floor_half_bps: float) -> str:
+        """Return the user message: one canonical JSON object, sorted keys, four decimals, no whitespace."""
+        self.observe(features)
+        bid_median = median(sample[1] for sample in self._qtys)
+        ask_median = median(sample[2] for sample in self._qtys)
+        return canonical(
+            {
+                "contract": CONTRACT,
+                "asset": "A1",
+                "mid_index": 1e4 * features.mid_price / self._first_mid,
+                "market_spread_bps": features.spread_bps,
+                "bid_qty_rel": features.best_bid_qty / bid_median if bid_median > 0 else None,
+                "ask_qty_rel": features.best_ask_qty / ask_median if ask_median > 0 else None,
+                "imbalance_l5": features.imbalance,
+                "depth_bid_quote": features.depth_bid_quote,
+                "depth_ask_quote": features.depth_ask_quote,
+                "depth_complete": features.depth_covered_pct >= 10.0,
+                "sigma_1m_bps": features.volatility_1m_bps,
+                "ret_10s_bps": features.return_10s_bps,
+                "ret_60s_bps": features.return_60s_bps,
+                "trade_imb_60s": features.trade_imbalance_60s,
+                "spike": features.spike,
+                "base_bid_half_bps": base_half_bps,
+                "base_ask_half_bps": base_half_bps,
+                "floor_half_bps": floor_half_bps,
+            }
+        )
+
+
+def canonical(fields: dict[str, str | bool | float | None]) -> str:
+    """Return flat fields as JSON whose bytes depend on the values alone: sorted keys, four decimals."""
+
+    def text(value: str | bool | float | None) -> str:
+        if isinstance(value, (str, bool)) or value is None:
+            return json.dumps(value)
+        fixed = f"{value:.4f}"
+        return "0.0000" if fixed == "-0.0000" else fixed
+
+    return "{" + ",".join(f'"{name}":{text(value)}' for name, value in sorted(fields.items())) + "}"
+
+
+def chat_request(model: str, user_text: str, profile: ProviderProfile) -> dict[str, Any]:
+    """Return the body of a chat-completion request.
+
+    Source: OpenAI API reference, Create chat completion.
+    """
+    request: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "system", "content": SYSTEM_TEXT}, {"role": "user", "content": user_text}],
+        profile.max_tokens_name: MAX_REPLY_TOKENS,
+        "stream": False,
+    }
+    if profile.temperature is not None:
+        request["temperature"] = profile.temperature
+    if profile.response_format == "json_schema":
+        schema = {"name": "advice", "strict": True, "schema": wire_schema()}
+        request["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif profile.response_format == "json_object":
+        request["response_format"] = {"type": "json_object"}
+    return request
+
+
+def wire_schema() -> dict[str, Any]:
+    """Return the reply's JSON schema in the subset that strict modes take: every field required, no bounds.
+
+    Bounds are checked here, after the reply came: vendors disagree on which of them a schema may carry.
+
+    Source: OpenAI guide, Structured Outputs, supported schemas.
+    """
+    full = AdviceReply.model_json_schema()
+    definitions = full.get("$defs", {})
+
+    def plain(node: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in node:
+            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        return {key: value for key, value in node.items() if key not in _BOUNDS}
+
+    properties = {name: plain(node) for name, node in full["properties"].items()}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

@@ -1,0 +1,171 @@
+"""The report as one HTML file that needs nothing else: script and data inside, network forbidden."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from mm_hybrid.report.charts import charts
+from mm_hybrid.report.read import Session, read_session, summarise
+from mm_hybrid.report.tables import advice_table, count_table, latency_table, state_table
+
+# No address may be asked for anything; the browser enforces what the page promises.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:"
+)
+
+_STYLE = """
+:root { --ink: #1f2937; --soft: #6b7280; --line: #e5e7eb; --good: #0b7a6b; --bad: #b93632; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f6f7f9; color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 2px; }
+.lead { color: var(--soft); margin: 4px 0 20px; }
+section, .card { background: white; border: 1px solid var(--line); border-radius: 10px; }
+section { padding: 16px 18px; margin: 16px 0; overflow-x: auto; }
+section > p { color: var(--soft); margin: 0 0 8px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; }
+.card { padding: 10px 14px; } .card b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
+.card span { color: var(--soft); font-size: 13px; } .good { color: var(--good); } .bad { color: var(--bad); }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 0 16px; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th { text-align: left; color: var(--soft); font-weight: 600; }
+th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; } td.wide { min-width: 220px; }
+"""
+
+
+def build_report(journal_path: str | os.PathLike[str], out_html: str | os.PathLike[str]) -> Path:
+    """Write the report of a journal and return where it is.
+
+    Args:
+        journal_path: a journal, finished or still being written.
+        out_html: the file to write; its folder is created.
+
+    Raises:
+        JournalError: the journal cannot be read, or no session ever started in it.
+        OSError: the report cannot be written.
+    """
+    html = render(read_session(journal_path))
+    out = Path(out_html)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(html, encoding="utf-8")
+    return out
+
+
+def render(session: Session) -> str:
+    """Return the whole page."""
+    numbers = summarise(session)
+    title = f"{numbers['symbol']} on {numbers['exchange']}, {numbers['mode']}"
+    drawings = "".join(
+        _section(heading, note, _drawing(figure, f"chart-{index}"))
+        for index, (heading, note, figure) in enumerate(charts(session), start=1)
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)} - mm_hybrid</title>
+<style>{_STYLE}</style>
+<script>{get_plotlyjs()}</script>
+</head>
+<body><main>
+<h1>{escape(title)}</h1>
+<p class="lead">{_facts(session)}</p>
+<div class="cards">{_cards(numbers)}</div>
+{drawings}
+<div class="columns">
+{_section("Requests", "What was asked of the venue, by kind.", count_table(session.actions, "action"))}
+{_section("Answers", "States orders were said to be in.", count_table(session.outcomes, "state"))}
+{_section("Refused by risk", "Targets that never became orders.", count_table(session.refusals, "reason"))}
+{_section("Book at the marks", "Quoted while LIVE only.", count_table(session.book_states, "state"))}
+</div>
+{_section("Latency", "Milliseconds from intent to the first answer.", latency_table(numbers["latency_ms"]))}
+{_section("Advice", _advice_note(session), advice_table(session.advice))}
+{_section("Changes of state", "The last ones, newest first.", state_table(session.states))}
+</main></body></html>
+"""
+
+
+def _section(heading: str, note: str, body: str) -> str:
+    return f"<section><h2>{heading}</h2><p>{note}</p>{body}</section>\n"
+
+
+def _drawing(figure: Any, div_id: str) -> str:
+    settings = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+    html: str = plotly.io.to_html(
+        figure, full_html=False, include_plotlyjs=False, config=settings, div_id=div_id, default_height=None
+    )
+    return html
+
+
+def _facts(session: Session) -> str:
+    first = session.sessions[0]
+    instrument = json.loads(first.instrument_json)
+    starts = f", {len(session.sessions)} starts" if len(session.sessions) > 1 else ""
+    started = datetime.fromtimestamp(first.started_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    facts = [
+        f"Started {started}{starts}",
+        f"{session.seconds:,.1f} s marked",
+        f"tick {instrument.get('tick_size')}, lot {instrument.get('lot_size')}",
+        f"maker fee {_bps(instrument.get('maker_fee_rate'))} bps",
+        f"taker fee {_bps(instrument.get('taker_fee_rate'))} bps",
+        f"mm_hybrid {first.version}",
+        f"journal {session.path.name}",
+    ]
+    return escape(" · ".join(facts))
+
+
+def _bps(rate: object) -> str:
+    try:
+        return f"{float(str(rate)) * 1e4:g}"
+    except ValueError:
+        return "?"
+
+
+def _cards(numbers: dict[str, Any]) -> str:
+    pnl = numbers["pnl"]
+    parts = [
+        ("Total", pnl["total"]),
+        ("Spread capture", pnl["spread_capture"]),
+        ("Inventory", pnl["inventory"]),
+    ]
+    parts += [("Fees", pnl["fees"]), ("Funding", pnl["funding"])]
+    cards = [
+        (name, f"{value:+,.4f}", "good" if value > 0 else "bad" if value < 0 else "") for name, value in parts
+    ]
+    share, difference = numbers["quoted_share"], numbers["engine_difference"]
+    cards += [
+        ("Max drawdown", f"{numbers['max_drawdown']:,.4f}", ""),
+        ("Fills, buy / sell", f"{numbers['buys']} / {numbers['sells']}", ""),
+        ("Traded, quote", f"{numbers['traded_quote']:,.2f}", ""),
+        ("Position, base", f"{numbers['position']:+g}", ""),
+        ("Largest position", f"{numbers['max_position']:g}", ""),
+        ("Quoting both sides", "-" if share is None else f"{share:.1%}", ""),
+        (
+            "Engine's total less this",
+            "-" if difference is None else f"{difference:g}",
+            "bad" if difference else "",
+        ),
+    ]
+    return "".join(
+        f'<div class="card"><span>{name}</span><b class="{cls}">{value}</b></div>'
+        for name, value, cls in cards
+    )
+
+
+def _advice_note(session: Session) -> str:
+    counts = ", ".join(
+        f"{count} {escape(outcome)}" for outcome, count in session.advice_outcomes.most_common()
+    )
+    return f"{counts}; the last ones, newest first." if counts else "None was asked for."

@@ -1,0 +1,63 @@
+"""The report as a person sees it: a browser without a network draws every chart."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from journal_of_a_session import write_session
+
+from mm_hybrid.report import build_report
+
+_CHARTS = 5
+
+
+def browser() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path:
+            return path
+    pytest.skip("no Chromium on this machine: the drawing of the charts was not checked")
+
+
+def run_browser(page: Path, profile: Path, *options: str) -> str:
+    command = [
+        browser(),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--proxy-server=127.0.0.1:1",  # nothing listens there: whatever the page asked for would fail
+        f"--user-data-dir={profile}",
+        "--window-size=1180,2600",
+        "--virtual-time-budget=20000",
+        *options,
+        page.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    return done.stdout
+
+
+async def test_every_chart_is_drawn_without_a_network(tmp_path: Path) -> None:
+    await write_session(tmp_path / "journal.sqlite")
+    page = build_report(tmp_path / "journal.sqlite", tmp_path / "report.html")
+    document = run_browser(page, tmp_path / "profile", "--dump-dom")
+    # Plotly lays three drawings of class main-svg over each other in every chart; the first holds the axes.
+    drawn = re.findall(r'class="[^"]*js-plotly-plot[^"]*".*?<svg class="main-svg"', document, re.DOTALL)
+    assert len(drawn) == _CHARTS
+    assert len(re.findall(r'<path class="js-line"', document)) >= 2 * _CHARTS - 4
+    assert "onerror" not in document
+
+
+async def test_a_picture_can_be_taken(tmp_path: Path) -> None:
+    await write_session(tmp_path / "journal.sqlite")
+    page = build_report(tmp_path / "journal.sqlite", tmp_path / "report.html")
+    picture = Path(os.environ.get("MM_HYBRID_SCREENSHOTS", tmp_path)) / "report.png"
+    run_browser(page, tmp_path / "profile", f"--screenshot={picture}")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 50_000

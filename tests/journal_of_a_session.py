@@ -65,7 +65,9 @@ async def _one_moment(
     action = "create" if step % 3 == 0 else "amend"
     (seq,) = await journal.intents([Intent(action=action, client_id=f"mm-1-{step}", reason=reason)])
     clock.advance(int(1e6 * (2 + rng.expovariate(1 / 3))))
-    journal.outcome(state="ACKED", client_id=f"mm-1-{step}", intent_seq=seq, order_id=f"o{step}", message=reason)
+    journal.outcome(
+        state="ACKED", client_id=f"mm-1-{step}", intent_seq=seq, order_id=f"o{step}", message=reason
+    )
     if rng.random() < 0.12:
         side = rng.choice(("buy", "sell"))
         price = mid - Decimal("4.35") if side == "buy" else mid + Decimal("4.35")

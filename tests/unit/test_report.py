@@ -7,15 +7,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from journal_of_a_session import write_session
 
+from journal_of_a_session import write_session
 from mm_hybrid.cli import run
 from mm_hybrid.errors import JournalError
 from mm_hybrid.report import build_report, summary
 from mm_hybrid.report.read import MAX_POINTS, Thinned, read_session
 
 
-async def test_the_profit_is_recomputed_from_fills_and_mids_and_agrees_with_the_engine(tmp_path: Path) -> None:
+async def test_the_profit_is_recomputed_from_fills_and_mids_and_agrees_with_the_engine(
+    tmp_path: Path,
+) -> None:
     ledger = await write_session(tmp_path / "journal.sqlite")
     numbers = summary(tmp_path / "journal.sqlite")
     assert numbers["fills"] > 20
@@ -68,7 +70,9 @@ async def test_a_session_that_never_quoted_still_has_a_report(tmp_path: Path) ->
     assert "None." in build_report(tmp_path / "journal.sqlite", tmp_path / "report.html").read_text()
 
 
-async def test_a_long_session_is_thinned_in_drawings_and_never_in_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_session_is_thinned_in_drawings_and_never_in_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mm_hybrid.report.read.MAX_POINTS", 50)
     ledger = await write_session(tmp_path / "journal.sqlite", marks=1000)
     session = read_session(tmp_path / "journal.sqlite")
@@ -88,13 +92,17 @@ def test_thinning_keeps_first_and_last_and_order() -> None:
     assert MAX_POINTS >= 1000
 
 
-async def test_the_command_prints_the_file_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_command_prints_the_file_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     await write_session(tmp_path / "journal.sqlite")
     assert run(["report", str(tmp_path / "journal.sqlite")]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
 
 
-async def test_the_command_prints_numbers_as_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_command_prints_numbers_as_one_json_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     await write_session(tmp_path / "journal.sqlite")
     assert run(["report", str(tmp_path / "journal.sqlite"), "--json"]) == 0
     numbers = json.loads(capsys.readouterr().out)
@@ -103,7 +111,9 @@ async def test_the_command_prints_numbers_as_one_json_object(tmp_path: Path, cap
     assert not (tmp_path / "journal.html").exists()
 
 
-def test_a_missing_journal_is_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_journal_is_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["report", str(tmp_path / "nowhere.sqlite")]) == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1

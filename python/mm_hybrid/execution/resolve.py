@@ -1,8 +1,8 @@
 """Finding out what became of an order when nobody has told.
 
 The stream gets a moment first. Then the order is looked up by client id, among open and ended orders, and
-its executions with it, with growing pauses. Only when a whole window has passed without a trace is it declared
-not placed, because an accepted request can show up late; and even then its record stays, so that it is
+its executions with it, with growing pauses. Only when a whole window has passed without a trace is it taken
+as not placed, because an accepted request can show up late; and even then its record stays, so that it is
 recognised if it does.
 """
 

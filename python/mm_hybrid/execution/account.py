@@ -1,0 +1,185 @@
+"""What is known of own orders and fills: one place takes in all news, from whatever source, in any order.
+
+Pushes, replies, lookups and reconciliations all end here. Each execution moves the position once, whoever
+tells it first; each change of an order's state is journalled with its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from mm_hybrid.clock import Clock
+from mm_hybrid.execution.orders import OrderRecord, Orders, OrderState, VenueOrder
+from mm_hybrid.execution.outcomes import VenueError
+from mm_hybrid.journal import Journal
+from mm_hybrid.types import Fill, Position
+
+OnFill = Callable[[Fill], Decimal | None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened to own orders in this session; ``unknown`` counts outcomes left open by a reply."""
+
+    orders_placed: int = 0
+    amended: int = 0
+    canceled: int = 0
+    rejected: int = 0
+    post_only_crossed: int = 0
+    fills: int = 0
+    unknown: int = 0
+    orphans_canceled: int = 0
+
+
+class Account:
+    """Own orders, position and counters of a session.
+
+    Args:
+        journal: takes outcomes and fills.
+        clock: time of changes.
+        changed: called when something changed that may ask for new requests.
+        stranger: called with an open order that has no record here.
+
+    Attributes:
+        on_fill: called with each new execution; returns the mid known at that moment, for the journal.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        *,
+        changed: Callable[[], None],
+        stranger: Callable[[VenueOrder], None],
+    ) -> None:
+        self.orders = Orders()
+        self.position = Position()
+        self.counters = Counters()
+        self.on_fill: OnFill | None = None
+        self._journal = journal
+        self._clock = clock
+        self._changed = changed
+        self._stranger = stranger
+        self._unmatched: list[tuple[int, Fill]] = []
+
+    def take_order(self, seen: VenueOrder, *, source: str) -> None:
+        """Take in what the venue says of an order."""
+        applied = self.orders.apply_venue(seen, self._clock.monotonic_ns())
+        if applied is None:
+            if seen.status == "open":
+                self._stranger(seen)
+            return
+        record, changed = applied
+        self.match_fills()
+        if not changed:
+            return
+        if record.state is OrderState.CANCELED:
+            if is_post_only_cross(record.reason):
+                self.counters.post_only_crossed += 1
+            else:
+                self.counters.canceled += 1
+        elif record.state is OrderState.REJECTED:
+            self.counters.rejected += 1
+        self.outcome(record, source=source)
+        self._changed()
+
+    def take_fill(self, fill: Fill) -> None:
+        """Take in an execution; one already applied changes nothing."""
+        if fill.exec_id in self.orders.exec_ids:
+            return
+        record = self.orders.find(client_id=fill.client_id, order_id=fill.order_id)
+        if record is None and not fill.client_id:
+            # It may be ahead of the acknowledgement that will tell whose order this id is.
+            if all(waiting.exec_id != fill.exec_id for _, waiting in self._unmatched):
+                self._unmatched.append((self._clock.monotonic_ns(), fill))
+            return
+        self._book(fill, record)
+
+    def match_fills(self, *, older_than_ns: int | None = None) -> None:
+        """Book executions whose order has become known, and those that have waited too long for it."""
+        waiting, self._unmatched = self._unmatched, []
+        for came_ns, fill in waiting:
+            record = self.orders.find(client_id="", order_id=fill.order_id)
+            if record is not None or (older_than_ns is not None and came_ns < older_than_ns):
+                self._book(fill, record)
+            else:
+                self._unmatched.append((came_ns, fill))
+
+    def move(self, record: OrderRecord, state: OrderState) -> bool:
+        """Change an order's state by what this side did; nothing is journalled."""
+        return record.move(state, self._clock.monotonic_ns())
+
+    def unknown(self, record: OrderRecord, message: str, code: str | None) -> None:
+        """Note that a request's outcome is open: the order counts as live until it is looked up."""
+        self.counters.unknown += 1
+        record.reason = message
+        self.move(record, OrderState.PENDING_UNKNOWN)
+        self.outcome(record, source="rest", code=code)
+
+    def end(
+        self,
+        record: OrderRecord,
+        state: OrderState,
+        message: str,
+        *,
+        code: str | None = None,
+        source: str = "rest",
+    ) -> None:
+        """Note that an order has ended, by a definite refusal or because it never existed."""
+        record.reason = message
+        if self.move(record, state):
+            self.counters.rejected += state is OrderState.REJECTED
+            self.outcome(record, source=source, code=code)
+            self._changed()
+
+    def outcome(
+        self,
+        record: OrderRecord,
+        *,
+        source: str,
+        intent_seq: int | None = None,
+        code: str | None = None,
+        error: VenueError | None = None,
+    ) -> None:
+        """Journal an order's state; ``error`` is a request that failed without ending it."""
+        if self._journal.failure is not None:
+            return
+        self._journal.outcome(
+            state=str(record.state),
+            client_id=record.client_id,
+            intent_seq=intent_seq or record.intent_seq or None,
+            order_id=record.order_id,
+            code=code if error is None else error.failure.code,
+            message=record.reason if error is None else f"{error.verdict}: {error.failure.message}",
+            source=source,
+        )
+
+    def _book(self, fill: Fill, record: OrderRecord | None) -> None:
+        if record is not None and not fill.client_id:
+            fill = replace(fill, client_id=record.client_id)
+        if not self.orders.apply_fill(fill, self._clock.monotonic_ns()):
+            return
+        self.counters.fills += 1
+        sign = 1 if fill.side == "buy" else -1
+        self.position = replace(
+            self.position,
+            qty_base=self.position.qty_base + sign * fill.qty,
+            cash_quote=self.position.cash_quote - sign * fill.qty * fill.price,
+            fees_quote=self.position.fees_quote + fill.fee_quote,
+        )
+        mid = self.on_fill(fill) if self.on_fill is not None else None
+        if self._journal.failure is None:
+            self._journal.fill(fill, mid=mid)
+        if record is not None and record.state is OrderState.FILLED:
+            self.outcome(record, source="execution")
+        self._changed()
+
+
+def is_post_only_cross(reason: str) -> bool:
+    """Return whether a cancel's reason says that a post-only order would have taken liquidity.
+
+    Source: Bybit v5 API documentation, Enums Definitions, rejectReason; Bitget's ``cancelReason`` likewise.
+    """
+    return "postonly" in reason.lower().replace("_", "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -167,9 +168,8 @@ class Gateway:
 
     async def open_orders(self) -> list[VenueOrder]:
         """Return all open orders of the symbol, from every page."""
-        rows = await self._again(
-            Lane.READ, lambda: self._exchange.fetch_open_orders(self._symbol, None, None, {"paginate": True})
-        )
+        size = 50 if self.venue == "bybit" else 100
+        rows = await self._pages(self._exchange.fetch_open_orders, size, {}, id_key="orderId")
         return [order for order in self._orders(rows) if order.status == "open"]
 
     async def order(self, client_id: str) -> VenueOrder | None:
@@ -198,10 +198,9 @@ class Gateway:
 
     async def executions(self, since_ms: int) -> list[Fill]:
         """Return own executions since a venue time, oldest first."""
-        rows = await self._again(
-            Lane.READ,
-            lambda: self._exchange.fetch_my_trades(self._symbol, since_ms, None, {"paginate": True}),
-        )
+        # As a raw parameter: given as an argument, ccxt would also drop rows by their own time stamps.
+        params = {"startTime": since_ms}
+        rows = await self._pages(self._exchange.fetch_my_trades, 100, params, id_key="tradeId")
         now_ns = self._clock.now_ns()
         fills = [wire.parse_fill(self.venue, row["info"], now_ns) for row in rows]
         return sorted(fills, key=lambda fill: fill.exchange_ts_ns)
@@ -288,6 +287,26 @@ class Gateway:
                 await self._lanes.acquire(lane)
                 return await self._once(lane, call)
         raise AssertionError("unreachable")
+
+    async def _pages(self, fetch: Any, size: int, params: dict[str, Any], *, id_key: str) -> list[Any]:
+        """Walk all pages of a query; ccxt's own walk cuts the result at a limit and swallows errors."""
+        rows: list[Any] = []
+        asked = params
+        while True:
+            page = await self._again(Lane.READ, functools.partial(fetch, self._symbol, None, size, asked))
+            rows += page
+            if len(page) < size:
+                return rows
+            infos = [row["info"] for row in page]
+            if self.venue == "bybit":
+                mark = {
+                    "cursor": next((info["nextPageCursor"] for info in infos if "nextPageCursor" in info), "")
+                }
+            else:
+                mark = {"idLessThan": str(min(int(info[id_key]) for info in infos))}
+            if not all(mark.values()) or asked == params | mark:
+                return rows
+            asked = params | mark
 
     async def _streamed(self, call: Awaitable[Any]) -> list[Any]:
         try:

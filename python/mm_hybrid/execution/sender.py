@@ -1,7 +1,7 @@
 """Sends requests whose intents are on disk, and files what came of them.
 
-A create is sent once. Its failure is a refusal only if that is certain; otherwise the order is unknown, counts
-as live and is looked up. A breaker stops creates while the venue mostly fails, but never cancels or reads.
+A create is sent once. Its failure is a refusal only if that is certain; otherwise the order is unknown,
+counts as live and is looked up. A breaker stops creates while the venue mostly fails, never cancels or reads.
 """
 
 from __future__ import annotations

@@ -1,0 +1,331 @@
+"""Execution against a local exchange over real sockets, through an unmodified ccxt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from fault_proxy import FaultProxy
+from pydantic import SecretStr
+
+from mm_hybrid.clock import WallClock
+from mm_hybrid.config import VenueConfig
+from mm_hybrid.errors import GatewayError, JournalError
+from mm_hybrid.execution.executor import Executor, ExecutorTimes
+from mm_hybrid.execution.gateway import Credentials, Gateway
+from mm_hybrid.execution.orders import OrderState
+from mm_hybrid.execution.resolve import ResolveConfig
+from mm_hybrid.journal import Journal, JournalReader
+from mm_hybrid.servers.exchange.app import ExchangeServer
+from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.types import Approved, Quote
+
+D = Decimal
+KEYS = Credentials(
+    api_key=SecretStr("demo-key"), secret=SecretStr("demo-secret"), password=SecretStr("demo-password")
+)
+TIMES = ExecutorTimes(reconcile_s=60, resolve=ResolveConfig(grace_s=0.2, window_s=1.5, pause_s=(0.2, 0.4)))
+CREATE = {"bybit": "/v5/order/create", "bitget": "/api/v2/mix/order/place-order"}
+BID, ASK = D("60000.0"), D("60000.1")
+
+
+@dataclass
+class Trade:
+    """One trade of the matching engine."""
+
+    order_id: str
+    price: str
+    qty: str
+    is_maker: bool = True
+    print_id: str | None = "p1"
+    print_price: str | None = "60000.0"
+    exchange_ts_ns: int = field(default_factory=lambda: WallClock().now_ns())
+
+
+class StandingMarket:
+    """A market that stands still: orders rest unless they cross it, and trade when the test says so."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, tuple[str, str, str]] = {}
+
+    def place(self, order_id, side, price, qty, *, post_only, ioc, now_ns):
+        if self._crosses(side, price) and post_only:
+            return "canceled", []
+        self.orders[order_id] = (side, price, qty)
+        return "open", []
+
+    def amend(self, order_id, *, price, qty, now_ns):
+        side, old_price, old_qty = self.orders[order_id]
+        if price is not None and self._crosses(side, price):
+            del self.orders[order_id]
+            return "canceled", []
+        self.orders[order_id] = (side, price or old_price, qty or old_qty)
+        return "open", []
+
+    def cancel(self, order_id):
+        return self.orders.pop(order_id, None) is not None
+
+    def mid(self):
+        return float((BID + ASK) / 2)
+
+    def is_synced(self):
+        return True
+
+    @staticmethod
+    def _crosses(side, price):
+        return D(price) >= ASK if side == "buy" else D(price) <= BID
+
+
+@dataclass
+class Exchange:
+    """The exchange, its misbehaving front, and what tests ask of them."""
+
+    venue: str
+    server: ExchangeServer
+    proxy: FaultProxy
+
+    def open_orders(self) -> list[tuple[str, Decimal, Decimal]]:
+        return sorted((o.side, o.price, o.qty) for o in self.server.account.open_orders())
+
+    def only(self):
+        (order,) = self.server.account.open_orders()
+        return order
+
+    def trade(self, order, qty: str) -> None:
+        self.server.account.book_trades([Trade(order.order_id, str(order.price), qty)])
+
+    def config(self, url: str | None = None) -> VenueConfig:
+        return VenueConfig(name=self.venue, symbol="BTCUSDT", url=url or self.proxy.url)
+
+
+@pytest.fixture(params=["bybit"])
+async def exchange(request) -> AsyncIterator[Exchange]:
+    config = ExchangeServerConfig(venue=request.param)
+    async with ExchangeServer(config, StandingMarket()) as server, FaultProxy(server.url) as proxy:
+        yield Exchange(request.param, server, proxy)
+
+
+@asynccontextmanager
+async def trading(exchange: Exchange, path: Path, *, timeout_s: float = 1.0) -> AsyncIterator[Executor]:
+    clock = WallClock()
+    journal = Journal.open(path / "journal.db", clock)
+    gateway = await Gateway.connect(exchange.config(), KEYS, clock, timeout_s=timeout_s)
+    try:
+        await journal.session(mode="paper", exchange=exchange.venue, instrument=gateway.instrument)
+        executor = Executor(gateway, journal, clock, gateway.instrument, times=TIMES)
+        await executor.start()
+        yield executor
+        if not executor._stopping:
+            await executor.stop("end of test")
+    finally:
+        await gateway.close()
+        await journal.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (states of several parts, some across a socket)
+            await asyncio.sleep(0.01)
+
+
+def wanted(*quotes: Quote) -> Approved:
+    return Approved(quotes=quotes, checked_at_ns=0)
+
+
+BUY = Quote("buy", D("59990.0"), D("0.010"))
+SELL = Quote("sell", D("60010.0"), D("0.010"))
+
+
+def settled(executor: Executor, count: int) -> Callable[[], bool]:
+    return lambda: [o.state for o in executor.live_orders] == [OrderState.OPEN] * count
+
+
+async def test_quotes_are_placed_kept_moved_and_pulled(exchange, tmp_path):
+    async with trading(exchange, tmp_path) as executor:
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+        assert exchange.open_orders() == [("buy", BUY.price, BUY.qty), ("sell", SELL.price, SELL.qty)]
+
+        placed = executor.counters.orders_placed
+        executor.submit(wanted(BUY, SELL))
+        await asyncio.sleep(0.2)
+        assert executor.counters.orders_placed == placed, "what rests already is kept"
+
+        moved = BUY._replace(price=D("59980.0"))
+        executor.submit(wanted(moved, SELL))
+        await until(lambda: ("buy", D("59980.0"), BUY.qty) in exchange.open_orders())
+        await until(settled(executor, 2))
+        assert executor.counters.amended == (1 if exchange.venue == "bybit" else 0)
+        assert executor.counters.canceled == (0 if exchange.venue == "bybit" else 1)
+
+        executor.pull("test")
+        await until(lambda: exchange.open_orders() == [])
+        await until(lambda: executor.live_orders == ())
+
+
+async def test_a_fill_pushed_twice_and_queried_again_moves_the_position_once(exchange, tmp_path):
+    exchange.proxy.repeat_pushes = 2
+    booked = []
+    async with trading(exchange, tmp_path) as executor:
+        executor.on_fill = lambda fill: booked.append(fill) or D("60000.05")
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        exchange.trade(exchange.only(), "0.004")
+        await until(lambda: executor.position.qty_base)
+        await executor._reconcile()
+        assert executor.position.qty_base == D("0.004")
+        assert executor.position.cash_quote == -D("0.004") * BUY.price
+        assert executor.position.fees_quote == -D("0.004") * BUY.price * D("0.00001")
+        assert [o.remaining for o in executor.live_orders] == [D("0.006")]
+    assert len(booked) == 1
+    with JournalReader(tmp_path / "journal.db") as reader:
+        (fill,) = reader.fills()
+    assert (fill.client_id, fill.mid, fill.is_maker) == (booked[0].client_id, D("60000.05"), True)
+    assert fill.client_id.startswith("mm-")
+
+
+async def test_a_post_only_order_that_would_cross_is_a_normal_outcome(exchange, tmp_path):
+    async with trading(exchange, tmp_path) as executor:
+        executor.submit(wanted(Quote("buy", ASK, D("0.010"))))
+        await until(lambda: executor.counters.post_only_crossed)
+        executor.pull("enough")
+        await until(lambda: executor.live_orders == ())
+        assert (executor.counters.rejected, executor.counters.unknown) == (0, 0)
+        assert executor.healthy
+
+
+@pytest.mark.parametrize("fault", ["lose_reply", "reset", "garbage", "bad_gateway"])
+async def test_an_order_that_landed_behind_a_spoiled_reply_is_found_and_never_sent_twice(
+    exchange, tmp_path, fault
+):
+    exchange.proxy.faults[CREATE[exchange.venue]] = fault
+    async with trading(exchange, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        assert exchange.open_orders() == [("buy", BUY.price, BUY.qty)]
+        assert exchange.proxy.seen.count(CREATE[exchange.venue]) == 1
+
+
+async def test_an_order_whose_pushes_and_reply_are_lost_is_looked_up(exchange, tmp_path):
+    async with trading(exchange, tmp_path) as executor:
+        exchange.proxy.faults[CREATE[exchange.venue]] = "lose_reply"
+        exchange.proxy.repeat_pushes = 0
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        assert [o.remaining for o in executor.live_orders] == [BUY.qty], "unknown counts as live"
+        await until(settled(executor, 1))
+        assert executor.counters.unknown == 1
+        exchange.proxy.faults.clear()
+
+
+async def test_a_request_that_never_arrived_is_unknown_first_and_not_placed_after_the_window(
+    exchange, tmp_path
+):
+    async with trading(exchange, tmp_path) as executor:
+        exchange.proxy.faults[CREATE[exchange.venue]] = "lose_request"
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        executor.pull("do not place it again")
+        await until(lambda: executor.live_orders == ())
+        assert exchange.proxy.seen.count(CREATE[exchange.venue]) == 1
+    with JournalReader(tmp_path / "journal.db") as reader:
+        states = [row.state for row in reader.outcomes()]
+    assert states == ["PENDING_UNKNOWN", "NOT_PLACED"]
+
+
+async def test_what_happened_during_a_stream_outage_is_taken_in_before_quoting_resumes(exchange, tmp_path):
+    async with trading(exchange, tmp_path) as executor:
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+        exchange.proxy.repeat_pushes = 0
+        order = next(o for o in exchange.server.account.open_orders() if o.side == "buy")
+        exchange.trade(order, "0.010")
+        await exchange.proxy.drop_sockets()
+        await until(lambda: not executor.healthy)
+        exchange.proxy.repeat_pushes = 1
+        await until(lambda: executor.healthy)
+        assert executor.position.qty_base == D("0.010")
+        assert executor.reconnects >= 1
+
+
+async def test_stopping_cancels_everything_and_the_venue_confirms_it(exchange, tmp_path):
+    async with trading(exchange, tmp_path) as executor:
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+        assert await executor.stop("done") == 0
+        assert exchange.open_orders() == []
+        assert executor.live_orders == ()
+
+
+async def test_every_order_at_the_venue_has_its_intent_in_the_journal_first(exchange, tmp_path):
+    known: list[bool] = []
+    place = exchange.server.account._matching.place
+
+    def placed(order_id, *args, **kwargs):
+        client_id = exchange.server.account.find(order_id=order_id).client_id
+        with JournalReader(tmp_path / "journal.db") as reader:
+            known.append(client_id in {intent.client_id for intent in reader.intents()})
+        return place(order_id, *args, **kwargs)
+
+    exchange.server.account._matching.place = placed
+    async with trading(exchange, tmp_path) as executor:
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+    assert known == [True, True]
+
+
+async def test_an_order_left_by_an_earlier_start_is_cancelled_and_a_stranger_s_is_not(exchange, tmp_path):
+    clock = WallClock()
+    gateway = await Gateway.connect(exchange.config(), KEYS, clock)
+    await gateway.create("mm-earlier-1", "buy", D("59000.0"), D("0.010"))
+    await gateway.create("manual-1", "buy", D("58000.0"), D("0.010"))
+    await gateway.close()
+    async with trading(exchange, tmp_path) as executor:
+        assert executor.counters.orphans_canceled == 1
+        assert exchange.open_orders() == [("buy", D("58000.0"), D("0.010"))]
+    with JournalReader(tmp_path / "journal.db") as reader:
+        assert next((i.action, i.client_id) for i in reader.intents()) == ("cancel", "mm-earlier-1")
+
+
+async def test_a_broken_journal_stops_new_orders_but_not_cancels(exchange, tmp_path):
+    with pytest.raises(JournalError, match="cannot write"):  # noqa: PT012 (closing the journal tells it last)
+        async with trading(exchange, tmp_path) as executor:
+            executor.submit(wanted(BUY))
+            await until(settled(executor, 1))
+            journal = executor._journal
+            journal._writer._connection.execute("PRAGMA query_only = 1")
+            executor.submit(wanted(BUY, SELL))
+            await until(lambda: journal.failure is not None)
+            await until(lambda: exchange.open_orders() == [])
+            assert not executor.healthy
+            assert await executor.stop("journal broken") == 0
+    assert exchange.proxy.seen.count(CREATE[exchange.venue]) == 1
+
+
+async def test_a_wrong_key_is_one_line(exchange):
+    wrong = Credentials(api_key=SecretStr("nobody"), secret=SecretStr("nothing"), password=SecretStr("x"))
+    with pytest.raises(GatewayError, match="API key was refused") as caught:
+        await Gateway.connect(exchange.config(), wrong, WallClock())
+    assert "\n" not in str(caught.value)
+    assert "nothing" not in str(caught.value)
+    assert "nothing" not in repr(wrong)
+
+
+async def test_an_unknown_symbol_and_an_unreachable_host_are_one_line_each(exchange):
+    config = VenueConfig(name=exchange.venue, symbol="DOGEUSDT", url=exchange.proxy.url)
+    with pytest.raises(GatewayError, match="no linear perpetual DOGEUSDT"):
+        await Gateway.connect(config, KEYS, WallClock())
+    config = VenueConfig(name=exchange.venue, symbol="BTCUSDT", url="http://127.0.0.1:1")
+    with pytest.raises(GatewayError, match="cannot reach"):
+        await Gateway.connect(config, KEYS, WallClock())
+
+
+async def test_an_override_that_leads_off_this_machine_is_refused_before_any_request(exchange):
+    config = VenueConfig(name=exchange.venue, symbol="BTCUSDT", url="https://192.0.2.1")
+    with pytest.raises(GatewayError, match="not on this machine"):
+        await Gateway.connect(config, KEYS, WallClock())

@@ -52,6 +52,7 @@ FEATURES = Features(
     spike=False,
     calibration=Calibration(intensity_a=1.0, intensity_k=1.0, sigma=1.0),
 )
+ZERO = D(0)
 BUY = Quote("buy", D("59999.9"), D("0.01"))
 SELL = Quote("sell", D("60000.2"), D("0.01"))
 
@@ -61,7 +62,7 @@ def risk() -> Risk:
     return Risk(LIMITS, INSTRUMENT, ManualClock(5))
 
 
-def check(risk: Risk, quotes=(BUY, SELL), features=FEATURES, *, age=0, position=Position().qty_base, live=()):
+def check(risk: Risk, quotes=(BUY, SELL), features=FEATURES, *, age=0, position=ZERO, live=()):
     return risk.check(
         tuple(quotes), features, book_age_ns=age, position=Position(qty_base=position), live=live
     )

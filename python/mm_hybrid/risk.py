@@ -35,14 +35,15 @@ class RiskLimits:
     """What may never be passed; money in quote currency.
 
     Attributes:
-        max_position_base: absolute position at worst, all live and unknown orders of a side filled.
+        max_position_quote: value at the mid of the position at worst, all live and unknown orders of a side
+            filled.
         max_order_quote: value of one order.
         max_distance_bps: distance of a price from the mid.
         max_book_age_ns: age of the book.
         max_loss_quote: loss of the session that stops trading for good.
     """
 
-    max_position_base: Decimal
+    max_position_quote: Decimal
     max_order_quote: Decimal
     max_distance_bps: Decimal
     max_book_age_ns: int
@@ -131,7 +132,7 @@ class Risk:
             reason = self._one(quote, mid, bid, ask)
             if reason is not None:
                 return reason
-        return self._self_cross(quotes) or self._worst_case(quotes, position, live)
+        return self._self_cross(quotes) or self._worst_case(quotes, mid, position, live)
 
     def _one(self, quote: Quote, mid: Decimal, bid: Decimal, ask: Decimal) -> str | None:
         price, qty = _exact(quote.price), _exact(quote.qty)
@@ -159,7 +160,9 @@ class Risk:
             return f"own buy at {max(buys)} would meet own sell at {min(sells)}"
         return None
 
-    def _worst_case(self, quotes: Quotes, position: Position, live: Sequence[Exposure]) -> str | None:
+    def _worst_case(
+        self, quotes: Quotes, mid: Decimal, position: Position, live: Sequence[Exposure]
+    ) -> str | None:
         """Refuse a side that could carry the position past the limit.
 
         While orders are replaced, a side never has more resting than the larger of what is live and what is
@@ -169,8 +172,10 @@ class Risk:
             wanted = _total(_exact(quote.qty) for quote in quotes if quote.side == side)
             resting = _total(order.remaining for order in live if order.side == side)
             worst = sign * position.qty_base + max(wanted, resting)
-            if wanted and worst > self.limits.max_position_base:
-                return f"{side}: position could reach {worst}, limit {self.limits.max_position_base}"
+            value = worst * mid * self._instrument.contract_size
+            if wanted and value > self.limits.max_position_quote:
+                limit = f"{self.limits.max_position_quote} {self._instrument.quote}"
+                return f"{side}: position could reach {worst}, worth more than {limit}"
         return None
 
 

@@ -24,7 +24,7 @@ INSTRUMENT = Instrument(
     min_notional=D(5),
 )
 LIMITS = RiskLimits(
-    max_position_base=D("0.1"),
+    max_position_quote=D("6000.005"),
     max_order_quote=D(1000),
     max_distance_bps=D(100),
     max_book_age_ns=10**9,

@@ -32,7 +32,7 @@ Change = Order | OwnExecution | Literal["balance"]
 class Account:
     """Checks requests, hands them to the matching engine and books what comes back.
 
-    Every method runs on the event loop's thread and finishes without awaiting: no request is ever half booked.
+    Every method runs on the event loop's thread and finishes without awaiting: no request is half booked.
     """
 
     def __init__(self, config: ExchangeServerConfig, matching: Matching, clock: Clock) -> None:
@@ -116,7 +116,7 @@ class Account:
         new_qty = order.qty if qty is None else qty
         if (new_price, new_qty) == (order.price, order.qty):
             raise OrderRefusedError(RefusalReason.NOT_MODIFIED, "neither price nor quantity changes")
-        self._check_grid(new_price, new_qty)
+        self.check_grid(new_price, new_qty)
         if new_qty <= order.filled_qty:
             raise OrderRefusedError(RefusalReason.QTY_BELOW_FILLED, f"{order.filled_qty} of it has traded")
         if not order.reduce_only:
@@ -165,6 +165,31 @@ class Account:
             self._drop_reduce_only()
             for subscriber in self._subscribers:
                 subscriber("balance")
+
+    def check_grid(self, price: Decimal | None, qty: Decimal) -> None:
+        """Check price and quantity against the listed contract's steps and minima.
+
+        Raises:
+            OrderRefusedError: the first rule broken.
+        """
+        config = self.config
+        if not qty.is_finite() or qty <= 0:
+            raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"quantity {qty}")
+        if price is not None:
+            if not price.is_finite() or price <= 0:
+                raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"price {price}")
+            if price % config.tick_size:
+                raise OrderRefusedError(
+                    RefusalReason.PRICE_OFF_GRID, f"{price} is no multiple of {config.tick_size}"
+                )
+        if qty < config.smallest_qty:
+            raise OrderRefusedError(RefusalReason.BELOW_MIN_QTY, f"{qty} is below {config.smallest_qty}")
+        if qty % config.lot_size:
+            raise OrderRefusedError(RefusalReason.QTY_OFF_GRID, f"{qty} is no multiple of {config.lot_size}")
+        if price is not None and price * qty < config.min_notional:
+            raise OrderRefusedError(
+                RefusalReason.BELOW_MIN_NOTIONAL, f"{price * qty} is below {config.min_notional}"
+            )
 
     # Queries
 
@@ -230,7 +255,7 @@ class Account:
                 )
             if request.client_id in self._by_client_id:
                 raise OrderRefusedError(RefusalReason.DUPLICATE_CLIENT_ID, request.client_id)
-        self._check_grid(request.price, request.qty)
+        self.check_grid(request.price, request.qty)
         if len(self._open) >= self.config.max_open_orders:
             raise OrderRefusedError(
                 RefusalReason.TOO_MANY_ORDERS, f"{self.config.max_open_orders} orders are open"
@@ -241,26 +266,6 @@ class Account:
                 raise OrderRefusedError(RefusalReason.REDUCE_ONLY, f"the position is {self.position.qty}")
         else:
             self._check_funds(request.side, request.price, request.qty, replaced=None)
-
-    def _check_grid(self, price: Decimal | None, qty: Decimal) -> None:
-        config = self.config
-        if not qty.is_finite() or qty <= 0:
-            raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"quantity {qty}")
-        if price is not None:
-            if not price.is_finite() or price <= 0:
-                raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"price {price}")
-            if price % config.tick_size:
-                raise OrderRefusedError(
-                    RefusalReason.PRICE_OFF_GRID, f"{price} is no multiple of {config.tick_size}"
-                )
-        if qty < config.smallest_qty:
-            raise OrderRefusedError(RefusalReason.BELOW_MIN_QTY, f"{qty} is below {config.smallest_qty}")
-        if qty % config.lot_size:
-            raise OrderRefusedError(RefusalReason.QTY_OFF_GRID, f"{qty} is no multiple of {config.lot_size}")
-        if price is not None and price * qty < config.min_notional:
-            raise OrderRefusedError(
-                RefusalReason.BELOW_MIN_NOTIONAL, f"{price * qty} is below {config.min_notional}"
-            )
 
     def _check_funds(self, side: str, price: Decimal | None, qty: Decimal, *, replaced: Order | None) -> None:
         value = (self.mark_price() if price is None else price) * qty

@@ -11,6 +11,8 @@ from aiohttp import web
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.errors import ServerError
 from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.bitget_rest import BitgetRest
+from mm_hybrid.servers.exchange.bitget_ws import BitgetStreams
 from mm_hybrid.servers.exchange.bybit_rest import BybitRest
 from mm_hybrid.servers.exchange.bybit_ws import BybitStreams
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
@@ -33,8 +35,9 @@ class ExchangeServer:
         self._clock = WallClock() if clock is None else clock
         self._matching = matching
         self.account = Account(config, matching, self._clock)
-        self._streams = BybitStreams(self.account, self._clock)
-        self._rest = BybitRest(self.account, self._clock)
+        is_bybit = config.venue == "bybit"
+        self._streams = (BybitStreams if is_bybit else BitgetStreams)(self.account, self._clock)
+        self._rest = (BybitRest if is_bybit else BitgetRest)(self.account, self._clock)
         self._runner: web.AppRunner | None = None
         self.url = ""
         self.port = 0

@@ -16,7 +16,16 @@ from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bybit_orders import BybitOrders
 from mm_hybrid.servers.exchange.bybit_protocol import BybitError, check_signature, check_window, envelope
 from mm_hybrid.servers.exchange.orders import Order, OwnExecution
-from mm_hybrid.servers.exchange.wire import Fields, RateLimit, first, millis, page_size, parse_object, text
+from mm_hybrid.servers.exchange.wire import (
+    Fields,
+    RateLimit,
+    first,
+    millis,
+    page_size,
+    parse_object,
+    text,
+    window_ns,
+)
 
 _OPEN_PAGE = (20, 50)
 _EXECUTION_PAGE = (50, 100)
@@ -75,7 +84,7 @@ class BybitRest:
 
     def _public(self, action: Action) -> Handler:
         async def handle(request: web.Request) -> web.Response:
-            return self._answer(lambda: (action(dict(request.query)), {}))
+            return self._answer(lambda: (action({**request.query}), {}))
 
         return handle
 
@@ -90,7 +99,9 @@ class BybitRest:
                 self._authenticate(request, body)
                 if not limit.take():
                     raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
-                params = parse_object(body) if request.method == "POST" else dict(request.query)
+                params: Fields | None = {**request.query}
+                if request.method == "POST":
+                    params = parse_object(body)
                 if params is None:
                     raise BybitError(10001, "params error: the body is no JSON object")
                 return action(params)
@@ -168,7 +179,7 @@ class BybitRest:
 
     def _order_page(self, newest_first: list[Order], params: Fields) -> Fields:
         after = self._account.find(order_id=_cursor_id(params))
-        begin, end = _window(params)
+        begin, end = window_ns(params)
         chosen = (
             order
             for order in newest_first
@@ -184,13 +195,11 @@ class BybitRest:
         order_id, client_id = text(params, "orderId"), text(params, "orderLinkId")
         after = _cursor_id(params)
         before_serial = int(after) if after.isdigit() else None
-        begin, end = _window(params)
+        begin, end = window_ns(params)
 
         def chosen(one: OwnExecution) -> bool:
-            # The market's time and the server's differ on a replay of an old day: inside by either is inside.
-            inside = begin <= max(one.exchange_ts_ns, one.booked_ns) and one.exchange_ts_ns <= end
             return (
-                inside
+                one.is_within(begin, end)
                 and (not order_id or one.order_id == order_id)
                 and (not client_id or one.client_id == client_id)
                 and (before_serial is None or one.serial < before_serial)
@@ -292,12 +301,3 @@ def _cursor(marks: list[str]) -> str:
 def _cursor_id(params: Fields) -> str:
     """Return the id of the last row already seen; clients hand a cursor back encoded once or twice."""
     return unquote(unquote(text(params, "cursor"))).rpartition(",")[2].partition(":")[0]
-
-
-def _window(params: Fields) -> tuple[int, int]:
-    """Return the asked time window in ns; open where not given."""
-    begin, end = text(params, "startTime"), text(params, "endTime")
-    return (
-        int(begin) * 1_000_000 if begin.isdigit() else 0,
-        int(end) * 1_000_000 + 999_999 if end.isdigit() else 1 << 63,
-    )

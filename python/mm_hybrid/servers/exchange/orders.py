@@ -144,3 +144,7 @@ class OwnExecution:
     def value(self) -> Decimal:
         """Quote value traded."""
         return self.price * self.qty
+
+    def is_within(self, begin_ns: int, end_ns: int) -> bool:
+        """Return whether it falls into a time window, by the market's time or by the server's."""
+        return begin_ns <= max(self.exchange_ts_ns, self.booked_ns) and self.exchange_ts_ns <= end_ns

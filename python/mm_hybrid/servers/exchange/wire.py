@@ -77,6 +77,15 @@ def first(rows: Iterable[Row], count: int) -> list[Row]:
     return list(islice(rows, count))
 
 
+def window_ns(params: Fields) -> tuple[int, int]:
+    """Return the time window a query asks for by ``startTime`` and ``endTime``; open where not given."""
+    begin, end = text(params, "startTime"), text(params, "endTime")
+    return (
+        int(begin) * 1_000_000 if begin.isdigit() else 0,
+        int(end) * 1_000_000 + 999_999 if end.isdigit() else 1 << 63,
+    )
+
+
 class RateLimit:
     """Counts requests in whole seconds and says how many are left, as the venues' headers do."""
 

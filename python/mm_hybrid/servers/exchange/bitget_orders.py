@@ -1,0 +1,188 @@
+"""Bitget v2 futures order requests.
+
+Source: Bitget v2 API documentation, futures pages Place Order, Modify Order, Cancel Order, Batch Order, Batch
+Cancel Orders, Cancel All Orders. An acknowledgement says that a request was taken; the rest is on the stream.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.bitget_messages import PRODUCT
+from mm_hybrid.servers.exchange.bitget_protocol import BitgetError
+from mm_hybrid.servers.exchange.orders import Order, OrderRefusedError, OrderRequest, RefusalReason
+from mm_hybrid.servers.exchange.wire import Fields, parse_decimal, text
+
+_BATCH_MOST = 50
+
+
+class BitgetOrders:
+    """Turns Bitget's order requests into the account's and answers with ids."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def place(self, params: Fields) -> Fields:
+        """Place one order; raises ``BitgetError`` when it is refused."""
+        self._check_instrument(params)
+        if text(params, "marginCoin").upper() != self._account.config.quote:
+            raise BitgetError("40017", "Parameter verification failed: marginCoin")
+        side, kind = text(params, "side").lower(), text(params, "orderType").lower()
+        if side not in ("buy", "sell"):
+            raise BitgetError("40017", "Parameter verification failed: side")
+        if kind not in ("limit", "market"):
+            raise BitgetError("40017", "Parameter verification failed: orderType")
+        if text(params, "tradeSide"):
+            unilateral = "The order type for unilateral position must also be the unilateral position type."
+            raise BitgetError("40774", unilateral)
+        force = text(params, "force").lower() or "gtc"
+        if force not in ("gtc", "ioc", "post_only"):
+            raise BitgetError("40017", f"Parameter verification failed: force {force} is not supported here")
+        qty, price = parse_decimal(params.get("size")), parse_decimal(params.get("price"))
+        if qty is None:
+            raise BitgetError("40019", "Parameter size cannot be empty")
+        if kind == "limit" and price is None:
+            raise BitgetError("40019", "Parameter price cannot be empty")
+        request = OrderRequest(
+            client_id=text(params, "clientOid") or self._account.ids.take("client"),
+            side="buy" if side == "buy" else "sell",
+            qty=qty,
+            price=price if kind == "limit" else None,
+            post_only=force == "post_only",
+            ioc=force == "ioc",
+            reduce_only=text(params, "reduceOnly").upper() == "YES",
+        )
+        return self._place(request)
+
+    def modify(self, params: Fields) -> Fields:
+        """Replace an order: it is cancelled and a new one placed, with a new id and the new client id."""
+        order = self._find(params)
+        if not order.is_open:
+            raise BitgetError.of(OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, order.order_id))
+        new_id = text(params, "newClientOid")
+        if not new_id:
+            raise BitgetError("40019", "Parameter newClientOid cannot be empty")
+        if self._account.find(client_id=new_id) is not None:
+            raise BitgetError.of(OrderRefusedError(RefusalReason.DUPLICATE_CLIENT_ID, new_id))
+        price = parse_decimal(params.get("newPrice")) or order.price
+        qty = parse_decimal(params.get("newSize")) or order.remaining_qty
+        if (price, qty) == (order.price, order.remaining_qty):
+            raise BitgetError.of(OrderRefusedError(RefusalReason.NOT_MODIFIED, order.order_id))
+        self._check_sizes(price, qty)
+        self.cancel_order(order)
+        return self._place(
+            OrderRequest(
+                client_id=new_id,
+                side=order.side,
+                qty=qty,
+                price=price,
+                post_only=order.post_only,
+                ioc=order.ioc,
+                reduce_only=order.reduce_only,
+            )
+        )
+
+    def cancel(self, params: Fields) -> Fields:
+        """Cancel one order by either id."""
+        return self.cancel_order(self._find(params))
+
+    def cancel_order(self, order: Order) -> Fields:
+        """Cancel an order; one that has ended is no order to cancel."""
+        if not order.is_open:
+            raise BitgetError("22001", "No order to cancel")
+        self._account.cancel(order)
+        return _ids(order)
+
+    def place_batch(self, params: Fields) -> Fields:
+        """Place each leg of ``orderList``; refused legs come back under ``failureList``."""
+        common = {key: params.get(key) for key in ("symbol", "productType", "marginCoin", "marginMode")}
+        done: list[Fields] = []
+        failed: list[Fields] = []
+        for leg in _legs(params, "orderList"):
+            try:
+                done.append(self.place(common | leg))
+            except BitgetError as error:
+                failed.append(_failure(leg, error))
+        return {"successList": done, "failureList": failed}
+
+    def cancel_batch(self, params: Fields) -> Fields:
+        """Cancel each leg of ``orderIdList``, or every order of the symbol when there is no list."""
+        if not params.get("orderIdList"):
+            return self.cancel_all(params)
+        common = {key: params.get(key) for key in ("symbol", "productType")}
+        done: list[Fields] = []
+        failed: list[Fields] = []
+        for leg in _legs(params, "orderIdList"):
+            try:
+                done.append(self.cancel(common | leg))
+            except BitgetError as error:
+                failed.append(_failure(leg, error))
+        return {"successList": done, "failureList": failed}
+
+    def cancel_all(self, params: Fields) -> Fields:
+        """Cancel every open order of the product type; with none open the venue says so by an error."""
+        matches = self.is_ours(params)
+        orders = self._account.cancel_all() if matches else []
+        if not orders:
+            raise BitgetError("22001", "No order to cancel")
+        return {"successList": [_ids(order) for order in orders], "failureList": []}
+
+    def find(self, params: Fields) -> Order | None:
+        """Return the order a request names by either id, if there is one."""
+        return self._account.find(order_id=text(params, "orderId"), client_id=text(params, "clientOid"))
+
+    def is_ours(self, params: Fields) -> bool:
+        """Return whether a request is about the listed contract's product type and symbol, or any symbol."""
+        symbol = text(params, "symbol").upper()
+        return text(params, "productType").upper() == PRODUCT and symbol in ("", self._account.config.symbol)
+
+    def _place(self, request: OrderRequest) -> Fields:
+        try:
+            return _ids(self._account.place(request))
+        except OrderRefusedError as refused:
+            raise BitgetError.of(refused) from refused
+
+    def _check_sizes(self, price: Decimal | None, qty: Decimal) -> None:
+        try:
+            self._account.check_grid(price, qty)
+        except OrderRefusedError as refused:
+            raise BitgetError.of(refused) from refused
+
+    def _check_instrument(self, params: Fields) -> None:
+        if not text(params, "symbol"):
+            raise BitgetError("40019", "Parameter symbol cannot be empty")
+        if not self.is_ours(params):
+            raise BitgetError("40034", f"Parameter {text(params, 'symbol')} does not exist")
+
+    def _find(self, params: Fields) -> Order:
+        self._check_instrument(params)
+        if not (text(params, "orderId") or text(params, "clientOid")):
+            raise BitgetError("40019", "Parameter orderId cannot be empty")
+        order = self.find(params)
+        if order is None:
+            detail = text(params, "orderId") or text(params, "clientOid")
+            raise BitgetError.of(OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, detail))
+        return order
+
+
+def _legs(params: Fields, key: str) -> list[Fields]:
+    legs = params.get(key)
+    if not isinstance(legs, list) or not legs or not all(isinstance(leg, dict) for leg in legs):
+        raise BitgetError("40017", f"Parameter verification failed: {key}")
+    if len(legs) > _BATCH_MOST:
+        raise BitgetError("40017", f"Parameter verification failed: at most {_BATCH_MOST} in {key}")
+    return legs
+
+
+def _ids(order: Order) -> Fields:
+    return {"orderId": order.order_id, "clientOid": order.client_id}
+
+
+def _failure(leg: Fields, error: BitgetError) -> Fields:
+    return {
+        "orderId": text(leg, "orderId"),
+        "clientOid": text(leg, "clientOid"),
+        "errorMsg": error.message,
+        "errorCode": error.code,
+    }

@@ -1,0 +1,122 @@
+"""Bitget v2 private stream.
+
+Source: Bitget v2 API documentation, pages WebSocket Connect, Orders, Fill, Positions and Account channels.
+Pings are the plain text ``ping``. Unknown keys beside a login, which some clients add, are not minded.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from mm_hybrid.clock import Clock
+from mm_hybrid.servers.exchange import bitget_messages as messages
+from mm_hybrid.servers.exchange.account import Account, Change
+from mm_hybrid.servers.exchange.bitget_protocol import BitgetError, check_signature, check_window
+from mm_hybrid.servers.exchange.orders import Order, OwnExecution
+from mm_hybrid.servers.exchange.streams import Session, Sessions
+from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
+
+_CHANNELS = ("orders", "fill", "positions", "account")
+_LOGIN_CODES = {"40006": 30011, "40012": 30012, "40005": 30013, "40008": 30014, "40009": 30015}
+
+
+class BitgetStreams:
+    """The WebSocket half: login, subscriptions, and a push for every change of the account."""
+
+    def __init__(self, account: Account, _: Clock) -> None:
+        self._account = account
+        self._private = Sessions(lambda: account.ids.take("connection"))
+        account.subscribe(self._push)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the one path."""
+        return [web.get("/v2/ws/private", self._private.handler(self._on_private))]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._private.close()
+
+    # Pushes
+
+    def _push(self, change: Change) -> None:
+        config = self._account.config
+        if isinstance(change, Order):
+            self._publish("orders", [messages.order_push(change, config)])
+        elif isinstance(change, OwnExecution):
+            self._publish("fill", [messages.fill_row(change, config, stream=True)])
+        else:
+            self._publish("positions", self._positions())
+            self._publish("account", [messages.account_push(self._account)])
+
+    def _publish(self, channel: str, rows: list[Fields]) -> None:
+        for key in ("instId", "coin") if channel == "account" else ("instId",):
+            for name in ("default", self._account.config.symbol):
+                arg: Fields = {"instType": messages.PRODUCT, "channel": channel, key: name}
+                self._private.broadcast(_topic(arg), self._message(arg, rows))
+
+    def _message(self, arg: Fields, rows: list[Fields]) -> Fields:
+        return {"action": "snapshot", "arg": arg, "data": rows, "ts": self._account.now_ms()}
+
+    def _positions(self) -> list[Fields]:
+        return [messages.position_push(self._account)] if self._account.position.qty else []
+
+    # Requests
+
+    def _on_private(self, session: Session, frame: str) -> None:
+        if frame == "ping":
+            session.send("pong")
+            return
+        message = parse_object(frame) or {}
+        op, args = text(message, "op"), message.get("args")
+        wanted = [arg for arg in args if isinstance(arg, dict)] if isinstance(args, list) else []
+        if op == "login" and wanted:
+            self._login(session, wanted[0])
+        elif op in ("subscribe", "unsubscribe") and wanted:
+            for arg in wanted:
+                self._follow(session, op, arg)
+        else:
+            session.send({"event": "error", "code": 30003, "msg": f"invalid op {op}"})
+
+    def _login(self, session: Session, arg: Fields) -> None:
+        stamp = text(arg, "timestamp")
+        # Seconds by the documentation; some clients send milliseconds.
+        stamp_ms = stamp if len(stamp) > 10 else f"{stamp}000"
+        try:
+            check_window(stamp_ms, self._account.now_ms())
+            check_signature(
+                self._account.config,
+                text(arg, "apiKey"),
+                text(arg, "passphrase"),
+                text(arg, "sign"),
+                f"{stamp}GET/user/verify",
+            )
+        except BitgetError as error:
+            session.send({"event": "error", "code": _LOGIN_CODES[error.code], "msg": error.message})
+            return
+        session.authenticated = True
+        session.send({"event": "login", "code": 0})
+
+    def _follow(self, session: Session, op: str, arg: Fields) -> None:
+        channel = text(arg, "channel")
+        if not session.authenticated:
+            session.send({"event": "error", "arg": arg, "code": 30004, "msg": "User needs to log in"})
+            return
+        if channel not in _CHANNELS or text(arg, "instType") != messages.PRODUCT:
+            unknown = f"instType:{text(arg, 'instType')},channel:{channel} doesn't exist"
+            session.send({"event": "error", "arg": arg, "code": 30001, "msg": unknown})
+            return
+        if op == "unsubscribe":
+            session.topics.discard(_topic(arg))
+            session.send({"event": op, "arg": arg})
+            return
+        session.topics.add(_topic(arg))
+        session.send({"event": op, "arg": arg})
+        if channel == "positions":
+            session.send(self._message(arg, self._positions()))
+        elif channel == "account":
+            session.send(self._message(arg, [messages.account_push(self._account)]))
+
+
+def _topic(arg: Fields) -> str:
+    where = next((key for key in ("instId", "coin") if key in arg), "instId")
+    return f"{text(arg, 'instType')}/{text(arg, 'channel')}/{where}/{text(arg, where) or 'default'}"

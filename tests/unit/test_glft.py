@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mm_hybrid import models
 
 MARKET: dict[str, Any] = {"intensity_a": 1.5, "intensity_k": 0.2, "sigma": 5.0, "gamma": 1.0, "size": 0.01}

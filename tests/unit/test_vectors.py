@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_hybrid import models
 
 Compute = Callable[[dict[str, Any], str | None], dict[str, Any]]

@@ -1,0 +1,404 @@
+"""The advisor over real sockets: what a service may do, and what it never does to quoting."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from markets import market
+from mm_hybrid.clock import ManualClock, WallClock
+from mm_hybrid.config import AdvisorConfig, QuotingConfig
+from mm_hybrid.errors import ConfigError, ServerError
+from mm_hybrid.optimizer.advisor import Advisor
+from mm_hybrid.optimizer.assemble import assemble
+from mm_hybrid.optimizer.blend import AdvisedOptimizer
+from mm_hybrid.optimizer.client import AdvisorClient, key_from_env
+from mm_hybrid.optimizer.glft import GlftOptimizer
+from mm_hybrid.servers.advisor import MODEL, AdvisorServerConfig, serve_advisor
+from mm_hybrid.types import Position
+
+KEY = "secret-key-of-the-test"
+
+
+class Records:
+    """A journal that keeps advice in memory and lets a test wait for the next record."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._arrived = asyncio.Event()
+
+    def advice(self, **row: Any) -> None:
+        self.rows.append(row)
+        self._arrived.set()
+
+    async def next(self) -> dict[str, Any]:
+        while True:
+            if self._arrived.is_set():
+                self._arrived.clear()
+                return self.rows[-1]
+            await asyncio.wait_for(self._arrived.wait(), 10)
+
+
+@asynccontextmanager
+async def rule_based_server(**values: Any) -> AsyncIterator[str]:
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve_advisor(AdvisorServerConfig(**values), ready=ready.set_result, stop=stop)
+    )
+    facts = await ready
+    try:
+        yield f"http://{facts['host']}:{facts['port']}/v1"
+    finally:
+        stop.set()
+        await task
+
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def scripted_server(script: Script) -> AsyncIterator[str]:
+    """A socket that does what no decent server does."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            await script(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def config(base_url: str, **values: Any) -> AdvisorConfig:
+    defaults = {"model": MODEL, "price_in_usd_per_mtok": 2.0, "price_out_usd_per_mtok": 8.0, "timeout_s": 2.0}
+    return AdvisorConfig(base_url=base_url, **{**defaults, **values})
+
+
+@asynccontextmanager
+async def advisor(base_url: str, clock: Any = None, **values: Any) -> AsyncIterator[tuple[Advisor, Records]]:
+    settings, records, clock = config(base_url, **values), Records(), clock or WallClock()
+    client = AdvisorClient(settings, SecretStr(KEY), clock)
+    one = Advisor(settings, client, records, clock, closed_form=GlftOptimizer(QuotingConfig()))
+    try:
+        yield one, records
+    finally:
+        await one.close()
+
+
+def balanced(one: Advisor) -> bool:
+    counters = one.counters
+    return counters["requested"] == sum(
+        counters[name] for name in ("accepted", "clamped", "rejected", "in_flight")
+    )
+
+
+async def outcome_of(base_url: str, **values: Any) -> dict[str, Any]:
+    async with advisor(base_url, **values) as (one, records):
+        one.offer(market())
+        assert one.counters["in_flight"] == 1
+        assert balanced(one)
+        row = await records.next()
+        assert balanced(one)
+        assert one.counters["requested"] == 1
+        return row
+
+
+def reply(**changes: Any) -> str:
+    content = {
+        "recommended_bid_spread_bps": 1.1,
+        "recommended_ask_spread_bps": 1.2,
+        "position_limit": 1.0,
+        "confidence": 0.5,
+        "anomaly": "none",
+        "reasoning": "",
+        **changes,
+    }
+    message = {"role": "assistant", "content": json.dumps(content)}
+    return json.dumps(
+        {"model": MODEL, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    )
+
+
+async def test_advice_is_asked_at_the_first_live_snapshot_accepted_recorded_and_in_force() -> None:
+    async with rule_based_server() as url, advisor(url) as (one, records):
+        one.offer(market(state="UNSYNCED"))
+        assert one.counters["requested"] == 0
+        one.offer(market())
+        row = await records.next()
+        assert row["outcome"] == "accepted", row
+        assert row["base_bid_half_bps"] <= row["bid_half_bps"] <= 1.5 * row["base_bid_half_bps"]
+        assert 0 < row["cost_usd"] < 0.01
+        assert row["latency_ms"] > 0
+        assert json.loads(row["request_json"])["model"] == MODEL
+        in_force = one.advice_for(market(after_s=1).timestamp_ns, market(after_s=1))
+        assert in_force is not None
+        assert in_force.bid_half_bps == row["bid_half_bps"]
+        assert one.counters == {"requested": 1, "accepted": 1, "clamped": 0, "rejected": 0, "in_flight": 0}
+
+
+async def test_advice_outside_the_band_is_clamped_and_outside_the_gate_refused() -> None:
+    async with rule_based_server(raw_body=reply(recommended_bid_spread_bps=0.5)) as url:
+        assert (await outcome_of(url))["outcome"] == "clamped"
+    async with rule_based_server(raw_body=reply(recommended_bid_spread_bps=120.0)) as url:
+        assert (await outcome_of(url))["outcome"] == "out_of_ratio"
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ({"raw_body": "<html>maintenance</html>"}, "invalid_envelope"),
+        ({"raw_body": reply(position_limit="1")}, "invalid_schema"),
+        ({"raw_body": reply().replace("0.5", "NaN")}, "invalid_json"),
+        ({"raw_body": reply().replace(MODEL, "somebody-else")}, "model_mismatch"),
+        ({"raw_body": "x" * 70_000}, "invalid_transport"),
+        ({"status": 400}, "http_4xx"),
+        ({"status": 500}, "http_5xx"),
+        ({"status": 302}, "invalid_transport"),
+        ({"status": 429, "retry_after": "30"}, "rate_limited"),
+        ({"status": 503, "retry_after": "0"}, "http_5xx"),
+        ({"delay_ms": 5000}, "timeout"),
+    ],
+)
+async def test_every_fault_has_its_outcome_and_leaves_no_advice(fault: dict[str, Any], outcome: str) -> None:
+    async with rule_based_server(**fault) as url, advisor(url, timeout_s=0.6) as (one, records):
+        one.offer(market())
+        row = await records.next()
+        assert row["outcome"] == outcome, row
+        assert one.latest is None
+        assert one.counters["rejected"] == 1
+        assert balanced(one)
+
+
+async def test_an_event_stream_nobody_asked_for_is_understood() -> None:
+    content = json.loads(reply())["choices"][0]["message"]["content"]
+    chunks = [
+        {"choices": [{"delta": {"content": content}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    ]
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    async with rule_based_server(raw_body=body) as url:
+        row = await outcome_of(url)
+        assert row["outcome"] == "accepted"
+        assert row["cost_usd"] > 0.001, "without a usage block the worst case is charged"
+
+
+async def test_a_body_that_drips_in_meets_the_deadline() -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with scripted_server(drip) as url:
+        started = time.monotonic()
+        row = await outcome_of(url, timeout_s=0.5)
+        assert row["outcome"] == "timeout"
+        assert time.monotonic() - started < 1.5
+
+
+async def test_a_busy_service_is_asked_once_more_when_it_says_soon() -> None:
+    answers = [
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    ]
+    body = reply().encode()
+    answers.append(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    )
+    asked = iter(answers)
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(next(asked))
+        await writer.drain()
+
+    async with scripted_server(answer) as url:
+        assert (await outcome_of(url))["outcome"] == "accepted"
+
+
+async def test_a_service_that_is_down_opens_the_breaker_and_later_questions_are_not_sent() -> None:
+    clock = ManualClock(1)
+    async with advisor("http://127.0.0.1:9/v1", clock=clock) as (one, records):
+        for i in range(6):
+            one.offer(market(after_s=20.0 * i))
+            row = await records.next()
+            assert balanced(one)
+            clock.advance(20 * 10**9)
+        assert one.outcomes == {"invalid_transport": 5, "breaker_open": 1}
+        assert row["outcome"] == "breaker_open"
+        assert row["cost_usd"] == 0.0
+
+
+async def test_a_refused_key_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock(1)
+    async with rule_based_server(status=401) as url, advisor(url, clock=clock) as (one, records):
+        one.offer(market())
+        assert (await records.next())["outcome"] == "http_4xx"
+        clock.advance(3600 * 10**9)
+        one.offer(market(after_s=3600))
+        assert one.counters["requested"] == 1
+    assert [record.levelno for record in caplog.records if record.name.startswith("mm_hybrid")] == [
+        logging.WARNING
+    ]
+
+
+async def test_questions_keep_their_distance_and_a_spike_asks_sooner() -> None:
+    clock = ManualClock(1)
+    async with rule_based_server() as url, advisor(url, clock=clock) as (one, records):
+
+        async def offered_after(seconds: float, **changes: Any) -> int:
+            clock.advance(round(seconds * 1e9))
+            before = one.counters["requested"]
+            one.offer(market(after_s=clock.now_ns() / 1e9, **changes))
+            if one.counters["requested"] > before:
+                await records.next()
+            return one.counters["requested"]
+
+        assert await offered_after(0) == 1
+        assert await offered_after(4, spike=True) == 1, "never within five seconds"
+        assert await offered_after(2) == 1
+        assert await offered_after(1, spike=True) == 2
+        assert await offered_after(12) == 2
+        assert await offered_after(5) == 3
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        market(after_s=61),
+        market(after_s=1, mid_price=60_000.05 * 1.0011),
+        market(after_s=1, sigma=11.0),
+        market(after_s=1, state="STALE"),
+    ],
+    ids=["its life is over", "the mid moved 11 bps", "volatility doubled", "the book went stale"],
+)
+async def test_advice_about_another_market_is_not_used(later: Any) -> None:
+    async with rule_based_server() as url, advisor(url) as (one, records):
+        one.offer(market())
+        await records.next()
+        assert one.advice_for(later.timestamp_ns, later) is None
+
+
+async def test_an_answer_about_a_market_that_is_gone_is_stale() -> None:
+    async with rule_based_server(delay_ms=200) as url, advisor(url) as (one, records):
+        one.offer(market())
+        one.offer(market(after_s=0.1, mid_price=60_100.0))
+        assert (await records.next())["outcome"] == "stale"
+        assert one.latest is None
+
+
+async def test_without_money_nothing_is_sent() -> None:
+    async with rule_based_server() as url:
+        assert (await outcome_of(url, budget_usd_per_day=0.0001))["outcome"] == "budget_denied"
+        unpriced = await outcome_of(url, price_in_usd_per_mtok=None)
+        assert unpriced["outcome"] == "budget_denied"
+        assert "price" in unpriced["detail"]
+
+
+async def test_without_a_key_nothing_is_asked_and_one_warning_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = AdvisorConfig()
+    assert key_from_env(settings, {"HOLYSHEEP_API_KEY": " "}) is None
+    optimizer, one = assemble(QuotingConfig(), settings, api_key=None, journal=Records(), clock=WallClock())
+    assert one is not None
+    for i in range(5):
+        one.offer(market(after_s=i))
+        assert optimizer.recommend(market(after_s=i), Position()).recommended_bid_spread_bps > 0
+    assert one.counters == dict.fromkeys(("requested", "accepted", "clamped", "rejected", "in_flight"), 0)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "HOLYSHEEP_API_KEY" in warnings[0]
+    await one.close()
+
+
+async def test_a_black_holed_service_does_not_delay_a_recommendation() -> None:
+    release = asyncio.Event()
+
+    async def swallow(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+
+    def slowest(optimizer: AdvisedOptimizer, one: Advisor | None) -> float:
+        times = []
+        for i in range(300):
+            started = time.perf_counter()
+            if one is not None:
+                one.offer(market(after_s=i / 100))
+            optimizer.recommend(market(after_s=i / 100), Position())
+            times.append(time.perf_counter() - started)
+        return sorted(times)[int(0.99 * len(times))]
+
+    async with scripted_server(swallow) as url, advisor(url) as (one, _records):
+        closed_form = GlftOptimizer(QuotingConfig())
+        one.offer(market())
+        await asyncio.sleep(0)  # the question leaves
+        assert one.counters["in_flight"] == 1
+        assert slowest(AdvisedOptimizer(closed_form, one, max_weight=0.5), one) < 0.01
+        assert one.counters["in_flight"] == 1
+        release.set()
+
+
+async def test_closing_in_the_middle_of_a_question_still_accounts_for_it() -> None:
+    async with rule_based_server(delay_ms=60_000) as url, advisor(url, timeout_s=30.0) as (one, records):
+        one.offer(market())
+        await one.close()
+        assert balanced(one)
+        assert one.counters["in_flight"] == 0
+        assert records.rows[-1]["detail"] == "the session ended first"
+
+
+async def test_the_key_is_in_no_repr_log_or_record(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with rule_based_server(status=401) as url:
+        settings = config(url)
+        client = AdvisorClient(settings, SecretStr(KEY), WallClock())
+        assert KEY not in repr(client) + str(vars(client))
+        await client.close()
+        row = await outcome_of(url)
+    assert KEY not in json.dumps(row) + caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://api.holysheep.ai/v1", "http://10.0.0.1/v1"])
+def test_a_key_never_travels_unencrypted_to_another_machine(url: str) -> None:
+    settings = AdvisorConfig().model_copy(update={"base_url": url})
+    with pytest.raises(ConfigError, match="https"):
+        AdvisorClient(settings, SecretStr(KEY), WallClock())
+
+
+# The server by itself
+
+
+async def test_the_rule_based_server_refuses_as_openai_does() -> None:
+    async with rule_based_server() as url, httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(f"{url}/models")).status_code == 401
+        auth = {"Authorization": "Bearer any"}
+        listed = (await http.get(f"{url}/models", headers=auth)).json()
+        assert [model["id"] for model in listed["data"]] == [MODEL]
+        for body, status in [
+            ({"model": "gpt-4.1", "messages": [{"role": "user", "content": "{}"}]}, 404),
+            ({"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}, 400),
+            ({"model": MODEL}, 400),
+        ]:
+            answer = await http.post(f"{url}/chat/completions", headers=auth, json=body)
+            assert (answer.status_code, bool(answer.json()["error"]["message"])) == (status, True)
+
+
+async def test_a_port_in_use_is_one_line() -> None:
+    async with rule_based_server() as url:
+        port = int(url.split(":")[2].split("/")[0])
+        with pytest.raises(ServerError, match=f"cannot listen on 127.0.0.1:{port}"):
+            await serve_advisor(AdvisorServerConfig(port=port), ready=lambda _: None, stop=asyncio.Event())

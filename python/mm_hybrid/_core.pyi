@@ -1,7 +1,8 @@
 """The Rust core: feeds, books, models, simulation. Pull only: nothing here calls back into Python."""
 
 from collections.abc import Sequence
-from typing import final
+from os import PathLike
+from typing import Self, final
 
 __version__: str
 
@@ -159,3 +160,98 @@ def ewma_vol(*, t_s: Sequence[float], mid: Sequence[float], half_life_s: float) 
     Raises:
         ValueError: lengths differ, times do not increase or the half-life is not positive.
     """
+
+# Local cache ----------------------------------------------------------------------------------------------
+
+@final
+class CachedCalibration:
+    """Calibrated parameters as stored; the units are those of :class:`mm_hybrid.types.Calibration`."""
+
+    @property
+    def ts_ns(self) -> int: ...
+    @property
+    def intensity_a(self) -> float: ...
+    @property
+    def intensity_k(self) -> float: ...
+    @property
+    def sigma(self) -> float: ...
+    @property
+    def orders_seen(self) -> int: ...
+    @property
+    def seconds_seen(self) -> float: ...
+
+@final
+class CachedSnapshot:
+    """One second of one book as it was stored; ``None`` where the book had no value."""
+
+    @property
+    def second(self) -> int: ...
+    @property
+    def mid(self) -> float | None: ...
+    @property
+    def spread_bps(self) -> float | None: ...
+    @property
+    def imbalance(self) -> float | None: ...
+    @property
+    def depth_bid_quote(self) -> float | None: ...
+    @property
+    def depth_ask_quote(self) -> float | None: ...
+    @property
+    def volatility_1m_bps(self) -> float | None: ...
+
+@final
+class Cache:
+    """Local SQLite cache of one-second book snapshots and calibrated parameters, so that a restart is warm.
+
+    A thread of its own writes what a :class:`Feed` hands over; a slow or full disk never stops the feed. A
+    corrupt file is set aside under another name, which ``warning`` then says. Nothing in it is needed for
+    correctness: the order journal is another file.
+
+    Args:
+        path: the file, created if absent.
+        max_age_hours: older seconds are deleted as new ones come.
+
+    Raises:
+        CacheError: the file cannot be created or belongs to a newer version.
+
+    Example:
+        >>> with Cache("cache.sqlite") as cache:
+        ...     latest = cache.latest_snapshot("bybit", "BTCUSDT")
+    """
+
+    def __new__(cls, path: str | PathLike[str], *, max_age_hours: float = 24.0) -> Self: ...
+    def put_calibration(
+        self,
+        exchange: str,
+        symbol: str,
+        *,
+        intensity_a: float,
+        intensity_k: float,
+        sigma: float,
+        orders_seen: int,
+        seconds_seen: float,
+        ts_ns: int | None = None,
+    ) -> None:
+        """Store parameters calibrated at ``ts_ns`` (now by default); return once they are written."""
+
+    def get_calibration(
+        self, exchange: str, symbol: str, max_age_ns: int, *, now_ns: int | None = None
+    ) -> CachedCalibration | None:
+        """Return the newest parameters of a symbol; ``None`` if all are older than ``max_age_ns``."""
+
+    def latest_snapshot(self, exchange: str, symbol: str) -> CachedSnapshot | None:
+        """Return the newest second of a symbol."""
+
+    @property
+    def errors(self) -> int:
+        """Rows that could not be written."""
+
+    @property
+    def warning(self) -> str:
+        """What happened last to the file, empty if nothing did."""
+
+    def close(self) -> None:
+        """Write what is waiting and close the file; a second call does nothing."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...

@@ -4,10 +4,12 @@
 //! known truth, `sim` matches our own orders against a market, `model` holds closed-form quotes and estimators.
 //! Nothing here knows Python.
 
+pub mod cache;
 pub mod error;
 pub mod event;
 pub mod market;
 pub mod model;
+pub mod queue;
 pub mod sim;
 pub mod types;
 

@@ -1,12 +1,17 @@
 //! `mm_hybrid._core`: the thin Python binding of `mm_core`.
 
+mod cache;
 mod error;
 mod model;
+mod process;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::cache::{Cache, CachedCalibration, CachedSnapshot};
 
     #[pymodule_export]
     use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};

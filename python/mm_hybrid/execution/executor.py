@@ -25,6 +25,7 @@ from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.execution.resolve import ResolveConfig, Resolver
 from mm_hybrid.execution.sender import Sender, judge
 from mm_hybrid.execution.streams import PrivateStreams, StreamHandlers
+from mm_hybrid.execution.sweep import Sweep
 from mm_hybrid.journal import Intent, Journal
 from mm_hybrid.types import Approved, Instrument, Position, Quote, Quotes
 
@@ -87,6 +88,7 @@ class Executor:
         self._times = times or ExecutorTimes()
         self._tolerance = Decimal(repr(config.quoting.tolerance)) if config is not None else Decimal(0)
         self._tag = tag
+        self._price_tolerance = Decimal(0)
         self._id_prefix = ""
         self._sequence = 0
         self._targets: Quotes = ()
@@ -113,6 +115,9 @@ class Executor:
             on_fill=account.take_fill,
             on_absent=self._declare_absent,
             since_ms=lambda: self._watermark_ms,
+        )
+        self._sweep = Sweep(
+            gateway, account, self._resolver, journal, clock, tag=tag, stop_s=self._times.stop_s
         )
         handlers = StreamHandlers(
             order=lambda seen: account.take_order(seen, source="stream"),
@@ -179,7 +184,9 @@ class Executor:
             raise JournalError(f"{self._journal.path}: no session recorded, so client ids could repeat")
         self._id_prefix = f"{self._tag}-{_base36(epoch)}-"
         self._watermark_ms = self._overlapped_ms()
-        await self._cancel_leftovers()
+        self.counters.orphans_canceled, left = await self._sweep.run("left by an earlier start")
+        if left:
+            raise GatewayError(f"{left} orders of an earlier start could not be cancelled")
         # Nothing of ours rests now, so what has been executed is in the position that is read next.
         for fill in await self._gateway.executions(self._watermark_ms):
             self._account.orders.exec_ids.add(fill.exec_id)
@@ -216,7 +223,7 @@ class Executor:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await asyncio.gather(*self._requests, return_exceptions=True)
         try:
-            left = await self._cancel_until_none(reason)
+            _, left = await self._sweep.run(reason)
             await self._settle_last()
         finally:
             await self._streams.close()
@@ -241,7 +248,7 @@ class Executor:
             targets,
             list(self._account.orders.live()),
             can_amend=self._gateway.can_amend,
-            tolerance=Tolerance(price=self._price_tolerance(targets)),
+            tolerance=Tolerance(price=self._tolerated(targets)),
         )
         plan.amend = [amend for amend in plan.amend if self._gateway.try_create_slot()]
         plan.create = [quote for quote in plan.create if self._gateway.try_create_slot()]
@@ -284,12 +291,13 @@ class Executor:
             self._account.orders.add(record)
         return created
 
-    def _price_tolerance(self, targets: Quotes) -> Decimal:
+    def _tolerated(self, targets: Quotes) -> Decimal:
+        """Return a share of the half-spread; while one side is wanted, of the last one known."""
         bids = [Decimal(quote.price) for quote in targets if quote.side == "buy"]
         asks = [Decimal(quote.price) for quote in targets if quote.side == "sell"]
-        if not bids or not asks:
-            return Decimal(0)
-        return max(Decimal(0), (min(asks) - max(bids)) / 2 * self._tolerance)
+        if bids and asks:
+            self._price_tolerance = max(Decimal(0), (min(asks) - max(bids)) / 2 * self._tolerance)
+        return self._price_tolerance
 
     def _new_record(self, quote: Quote) -> OrderRecord:
         self._sequence += 1
@@ -364,7 +372,7 @@ class Executor:
 
     def _take_stranger(self, seen: VenueOrder) -> None:
         """Cancel an open order of ours that this start knows nothing of; leave other people's alone."""
-        if not self._is_ours(seen.client_id) or self._stopping:
+        if not self._sweep.is_ours(seen.client_id) or self._stopping:
             return
         self.counters.orphans_canceled += 1
         self._note("orphan", seen.client_id, f"{seen.side} {seen.qty} at {seen.price}")
@@ -380,46 +388,6 @@ class Executor:
 
         self._spawn(cancel())
 
-    # Start and stop.
-
-    async def _cancel_leftovers(self) -> None:
-        reason = "left by an earlier start"
-        leftovers = [seen for seen in await self._gateway.open_orders() if self._is_ours(seen.client_id)]
-        if not leftovers:
-            return
-        intents = [Intent(action="cancel", client_id=seen.client_id, reason=reason) for seen in leftovers]
-        await self._journal.intents(intents)
-        self.counters.orphans_canceled += len(leftovers)
-        left = await self._cancel_until_none(reason, journalled=True)
-        if left:
-            raise GatewayError(f"{left} orders of an earlier start could not be cancelled")
-
-    async def _cancel_until_none(self, reason: str, *, journalled: bool = False) -> int:
-        """Cancel all of ours and ask until none is open or time is up; return how many are."""
-        deadline_ns = self._clock.monotonic_ns() + round(self._times.stop_s * NS_PER_S)
-        pause_s = 0.05
-        while True:
-            ours = [seen for seen in await self._gateway.open_orders() if self._is_ours(seen.client_id)]
-            for seen in ours:
-                self._account.orders.apply_venue(seen, self._clock.monotonic_ns())
-            if not ours and not self.unknown_orders:
-                return 0
-            if self._clock.monotonic_ns() >= deadline_ns:
-                return len(ours)
-            if not journalled and self._journal.failure is None:
-                await self._journal.intents([Intent(action="cancel_all", reason=reason)])
-                journalled = True
-            await asyncio.gather(*(self._cancel_seen(seen) for seen in ours))
-            await asyncio.gather(*(self._look_up(record) for record in self._resolver.due()))
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 1.0)
-
-    async def _cancel_seen(self, seen: VenueOrder) -> None:
-        try:
-            await self._gateway.cancel(seen.client_id)
-        except VenueError:
-            return  # The query that follows decides.
-
     async def _settle_last(self) -> None:
         """Learn how every order of the session ended and take in its last executions."""
         for fill in await self._gateway.executions(self._watermark_ms):
@@ -430,9 +398,6 @@ class Executor:
             else:
                 await self._look_up(record)
         self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
-
-    def _is_ours(self, client_id: str) -> bool:
-        return client_id.startswith(f"{self._tag}-")
 
     def _overlapped_ms(self) -> int:
         return self._gateway.server_ms() - round(self._times.overlap_s * 1000)

@@ -7,11 +7,9 @@ repeats a create.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import functools
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
 
@@ -26,12 +24,10 @@ from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
 from mm_hybrid.execution.lanes import Budget, Lane, Lanes
 from mm_hybrid.execution.orders import VenueOrder
-from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict
+from mm_hybrid.execution.outcomes import Failure, Verdict, VenueError, failure_of
+from mm_hybrid.execution.tap import Request, Tap
 from mm_hybrid.instruments import ccxt_symbol, from_market
 from mm_hybrid.types import Fill, Instrument, Side
-
-CHANNELS = {"bybit": frozenset({"order", "execution"}), "bitget": frozenset({"orders", "fill"})}
-"""Private channels that must be confirmed before the first order."""
 
 KEEP_ALIVE_MS = 5_000
 
@@ -46,18 +42,6 @@ class Credentials(BaseModel):
     password: SecretStr = SecretStr("")
 
 
-@dataclass(slots=True)
-class _Request:
-    """What happened to one request, seen from below ccxt."""
-
-    lane: Lane
-    sent: bool = False
-    http_status: int | None = None
-
-
-_request: contextvars.ContextVar[_Request] = contextvars.ContextVar("mm_hybrid_request")
-
-
 class Gateway:
     """One account at one venue, one linear perpetual; get it with :meth:`connect`."""
 
@@ -70,11 +54,7 @@ class Gateway:
         self._symbol = instrument.ccxt_symbol
         self._clock = clock
         self._lanes = lanes
-        self._confirmed: set[str] = set()
-        self._all_confirmed = asyncio.Event()
-        self.last_frame_ns = clock.monotonic_ns()
-        """Monotonic time of the last frame on a private stream."""
-        self._observe()
+        self._tap = Tap(venue, exchange, lanes, clock)
 
     @classmethod
     async def connect(
@@ -99,7 +79,7 @@ class Gateway:
             await gateway.position()
         except ccxt.BaseError as error:
             await exchange.close()
-            failure = _failure(config.name, error, sent=True, http_status=None)
+            failure = failure_of(config.name, error)
             raise GatewayError(f"{config.name}: {_describe(failure, config.url)}") from None
         except VenueError as error:
             await exchange.close()
@@ -227,7 +207,12 @@ class Gateway:
 
     def server_ms(self) -> int:
         """Return the venue's time in milliseconds, as far as the clocks' difference is known."""
-        return self._clock.now_ns() // 1_000_000 - int(self._exchange.options.get("timeDifference") or 0)
+        return self._tap.server_ms()
+
+    @property
+    def last_frame_ns(self) -> int:
+        """Monotonic time of the last frame on a private stream."""
+        return self._tap.last_frame_ns
 
     async def watch_orders(self) -> list[VenueOrder]:
         """Wait for news of orders; a conflated view, not every step. Raises on a dropped connection."""
@@ -241,17 +226,15 @@ class Gateway:
 
     async def streams_confirmed(self) -> None:
         """Wait until the venue has confirmed all private channels of the current connection."""
-        await self._all_confirmed.wait()
+        await self._tap.all_confirmed.wait()
 
     async def forget_streams(self) -> None:
         """Drop the private connections, so that the next watch makes new ones."""
-        self._confirmed.clear()
-        self._all_confirmed.clear()
         clients = list((self._exchange.clients or {}).values())
         self._exchange.clients.clear()
         for client in clients:
             await client.close()
-        self.last_frame_ns = self._clock.monotonic_ns()
+        self._tap.forget_streams()
 
     async def close(self) -> None:
         """Close all connections; a second call does nothing."""
@@ -263,14 +246,11 @@ class Gateway:
 
     async def _once(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make one request whose lane token has been taken already, once."""
-        request = _Request(lane)
-        token = _request.set(request)
-        try:
-            return await call()
-        except ccxt.BaseError as error:
-            raise await self._refused(request, error) from None
-        finally:
-            _request.reset(token)
+        with self._tap.request(lane) as request:
+            try:
+                return await call()
+            except ccxt.BaseError as error:
+                raise await self._refused(request, error) from None
 
     async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a request that may be repeated, up to three times while the venue is in trouble."""
@@ -312,11 +292,11 @@ class Gateway:
         try:
             rows: list[Any] = await call
         except ccxt.BaseError as error:
-            raise VenueError(_failure(self.venue, error, sent=True, http_status=None)) from None
+            raise VenueError(failure_of(self.venue, error)) from None
         return rows
 
-    async def _refused(self, request: _Request, error: Exception) -> VenueError:
-        failure = _failure(self.venue, error, sent=request.sent, http_status=request.http_status)
+    async def _refused(self, request: Request, error: Exception) -> VenueError:
+        failure = failure_of(self.venue, error, sent=request.sent, http_status=request.http_status)
         refused = VenueError(failure)
         if refused.verdict is Verdict.THROTTLED:
             self._lanes.hold(request.lane, 600.0 if request.http_status == 403 else 1.0)
@@ -324,7 +304,7 @@ class Gateway:
             try:
                 await self._exchange.load_time_difference()
             except ccxt.BaseError as second:
-                failure = _failure(self.venue, second, sent=True, http_status=None)
+                failure = failure_of(self.venue, second)
                 return VenueError(failure)
         return refused
 
@@ -337,49 +317,6 @@ class Gateway:
             message = f"{self.venue}: reply without an order id"
             raise VenueError(Failure(venue=self.venue, error="NoOrderId", message=message))
         return str(order_id)
-
-    def _observe(self) -> None:
-        """Look under ccxt: whether a request left, what the headers say, which channels are confirmed."""
-        exchange = self._exchange
-        fetch, on_response, on_message = exchange.fetch, exchange.on_rest_response, exchange.handle_message
-
-        async def watched_fetch(*args: Any, **kwargs: Any) -> Any:
-            request = _request.get(None)
-            if request is not None:
-                request.sent = True
-            return await fetch(*args, **kwargs)
-
-        def watched_response(
-            status: int, reason: str, url: str, method: str, headers: Any, *rest: Any
-        ) -> Any:
-            request = _request.get(None)
-            if request is not None:
-                request.http_status = status
-                left = wire.rate_limit(self.venue, headers, self.server_ms())
-                if left is not None:
-                    self._lanes.limit_seen(request.lane, *left)
-            return on_response(status, reason, url, method, headers, *rest)
-
-        def watched_message(client: Any, message: Any) -> None:
-            self.last_frame_ns = self._clock.monotonic_ns()
-            if isinstance(message, dict):
-                self._note_confirmation(client, message)
-            on_message(client, message)
-
-        exchange.fetch = watched_fetch
-        exchange.on_rest_response = watched_response
-        exchange.handle_message = watched_message
-
-    def _note_confirmation(self, client: Any, message: dict[str, Any]) -> None:
-        if message.get("op") == "subscribe" and message.get("success"):
-            request_id = str(message.get("req_id"))
-            for subscription in client.subscriptions.values():
-                if isinstance(subscription, dict) and str(subscription.get("id")) == request_id:
-                    self._confirmed.update(subscription.get("topics", ()))
-        elif message.get("event") == "subscribe":
-            self._confirmed.add(str((message.get("arg") or {}).get("channel")))
-        if self._confirmed >= CHANNELS[self.venue]:
-            self._all_confirmed.set()
 
 
 def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> Any:
@@ -405,6 +342,9 @@ def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> A
     })  # fmt: skip
     exchange.has["fetchCurrencies"] = False
     exchange.timeout_on_exit = 0
+    # Its own logger writes headers, and with them the key, at DEBUG.
+    exchange.logger = logging.getLogger("mm_hybrid.execution.ccxt")
+    exchange.logger.setLevel(logging.WARNING)
     if config.url is not None:
         exchange.urls["api"] = wire.rewrite_urls(exchange.urls["api"], config.url)
         wire.require_loopback(exchange.urls["api"])
@@ -420,20 +360,6 @@ def _instrument(config: VenueConfig, markets: dict[str, Any]) -> Instrument:
     if market is None:
         raise GatewayError(f"{config.name}: no linear perpetual {config.symbol}")
     return from_market(config.name, market)
-
-
-def _failure(venue: str, error: Exception, *, sent: bool, http_status: int | None) -> Failure:
-    cause = error.__cause__
-    text = str(error)
-    return Failure(
-        venue=venue,
-        error=type(error).__name__,
-        code=wire.error_code(text),
-        http_status=http_status,
-        cause=None if cause is None else type(cause).__name__,
-        sent=sent,
-        message=f"{type(error).__name__}: {text}".replace("\n", " ")[:300],
-    )
 
 
 def _describe(failure: Failure, url: str | None) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mm_hybrid.errors import GatewayError
+from mm_hybrid.execution import wire
 
 
 class Verdict(StrEnum):
@@ -135,3 +136,17 @@ def classify(failure: Failure) -> Verdict:
     if failure.http_status == 401:
         return Verdict.AUTH
     return Verdict.AMBIGUOUS
+
+
+def failure_of(venue: str, error: Exception, *, sent: bool = True, http_status: int | None = None) -> Failure:
+    """Return the facts of a client library's exception; its text quotes the venue's reply."""
+    cause, text = error.__cause__, str(error)
+    return Failure(
+        venue=venue,
+        error=type(error).__name__,
+        code=wire.error_code(text),
+        http_status=http_status,
+        cause=None if cause is None else type(cause).__name__,
+        sent=sent,
+        message=f"{type(error).__name__}: {text}".replace("\n", " ")[:300],
+    )

@@ -137,7 +137,9 @@ class Sender:
 
 def judge(permit: Permit, error: VenueError) -> None:
     """Tell the breaker what a failure says about the venue: refusals on the merits are answers."""
-    if error.verdict in VENUE_TROUBLE:
+    if not error.failure.sent:
+        permit.abandon()  # Refused on this side of the wire.
+    elif error.verdict in VENUE_TROUBLE:
         permit.failure(error.failure.message)
     else:
         permit.success()

@@ -23,7 +23,10 @@ T = TypeVar("T")
 class StreamGateway(Protocol):
     """What the streams need of a gateway."""
 
-    last_frame_ns: int
+    @property
+    def last_frame_ns(self) -> int:
+        """Monotonic time of the last frame."""
+        ...
 
     async def watch_orders(self) -> list[VenueOrder]:
         """Wait for news of orders."""

@@ -103,7 +103,7 @@ class Exchange:
         return VenueConfig(name=self.venue, symbol="BTCUSDT", url=url or self.proxy.url)
 
 
-@pytest.fixture(params=["bybit"])
+@pytest.fixture(params=["bybit", "bitget"])
 async def exchange(request) -> AsyncIterator[Exchange]:
     config = ExchangeServerConfig(venue=request.param)
     async with ExchangeServer(config, StandingMarket()) as server, FaultProxy(server.url) as proxy:

@@ -24,7 +24,7 @@ from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
 from mm_hybrid.execution.lanes import Budget, Lane, Lanes
 from mm_hybrid.execution.orders import VenueOrder
-from mm_hybrid.execution.outcomes import Failure, Verdict, VenueError, failure_of
+from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, failure_of
 from mm_hybrid.execution.tap import Request, Tap
 from mm_hybrid.instruments import ccxt_symbol, from_market
 from mm_hybrid.types import Fill, Instrument, Side

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Self, final
+from typing import Any, Self, final
 
 __version__: str
 
@@ -159,6 +159,61 @@ def ewma_vol(*, t_s: Sequence[float], mid: Sequence[float], half_life_s: float) 
 
     Raises:
         ValueError: lengths differ, times do not increase or the half-life is not positive.
+    """
+
+def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: float) -> dict[str, float]:
+    """Return ``reservation, spread, bid, ask, delta_bid, delta_ask`` with ``tau`` seconds left, all in P.
+
+    Source: Avellaneda and Stoikov (2008), equations 3.17 and 3.18.
+    """
+
+def as_reservation(*, s: float, q: float, gamma: float, sigma: float, q_max: float) -> dict[str, float]:
+    """Return ``omega, reservation_ask, reservation_bid`` without a horizon, ``abs(q) <= q_max``.
+
+    Source: Avellaneda and Stoikov (2008), infinite-horizon section.
+    """
+
+def ofi(*, quotes: Sequence[Sequence[float]]) -> list[float]:
+    """Return the order-flow imbalance of each change of the touch, base units; positive is demand.
+
+    Args:
+        quotes: rows of bid, bid quantity, ask, ask quantity.
+
+    Source: Cont, Kukanov and Stoikov (2014), section 2.
+    """
+
+def vpin(*, signed_qty: Sequence[float], bucket: float, n_buckets: int) -> list[float]:
+    """Return the one-sided share of the last ``n_buckets`` volume buckets, after each completed bucket.
+
+    Source: Easley, Lopez de Prado and O'Hara (2012), with the aggressor's sign on each print.
+    """
+
+def hampel(
+    *, x: Sequence[float], window: int, min_obs: int, threshold: float, floor: float
+) -> dict[str, Any]:
+    """Return ``score`` (robust z against the previous ``window`` values) and ``flag``, one of each per value.
+
+    Source: Hampel (1974).
+    """
+
+def cusum(*, z: Sequence[float], drift: float, h: float) -> dict[str, Any]:
+    """Return the sums ``up`` and ``down`` after each value and the ``alarms`` that reset them.
+
+    An alarm is (index, 1 for up or -1 for down).
+
+    Source: Page (1954).
+    """
+
+def lee_mykland(*, returns: Sequence[float], window: int, alpha: float) -> dict[str, Any]:
+    """Return ``stat`` and ``flag`` of each return after the first ``window`` ones, and the ``critical`` value.
+
+    Source: Lee and Mykland (2008), definition 1 and lemma 1.
+    """
+
+def vol_estimators(*, price: Sequence[float], dt_s: float, k_slow: int) -> dict[str, float]:
+    """Return ``rv, bipower, tsrv, parkinson`` in P/sqrt(s) and ``noise_var`` in P^2 of one window of prices.
+
+    Source: Barndorff-Nielsen and Shephard (2004); Zhang, Mykland and Ait-Sahalia (2005); Parkinson (1980).
     """
 
 # Local cache ----------------------------------------------------------------------------------------------

@@ -33,8 +33,35 @@ def ewma_vol(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
     return {"sigma": models.ewma_vol(**inp)}
 
 
+def as_quotes(inp: dict[str, Any], variant: str | None) -> dict[str, Any]:
+    return models.as_reservation(**inp) if variant == "infinite" else models.as_quotes(**inp)
+
+
+def ofi(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
+    events = models.ofi(**inp)
+    return {"events": events, "total": sum(events)}
+
+
+def vpin(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
+    return {"vpin": models.vpin(**inp)}
+
+
+def same_names(function: Callable[..., dict[str, Any]]) -> Compute:
+    """A function whose arguments and results are named as in the file."""
+    return lambda inp, _variant: function(**inp)
+
+
 GROUPS: dict[str, Compute] = {
-    function.__name__: function for function in (glft_closed_form, weighted_mid, ewma_vol)
+    "as_quotes": as_quotes,
+    "cusum": same_names(models.cusum),
+    "ewma_vol": ewma_vol,
+    "glft_closed_form": glft_closed_form,
+    "hampel": same_names(models.hampel),
+    "lee_mykland": same_names(models.lee_mykland),
+    "ofi": ofi,
+    "vol_estimators": same_names(models.vol_estimators),
+    "vpin": vpin,
+    "weighted_mid": weighted_mid,
 }
 
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod error;
+mod formulas;
 mod model;
 mod process;
 
@@ -15,6 +16,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};
+
+    #[pymodule_export]
+    use crate::formulas::{as_quotes, as_reservation, cusum, hampel, lee_mykland, ofi, vol_estimators, vpin};
 
     #[pymodule_export]
     use crate::model::{

@@ -3,8 +3,11 @@
 //! Units: P is quote currency per base. `A` is fills per second of one side at distance 0, `k` its decay in 1/P,
 //! `sigma` the volatility of the reference price in P/sqrt(s), `gamma` the risk aversion in 1/(P x base).
 
+pub mod anomaly;
+pub mod avellaneda;
 mod domain;
 pub mod estimators;
+pub mod flow;
 pub mod glft;
 pub mod intensity;
 pub mod price;

@@ -64,3 +64,51 @@ pub fn ewma_vol(t_s: &[f64], mid: &[f64], half_life_s: f64) -> Result<Vec<f64>> 
     }
     Ok(out)
 }
+
+/// Volatility of one window of equally spaced prices by several estimators, P/sqrt(s).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WindowVolatility {
+    /// From squared changes; what risk should use.
+    pub realized: f64,
+    /// From products of neighbouring changes; hardly moved by a jump.
+    pub bipower: f64,
+    /// From two time scales; free of independent noise. 0 when the correction exceeds the variance.
+    pub two_scales: f64,
+    /// From the range of the whole window.
+    pub parkinson: f64,
+    /// Variance of the noise around the price, P^2.
+    pub noise_variance: f64,
+}
+
+/// Estimates the volatility of prices `dt_s` apart; `k_slow` is the stride of the slow scale.
+///
+/// Source: Barndorff-Nielsen & Shephard (2004) for bipower; Zhang, Mykland & Aït-Sahalia (2005), equation 64, for two
+/// scales; Parkinson (1980) for the range.
+///
+/// # Errors
+/// [`Error::Domain`] when the step is not positive or there are too few prices.
+pub fn vol_estimators(price: &[f64], dt_s: f64, k_slow: usize) -> Result<WindowVolatility> {
+    positive("dt_s", dt_s)?;
+    let n = price.len().saturating_sub(1);
+    if k_slow < 2 || n < k_slow + 1 {
+        let reason = format!("must be at least 2 and below the {n} changes, got {k_slow}");
+        return Err(Error::Domain { name: "k_slow", reason });
+    }
+    let changes: Vec<f64> = price.windows(2).map(|p| p[1] - p[0]).collect();
+    let (count, seconds) = (n as f64, n as f64 * dt_s);
+    let squares: f64 = changes.iter().map(|r| r * r).sum();
+    let products: f64 = changes.windows(2).map(|r| (r[0] * r[1]).abs()).sum();
+    let bipower = std::f64::consts::FRAC_PI_2 * products * count / (count - 1.0);
+    let slow: f64 = price.windows(k_slow + 1).map(|p| (p[k_slow] - p[0]).powi(2)).sum::<f64>() / k_slow as f64;
+    let mean_count = (count - k_slow as f64 + 1.0) / k_slow as f64;
+    let two_scales = (slow - mean_count / count * squares) / (1.0 - mean_count / count);
+    let (low, high) =
+        price.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), p| (low.min(*p), high.max(*p)));
+    Ok(WindowVolatility {
+        realized: (squares / seconds).sqrt(),
+        bipower: (bipower / seconds).sqrt(),
+        two_scales: (two_scales.max(0.0) / seconds).sqrt(),
+        parkinson: (high - low) / (4.0 * std::f64::consts::LN_2 * seconds).sqrt(),
+        noise_variance: squares / (2.0 * count),
+    })
+}

@@ -32,11 +32,14 @@ class Account:
         self.sells = 0
         self.maker_fills = 0
         self._peak = ZERO
+        self.adopted_qty = ZERO
         self._session_funding = ZERO
+        self._opening = False
 
     def start_session(self) -> None:
-        """Begin another start of the engine, whose funding counts from nothing."""
+        """Begin another start of the engine: funding counts from nothing, its opening position is adopted."""
         self._session_funding = ZERO
+        self._opening = True
 
     def mark(self, row: MarkRow) -> None:
         """Move the mid and take the funding paid so far."""
@@ -44,6 +47,7 @@ class Account:
         self._session_funding = row.funding
         if row.mid is not None:
             self._move(row.mid)
+            self._adopt(row.position, row.mid)
         self._track()
 
     def fill(self, row: FillRow) -> None:
@@ -82,6 +86,15 @@ class Account:
         if self.mid is not None:
             self.inventory += self.qty * (mid - self.mid)
         self.mid = mid
+
+    def _adopt(self, position: Decimal, mid: Decimal) -> None:
+        """Take what an engine held at its start, beyond the fills known here, as bought at the first mid."""
+        if self._opening:
+            beyond = position - self.qty
+            self.cash -= beyond * mid
+            self.qty += beyond
+            self.adopted_qty += beyond
+            self._opening = False
 
     def _track(self) -> None:
         self._peak = max(self._peak, self.total)

@@ -170,6 +170,7 @@ def summarise(session: Session) -> dict[str, Any]:
         "maker_fills": account.maker_fills,
         "traded_quote": float(account.traded_quote),
         "position": float(account.qty),
+        "adopted_position": float(account.adopted_qty),
         "max_position": float(account.max_position),
         "mid": None if account.mid is None else float(account.mid),
         "pnl": account.parts(),

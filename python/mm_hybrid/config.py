@@ -18,6 +18,9 @@ from mm_hybrid.errors import ConfigError
 Venue = Literal["bybit", "bitget"]
 Mode = Literal["demo", "paper", "live"]
 
+KILL_FILE = "KILL"
+"""Name of the kill switch in a session's output folder: while it exists, nothing is quoted."""
+
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -90,6 +93,8 @@ class QuotingConfig(_Section):
         safety_bps: least half-spread beyond fee and one tick.
         prior_intensity_a: fills per second at the mid, one side, before the stream has told.
         prior_depth_bps: 1/k in bps of mid, before the stream has told.
+        prior_volatility_1m_bps: volatility of the mid, bps per square root of a minute, before the stream has told.
+        prior_until_orders: market orders the stream must have shown before its own fit is used.
     """
 
     order_size_quote: PositiveFloat = 600.0
@@ -101,6 +106,8 @@ class QuotingConfig(_Section):
     safety_bps: NonNegativeFloat = 0.0
     prior_intensity_a: PositiveFloat = 1.5
     prior_depth_bps: PositiveFloat = 0.83
+    prior_volatility_1m_bps: PositiveFloat = 6.5
+    prior_until_orders: Annotated[int, Field(ge=1)] = 30
 
 
 class RiskConfig(_Section):
@@ -108,9 +115,9 @@ class RiskConfig(_Section):
 
     max_loss_quote: PositiveFloat = 1000.0
     max_order_quote: PositiveFloat = 10_000.0
+    max_position_quote: PositiveFloat = 10_000.0
     max_distance_bps: PositiveFloat = 500.0
     max_book_age_ms: Milliseconds = 5000
-    max_orders_per_s: PositiveFloat = 20.0
 
 
 class AdvisorConfig(_Section):
@@ -162,6 +169,12 @@ class SessionConfig(_Section):
             raise ValueError(
                 f"quoting.order_size_quote {self.quoting.order_size_quote:g} is above "
                 f"risk.max_order_quote {self.risk.max_order_quote:g}"
+            )
+        wanted_quote = self.quoting.order_size_quote * self.quoting.position_limit_orders
+        if wanted_quote > self.risk.max_position_quote:
+            raise ValueError(
+                f"quoting.position_limit_orders of order_size_quote are worth {wanted_quote:g}, above "
+                f"risk.max_position_quote {self.risk.max_position_quote:g}"
             )
         return self
 

@@ -27,3 +27,7 @@ class JournalError(MmHybridError):
 
 class RiskStop(MmHybridError):
     """Trading was stopped by a risk limit or the kill switch."""
+
+
+class Interrupted(MmHybridError):
+    """A signal ended a session before it traded; nothing was sent."""

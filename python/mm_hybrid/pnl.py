@@ -39,11 +39,16 @@ class PnlParts:
 
 
 class PnlLedger:
-    """Keeps position, cash and the parts of the profit as fills and marks come in."""
+    """Keeps position, cash and the parts of the profit as fills and marks come in.
 
-    def __init__(self) -> None:
+    Args:
+        opening_base: position held before the session; it counts as bought at the first mid, so that the session's
+            profit starts at zero.
+    """
+
+    def __init__(self, opening_base: Decimal = Decimal(0)) -> None:
         self._mid: Decimal | None = None
-        self._qty = Decimal(0)
+        self._qty = opening_base
         self._cash = Decimal(0)
         self._fees = Decimal(0)
         self._funding = Decimal(0)
@@ -53,7 +58,9 @@ class PnlLedger:
 
     def mark(self, mid: Decimal) -> None:
         """Move the mid: what is held gains or loses the difference."""
-        if self._mid is not None:
+        if self._mid is None:
+            self._cash -= self._qty * mid
+        else:
             self._inventory += self._qty * (mid - self._mid)
         self._mid = mid
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from mm_hybrid import __version__
-from mm_hybrid.errors import ConfigError, MmHybridError, RiskStop
+from mm_hybrid.errors import ConfigError, Interrupted, MmHybridError, RiskStop
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -29,6 +29,7 @@ _COMMANDS = {
     "serve": "Run one of the local servers: tardis, exchange, advisor.",
     "report": "Make the HTML report of a journal.",
     "doctor": "Check the set-up and say what is wrong with it.",
+    "kill": "Latch the kill switch of a session.",
 }
 
 
@@ -68,6 +69,8 @@ def run(arguments: list[str]) -> int:
         return _fail(_usage_line(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
+    except Interrupted as error:
+        return _fail(str(error), EXIT_INTERRUPTED)
     except ConfigError as error:
         return _fail(str(error), EXIT_USAGE)
     except RiskStop as error:

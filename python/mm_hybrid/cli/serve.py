@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from mm_hybrid.cli._signals import run_until_stopped
 from mm_hybrid.config import describe
 from mm_hybrid.errors import ConfigError
+from mm_hybrid.instruments import TARDIS_EXCHANGE, split_symbol
 
 Ready = Callable[[dict[str, object]], None]
 Serve = Callable[..., Awaitable[None]]
@@ -61,6 +62,7 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
 @click.option("--venue", type=click.Choice(["bybit", "bitget"]), default="bybit", show_default=True)
 @click.option("--port", type=int, default=8100, show_default=True, help="REST and WebSocket port. 0: free.")
 @click.option("--symbol", default="BTCUSDT", show_default=True)
+@click.option("--base", default=None, help="Coin the contract is sized in; default what SYMBOL says.")
 @click.option("--tick-size", default="0.1", show_default=True)
 @click.option("--lot-size", default="0.001", show_default=True)
 @click.option("--min-qty", default=None, help="Smallest order, base units; default one lot.")
@@ -80,6 +82,8 @@ def exchange(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     """Serve a paper exchange that speaks Bybit v5 or Bitget v2 over the local matching engine."""
     from mm_hybrid.servers.exchange import ExchangeServerConfig, serve_exchange
 
+    values["base"] = values["base"] or split_symbol(values["symbol"])[0]
+    values["market_exchange"] = values["market_exchange"] or TARDIS_EXCHANGE[values["venue"]]
     values = {key: value for key, value in values.items() if value is not None}
     _run(ExchangeServerConfig, serve_exchange, values, as_json=as_json, until_stdin_closes=until_stdin_closes)
 

@@ -1,0 +1,130 @@
+"""Checks of the set-up: what a session needs, tried one by one before money depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mm_hybrid import __version__
+from mm_hybrid.config import SessionConfig
+
+CCXT_VERSION = "4.5.90"
+"""The version the gateway was tested with; ccxt changes daily."""
+
+CONNECT_TIMEOUT_S = 3.0
+SLOW_FSYNC_MS = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at; ``ok`` is ``None`` for a warning that stops nothing."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def check_machine(folder: Path) -> list[Check]:
+    """Check the installation and the folder that a journal would be written to."""
+    return [_python(), _package("ccxt", CCXT_VERSION), _journal(folder), _loopback()]
+
+
+async def check_config(config: SessionConfig) -> list[Check]:
+    """Check the addresses and secrets a session with this configuration would use."""
+    checks = [
+        await _reachable("market", config.market.url, "start a tardis-machine there, or mm-hybrid serve tardis"),
+    ]
+    if config.venue.url is not None:
+        checks.append(await _reachable("exchange", config.venue.url, "start it with mm-hybrid serve exchange"))
+    for name in (config.venue.api_key_env, config.venue.api_secret_env):
+        checks.append(_secret(name, needed_for="live trading"))
+    if config.advisor.enabled:
+        checks.append(_secret(config.advisor.api_key_env, needed_for="the advisor; without it the closed form goes on"))
+    return checks
+
+
+def _python() -> Check:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Check(name="package", ok=sys.version_info >= (3, 11), detail=f"mm_hybrid {__version__} on Python {version}")
+
+
+def _package(name: str, tested: str) -> Check:
+    installed = importlib.metadata.version(name)
+    if installed == tested:
+        return Check(name=name, ok=True, detail=installed)
+    return Check(name=name, ok=None, detail=f"{installed}, tested with {tested}: pip install {name}=={tested}")
+
+
+def _journal(folder: Path) -> Check:
+    """Open a journal-like database in ``folder`` and time ten durable commits."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".mm-hybrid-doctor-") as scratch:
+            database = sqlite3.connect(Path(scratch) / "check.sqlite", isolation_level=None)
+            mode = database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute("CREATE TABLE t (x)")
+            started_s = time.perf_counter()
+            for _ in range(10):
+                database.execute("INSERT INTO t VALUES (1)")
+            commit_ms = (time.perf_counter() - started_s) * 100
+            database.close()
+    except (OSError, sqlite3.Error) as error:
+        return Check(name="journal", ok=False, detail=f"{folder} cannot hold a journal: {error}")
+    if mode != "wal":
+        return Check(name="journal", ok=False, detail=f"{folder}: no write-ahead log on this file system (got {mode})")
+    return Check(
+        name="journal",
+        ok=True if commit_ms < SLOW_FSYNC_MS else None,
+        detail=f"{folder}: {commit_ms:.2f} ms a durable commit, SQLite {sqlite3.sqlite_version}",
+    )
+
+
+def _loopback() -> Check:
+    async def body() -> None:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        server.close()
+
+    return _tried("loopback", body, "sockets on 127.0.0.1 work")
+
+
+def _tried(name: str, body: Callable[[], Awaitable[None]], detail: str) -> Check:
+    async def run() -> None:
+        await body()
+
+    try:
+        asyncio.run(run())
+    except OSError as error:
+        return Check(name=name, ok=False, detail=str(error))
+    return Check(name=name, ok=True, detail=detail)
+
+
+async def _reachable(name: str, url: str, remedy: str) -> Check:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme in {"https", "wss"} else 80)
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(parts.hostname, port), CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
+        return Check(name=name, ok=False, detail=f"{url}: {error or 'no answer'}; {remedy}")
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return Check(name=name, ok=True, detail=f"{url} answers")
+
+
+def _secret(name: str, *, needed_for: str) -> Check:
+    if os.environ.get(name):
+        return Check(name=name, ok=True, detail="set")
+    return Check(name=name, ok=None, detail=f"not set; needed for {needed_for}")

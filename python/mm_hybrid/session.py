@@ -1,0 +1,213 @@
+"""One trading session: build the parts, run the engine, cancel everything, confirm it, say what happened.
+
+Demo, paper and live differ only in the addresses they put into the configuration; from here on they are the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from mm_hybrid._core import Cache, Estimators, __version__
+from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
+from mm_hybrid.clock import Clock, WallClock
+from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
+from mm_hybrid.engine import Engine, EngineParts
+from mm_hybrid.errors import Interrupted, MmHybridError
+from mm_hybrid.execution.executor import Executor
+from mm_hybrid.execution.gateway import Credentials, Gateway
+from mm_hybrid.feed import LiveFeed
+from mm_hybrid.journal import Journal
+from mm_hybrid.optimizer.assemble import assemble
+from mm_hybrid.report import build_report
+from mm_hybrid.result import NO_ADVICE, SessionResult, SessionView, order_counts
+from mm_hybrid.risk import Risk, RiskLimits
+from mm_hybrid.strategy import Strategy
+from mm_hybrid.types import Calibration
+
+T = TypeVar("T")
+
+JOURNAL_FILE = "journal.sqlite"
+CACHE_FILE = "cache.sqlite"
+REPORT_FILE = "report.html"
+
+
+class Session:
+    """Owns the parts of one session from the first connection to the last confirmation."""
+
+    def __init__(
+        self,
+        *,
+        config: SessionConfig,
+        mode: Mode,
+        strategy: Strategy,
+        strategy_path: Path | None,
+        credentials: Credentials,
+        advisor_key: str | None,
+        finite_feed: bool,
+        on_line: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._mode: Mode = mode
+        self._strategy = strategy
+        self._strategy_path = strategy_path
+        self._credentials = credentials
+        self._advisor_key = advisor_key
+        self._finite_feed = finite_feed
+        self._on_line = on_line
+        self._clock = clock or WallClock()
+        self._folder = config.output.dir
+
+    async def run(
+        self,
+        stop: asyncio.Event,
+        *,
+        seconds: float | None,
+        on_started: Callable[[], None],
+        on_tick: Callable[[SessionView], None],
+    ) -> SessionResult:
+        """Trade until ``stop`` is set, ``seconds`` have passed or a finite feed ends; then leave nothing open.
+
+        A failure while trading is returned in ``SessionResult.error``, after the orders were cancelled.
+
+        Raises:
+            MmHybridError: the session could not start; nothing was quoted.
+        """
+        config, clock, folder = self._config, self._clock, self._folder
+        async with AsyncExitStack() as stack:
+            journal = Journal.open(folder / JOURNAL_FILE, clock)
+            stack.push_async_callback(journal.close)
+            gateway = await _unless_stopped(stop, Gateway.connect(config.venue, self._credentials, clock))
+            stack.push_async_callback(gateway.close)
+            await journal.session(
+                mode=self._mode,
+                exchange=config.venue.name,
+                instrument=gateway.instrument,
+                config_json=json.dumps(config.public()),
+                version=__version__,
+            )
+            executor = Executor(gateway, journal, clock, gateway.instrument, config)
+            cache = Cache(str(folder / CACHE_FILE))
+            stack.callback(cache.close)
+            optimizer, advisor = assemble(
+                config.quoting, config.advisor, api_key=self._advisor_key, journal=journal, clock=clock
+            )
+            if advisor is not None:
+                stack.push_async_callback(advisor.close)
+            feed = LiveFeed.of(config.market, cache=cache, end_on_finish=self._finite_feed)
+            stack.push_async_callback(feed.aclose)
+            await _unless_stopped(stop, executor.start())
+            engine = Engine(
+                EngineParts(
+                    config=config,
+                    instrument=gateway.instrument,
+                    strategy=self._strategy,
+                    strategy_path=self._strategy_path,
+                    feed=feed,
+                    estimators=Estimators(),
+                    calibrator=StreamCalibrator(config.quoting, self._cached(cache)),
+                    optimizer=optimizer,
+                    advisor=advisor,
+                    risk=Risk(_limits(config), gateway.instrument, clock, kill_file=folder / KILL_FILE),
+                    executor=executor,
+                    journal=journal,
+                    clock=clock,
+                )
+            )
+
+            def view() -> SessionView:
+                return SessionView.of(engine, executor, advisor)
+
+            on_started()
+            started_ns = clock.monotonic_ns()
+            error: MmHybridError | None = None
+            feed.start()
+            try:
+                await engine.run(stop, seconds=seconds, on_tick=lambda: on_tick(view()))
+            except MmHybridError as caught:
+                error = caught
+            finally:
+                seconds_run = (clock.monotonic_ns() - started_ns) / 1e9
+                feed_state = str(feed.snapshot().state)
+                await executor.stop("session over" if error is None else str(error))
+            engine.mark_now()
+            self._remember(cache, engine)
+            result = SessionResult(
+                mode=self._mode,
+                exchange=config.venue.name,
+                symbol=gateway.instrument.symbol,
+                seconds=seconds_run,
+                feed={**feed.stats(), "state": feed_state},
+                quotes=engine.view.quote_updates,
+                orders=order_counts(executor.counters),
+                fills=executor.counters.fills,
+                position=executor.position.qty_base,
+                pnl=engine.ledger.parts,
+                advice=NO_ADVICE if advisor is None else advisor.counters,
+                open_orders_at_exit=len(await gateway.open_orders()),
+                unknown_orders_at_exit=executor.unknown_orders,
+                report=folder / REPORT_FILE,
+                journal=folder / JOURNAL_FILE,
+                error=error,
+            )
+        # The journal is closed and complete: the report reads it like anybody else would.
+        build_report(result.journal, result.report)
+        return result
+
+    def _cached(self, cache: Cache) -> Calibration | None:
+        market = self._config.market
+        row = cache.get_calibration(market.exchange, market.symbol, CACHE_MAX_AGE_NS)
+        if row is None:
+            return None
+        self._on_line(f"warm start: parameters of {market.exchange} {market.symbol} from the cache")
+        return Calibration(
+            intensity_a=row["intensity_a"], intensity_k=row["intensity_k"], sigma=row["sigma"], source="cache"
+        )
+
+    def _remember(self, cache: Cache, engine: Engine) -> None:
+        """Keep parameters the stream itself has shown, for a start soon after."""
+        features, market = engine.view.features, self._config.market
+        if features is None or features.calibration.source != "stream":
+            return
+        fit = features.calibration
+        cache.put_calibration(
+            market.exchange,
+            market.symbol,
+            intensity_a=fit.intensity_a,
+            intensity_k=fit.intensity_k,
+            sigma=fit.sigma,
+            orders_seen=fit.orders_seen,
+            seconds_seen=fit.seconds_seen,
+        )
+
+
+def _limits(config: SessionConfig) -> RiskLimits:
+    risk = config.risk
+    return RiskLimits(
+        max_position_quote=Decimal(repr(risk.max_position_quote)),
+        max_order_quote=Decimal(repr(risk.max_order_quote)),
+        max_distance_bps=Decimal(repr(risk.max_distance_bps)),
+        max_book_age_ns=risk.max_book_age_ms * 1_000_000,
+        max_loss_quote=Decimal(repr(risk.max_loss_quote)),
+    )
+
+
+async def _unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T:
+    """Wait for ``work``; when ``stop`` is set first, cancel it and raise :class:`Interrupted`."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Interrupted("stopped before trading began")
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

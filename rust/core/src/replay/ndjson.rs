@@ -1,0 +1,41 @@
+//! Files of normalised messages, one JSON object a line, as a tardis-machine sends them.
+
+use crate::decode::{Decoder, Message};
+use crate::error::Result;
+use crate::replay::reader::Item;
+use crate::replay::source::Lines;
+
+/// Reads one message a line.
+pub(super) struct NdjsonReader {
+    lines: Lines,
+    decoder: Decoder,
+    /// The first line was read to tell the layout; it waits here.
+    first: Option<Vec<u8>>,
+    last_ts_ns: i64,
+}
+
+impl NdjsonReader {
+    pub(super) fn new(lines: Lines, first: Vec<u8>) -> Self {
+        Self { lines, decoder: Decoder::new(), first: Some(first), last_ts_ns: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Item>> {
+        let decoded = if let Some(first) = self.first.take() {
+            self.decoder.decode(&first)
+        } else {
+            match self.lines.next()? {
+                Some(line) => self.decoder.decode(line),
+                None => return Ok(None),
+            }
+        };
+        let item = match decoded.map_err(|malformed| malformed.at(self.lines.place()))? {
+            Message::Event(event) => Item { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1 },
+            // Without a time of its own it stays where it stands.
+            Message::Other { local_ts_ns } => {
+                Item { local_ts_ns: local_ts_ns.unwrap_or(self.last_ts_ns), event: None, lines: 1 }
+            }
+        };
+        self.last_ts_ns = item.local_ts_ns;
+        Ok(Some(item))
+    }
+}

@@ -1,0 +1,59 @@
+//! Files run through books: what the books look like at a time, or at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::book::SymbolBook;
+use crate::error::Result;
+use crate::event::EventKind;
+use crate::replay::merge::Merge;
+use crate::types::Ns;
+
+/// Books rebuilt from files.
+pub struct Rebuilt {
+    /// Lines or rows read, of all symbols and types.
+    pub lines: u64,
+    /// Local time of the last message read; 0 when there was none.
+    pub local_ts_ns: Ns,
+    /// Books by exchange and symbol.
+    pub books: BTreeMap<(Arc<str>, Arc<str>), SymbolBook>,
+}
+
+/// Applies every message up to `until_ns` (local time, inclusive; `None` for all) to the books of the symbols it names.
+///
+/// `go_on` is asked now and then; `false` ends the replay early.
+///
+/// # Errors
+/// A file that cannot be read; a line that cannot be understood, named as `path:line`.
+pub fn rebuild<P: AsRef<str>>(
+    paths: &[P],
+    until_ns: Option<Ns>,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Rebuilt> {
+    let mut merge = Merge::open(paths)?;
+    let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BTreeMap::new() };
+    let mut seen = 0u32;
+    while let Some(item) = merge.next()? {
+        if until_ns.is_some_and(|until| item.local_ts_ns > until) {
+            break;
+        }
+        seen = seen.wrapping_add(1);
+        if seen.is_multiple_of(4096) && !go_on() {
+            break;
+        }
+        rebuilt.lines += item.lines;
+        rebuilt.local_ts_ns = item.local_ts_ns;
+        let Some(event) = item.event else { continue };
+        if matches!(event.kind, EventKind::Disconnect) {
+            for ((exchange, _), book) in &mut rebuilt.books {
+                if *exchange == event.exchange {
+                    book.apply(&event);
+                }
+            }
+            continue;
+        }
+        let key = (Arc::clone(&event.exchange), Arc::clone(&event.symbol));
+        rebuilt.books.entry(key).or_insert_with_key(|(e, s)| SymbolBook::new(Arc::clone(e), Arc::clone(s))).apply(&event);
+    }
+    Ok(rebuilt)
+}

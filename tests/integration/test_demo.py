@@ -1,0 +1,286 @@
+"""The whole system as a user starts it: real processes, real sockets, a real journal, and nothing left behind."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(180)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mm_hybrid", *arguments]
+
+
+def run(*arguments: str, cwd: Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def rows(journal: str | Path, query: str) -> list[tuple]:
+    with sqlite3.connect(f"file:{journal}?mode=ro", uri=True) as database:
+        return database.execute(query).fetchall()
+
+
+def children_of(pid: int) -> dict[str, int]:
+    """Return the running servers of a demo process by name."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                status = (folder / "stat").read_text().rsplit(") ", 1)[1].split()
+                words = (folder / "cmdline").read_text().split("\0")
+            except OSError:
+                continue
+            if int(status[1]) == pid and "serve" in words:
+                found[words[words.index("serve") + 1]] = int(folder.name)
+    return found
+
+
+def wait_until(what: str, condition, timeout_s: float = 40):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    pytest.fail(f"waited {timeout_s} s for {what}")
+
+
+def journal_has(folder: Path, query: str):
+    path = folder / "journal.sqlite"
+
+    def look():
+        try:
+            return path.exists() and rows(path, query)
+        except sqlite3.OperationalError:
+            return None
+
+    return look
+
+
+@pytest.fixture(scope="module", params=["bybit", "bitget"])
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp(f"demo-{request.param}")
+    done = run(
+        *("demo", "--exchange", request.param, "--seconds", "20", "--seed", "11", "--json", "--out", "run"), cwd=folder
+    )
+    result = result_of(done)
+    return {**result, "folder": folder / "run", "report": folder / result["report"], "journal": folder / result["journal"]}
+
+
+class TestSyntheticMarket:
+    def test_it_trades_and_leaves_nothing_open(self, demo: dict) -> None:
+        assert demo["fills"] >= 5
+        assert demo["quotes"] > 0
+        assert demo["feed"]["state"] == "LIVE"
+        assert demo["open_orders_at_exit"] == 0
+        assert demo["unknown_orders_at_exit"] == 0
+
+    def test_the_parts_of_the_profit_add_up(self, demo: dict) -> None:
+        pnl = demo["pnl"]
+        parts = pnl["spread_capture"] + pnl["inventory"] + pnl["fees"] + pnl["funding"]
+        assert parts == pytest.approx(pnl["total"], rel=1e-9, abs=1e-9)
+
+    def test_every_advice_is_accounted_for(self, demo: dict) -> None:
+        advice = demo["advice"]
+        assert advice["requested"] >= 1
+        counted = advice["accepted"] + advice["clamped"] + advice["rejected"] + advice["in_flight"]
+        assert advice["requested"] == counted
+
+    def test_every_order_was_on_disk_before_it_was_sent(self, demo: dict) -> None:
+        intended = {row[0] for row in rows(demo["journal"], "SELECT client_id FROM intent WHERE action = 'create'")}
+        traded = {row[0] for row in rows(demo["journal"], "SELECT client_id FROM fill")}
+        assert traded
+        assert traded <= intended
+        assert demo["orders_placed"] <= len(intended)
+
+    def test_every_fill_ties_to_a_print_and_no_print_fills_more_than_its_size(self, demo: dict) -> None:
+        prints = {}
+        for line in (demo["folder"] / "feed.ndjson").read_text().splitlines():
+            message = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+            if message["type"] == "trade":
+                prints[message["id"]] = message
+        executions = [json.loads(line) for line in (demo["folder"] / "executions.jsonl").read_text().splitlines()]
+        taken: dict[str, Decimal] = {}
+        by_exec_id = {}
+        for execution in executions:
+            by_exec_id[execution["exec_id"]] = execution
+            printed = prints[execution["print_id"]]
+            price, qty = Decimal(execution["price"]), Decimal(execution["qty"])
+            assert printed["side"] != execution["side"], "a resting buy is filled by a taker who sells"
+            assert price >= printed["price"] if execution["side"] == "buy" else price <= printed["price"]
+            taken[execution["print_id"]] = taken.get(execution["print_id"], Decimal(0)) + qty
+        for print_id, qty in taken.items():
+            assert qty <= prints[print_id]["amount"]
+        journalled = rows(demo["journal"], "SELECT exec_id, side, price, qty FROM fill")
+        assert len(journalled) == demo["fills"]
+        for exec_id, side, price, qty in journalled:
+            execution = by_exec_id[exec_id]
+            assert (side, Decimal(price), Decimal(qty)) == (
+                execution["side"],
+                Decimal(execution["price"]),
+                Decimal(execution["qty"]),
+            )
+        assert set(by_exec_id) == {row[0] for row in journalled}, "no execution of the exchange is missing here"
+
+    def test_the_position_is_the_sum_of_the_fills(self, demo: dict) -> None:
+        held = sum(
+            (Decimal(qty) if side == "buy" else -Decimal(qty))
+            for side, qty in rows(demo["journal"], "SELECT side, qty FROM fill")
+        )
+        assert float(held) == pytest.approx(demo["position"])
+
+    def test_the_report_is_one_file_of_its_own(self, demo: dict) -> None:
+        page = demo["report"].read_text()
+        assert "plotly" in page
+        assert 'src="http' not in page
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels_everything_and_exits_130(tmp_path: Path, number: signal.Signals) -> None:
+    process = started("demo", "--seconds", "60", "--json", "--out", "run", cwd=tmp_path)
+    wait_until("quotes", journal_has(tmp_path / "run", "SELECT 1 FROM outcome LIMIT 1"))
+    servers = children_of(process.pid)
+    assert set(servers) == {"tardis", "exchange", "advisor"}
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert json.loads(stdout)["open_orders_at_exit"] == 0
+    assert rows(tmp_path / "run" / "journal.sqlite", "PRAGMA integrity_check") == [("ok",)]
+    for pid in servers.values():
+        assert not Path(f"/proc/{pid}").exists(), "a server was left running"
+
+
+def test_killing_the_market_server_pulls_quotes_until_it_is_back(tmp_path: Path) -> None:
+    process = started("demo", "--seconds", "25", "--json", "--out", "run", cwd=tmp_path)
+    folder = tmp_path / "run"
+    wait_until("quotes", journal_has(folder, "SELECT 1 FROM outcome LIMIT 1"))
+    os.kill(children_of(process.pid)["tardis"], signal.SIGKILL)
+    killed_ns = time.time_ns()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    states = rows(folder / "journal.sqlite", "SELECT ts_ns, value FROM state WHERE what = 'book' ORDER BY ts_ns")
+    lost = [ts for ts, value in states if ts > killed_ns and value != "LIVE"]
+    assert lost, states
+    assert lost[0] - killed_ns < 3_000_000_000
+    back = [ts for ts, value in states if ts > lost[0] and value == "LIVE"]
+    assert back, "the book came back"
+    resumed = rows(
+        folder / "journal.sqlite", f"SELECT 1 FROM intent WHERE action = 'create' AND ts_ns > {back[0]} LIMIT 1"
+    )
+    assert resumed, "quoting resumed"
+    between = rows(
+        folder / "journal.sqlite",
+        f"SELECT COUNT(*) FROM intent WHERE action IN ('create', 'amend') AND ts_ns BETWEEN {lost[0]} AND {back[0]}",
+    )
+    assert between == [(0,)], "nothing is quoted on a book that is not LIVE"
+    assert json.loads(stdout)["open_orders_at_exit"] == 0
+
+
+def test_a_killed_demo_leaves_no_server_behind(tmp_path: Path) -> None:
+    process = started("demo", "--seconds", "60", "--out", "run", cwd=tmp_path)
+    wait_until("quotes", journal_has(tmp_path / "run", "SELECT 1 FROM outcome LIMIT 1"))
+    servers = children_of(process.pid)
+    process.kill()
+    process.communicate(timeout=20)
+    for name, pid in servers.items():
+        wait_until(f"{name} to end", lambda pid=pid: not Path(f"/proc/{pid}").exists(), timeout_s=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "exchange", "least_fills"),
+    [
+        ("binance-futures_BTCUSDT_2024-08-08.ndjson.gz", "bybit", 1),
+        ("bybit_PERPETUALS_2021-04-17.ndjson.gz", "bybit", 0),
+        ("bitget_SPOT_2022-04-07.ndjson.gz", "bitget", 0),
+    ],
+)
+def test_real_data_is_traded(tmp_path: Path, data_dir: Path, name: str, exchange: str, least_fills: int) -> None:
+    speed = "4" if least_fills else "1"
+    done = run(
+        *("demo", "--exchange", exchange, "--data", str(data_dir / name), "--speed", speed),
+        *("--seconds", "25", "--json", "--out", "run"),
+        cwd=tmp_path,
+    )
+    result = result_of(done)
+    assert result["quotes"] > 0
+    assert result["fills"] >= least_fills
+    assert result["feed"]["state"] == "LIVE"
+    assert result["open_orders_at_exit"] == 0
+
+
+def test_an_example_strategy_runs(tmp_path: Path) -> None:
+    script = REPO / "examples" / "my_first_strategy.py"
+    result = result_of(run("demo", "--seconds", "6", "--strategy", str(script), "--json", "--out", "run", cwd=tmp_path))
+    assert result["quotes"] > 0
+    assert result["open_orders_at_exit"] == 0
+
+
+def broken_gz(folder: Path) -> Path:
+    path = folder / "cut.ndjson.gz"
+    import gzip
+
+    line = b'{"type":"trade","symbol":"A","exchange":"bybit","price":1,"amount":1,"side":"buy","timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000Z"}\n'
+    path.write_bytes(gzip.compress(os.urandom(0) + line * 5000)[:-40])
+    return path
+
+
+class TestBadInput:
+    def fails(self, folder: Path, code: int, *arguments: str, naming: list[str]) -> None:
+        done = run(*arguments, cwd=folder, timeout_s=60)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        lines = done.stderr.strip().splitlines()
+        assert lines, "a failure says why"
+        for part in naming:
+            assert part in lines[-1], lines
+        assert "Traceback" not in done.stderr
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        self.fails(tmp_path, 2, "demo", "--data", "gone.ndjson.gz", naming=["gone.ndjson.gz"])
+
+    def test_a_file_cut_short(self, tmp_path: Path) -> None:
+        self.fails(tmp_path, 1, "demo", "--data", str(broken_gz(tmp_path)), naming=["cut.ndjson.gz"])
+
+    def test_an_unknown_symbol(self, tmp_path: Path, data_dir: Path) -> None:
+        file = str(data_dir / "bybit_PERPETUALS_2021-04-17.ndjson.gz")
+        self.fails(tmp_path, 2, "demo", "--data", file, "--symbol", "NOPE", naming=["NOPE", "ETHUSDT"])
+
+    def test_a_wrong_option(self, tmp_path: Path) -> None:
+        self.fails(tmp_path, 2, "demo", "--exchange", "kraken", naming=["kraken", "bybit"])
+
+    def test_a_broken_strategy(self, tmp_path: Path) -> None:
+        (tmp_path / "bad.py").write_text("def quotes(f, p, a):\n    return [('buy', 1 / 0)]\n")
+        self.fails(
+            tmp_path, 1, "demo", "--seconds", "5", "--strategy", "bad.py", naming=["bad.py:2", "ZeroDivisionError"]
+        )
+
+    def test_a_port_in_use(self, tmp_path: Path) -> None:
+        import socket
+
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            self.fails(tmp_path, 1, "serve", "advisor", "--port", port, naming=[port])
+
+    def test_a_wrong_configuration_key(self, tmp_path: Path) -> None:
+        (tmp_path / "s.toml").write_text("[market]\nurl='ws://127.0.0.1:1'\nexchange='bybit'\nsymbl='X'\n")
+        (tmp_path / "s.py").write_text("def quotes(f, p, a):\n    return []\n")
+        self.fails(tmp_path, 2, "paper", "s.py", "--config", "s.toml", naming=["s.toml", "symbl"])

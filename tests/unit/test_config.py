@@ -1,0 +1,58 @@
+"""A configuration is checked key by key, and a mistake is named before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from mm_hybrid.config import load
+from mm_hybrid.errors import ConfigError
+
+GOOD = """
+[market]
+url = "ws://127.0.0.1:8001"
+exchange = "bybit"
+symbol = "BTCUSDT"
+
+[venue]
+name = "bybit"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "session.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_least_configuration_gets_the_defaults(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD))
+    assert config.advisor.weight == 0, "advice is in shadow unless the user says otherwise"
+    assert config.venue.demo, "live means the venue's demo hosts unless the user says otherwise"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (GOOD + "\n[quoting]\norder_size = 5\n", ["quoting.order_size", "unknown key"]),
+        (GOOD + "\n[quoting]\norder_size_quote = -5\n", ["quoting.order_size_quote", "-5", "greater than 0"]),
+        (GOOD + "\n[quoting]\norder_size_quote = nan\n", ["quoting.order_size_quote", "nan", "finite"]),
+        (GOOD + "\n[advisor]\nweight = 0.9\n", ["advisor.weight", "0.9"]),
+        (GOOD.replace('name = "bybit"', 'name = "kraken"'), ["venue.name", "kraken", "bybit"]),
+        (GOOD.replace("ws://127.0.0.1:8001", "ws://203.0.113.9:8001"), ["market.url", "unencrypted"]),
+        (GOOD.replace("ws://127.0.0.1:8001", "8001"), ["market.url", "ws://host:port"]),
+        (GOOD.replace('symbol = "BTCUSDT"', ""), ["market.symbol", "Field required"]),
+        (GOOD + "\n[quoting]\norder_size_quote = 20000\n", ["order_size_quote", "max_order_quote"]),
+        ("[market\n", ["no valid TOML", "line 1"]),
+    ],
+)
+def test_a_mistake_names_file_key_value_and_reason(tmp_path: Path, text: str, named: list[str]) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    for part in (str(path), *named):
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
+        load(tmp_path / "nowhere.toml")

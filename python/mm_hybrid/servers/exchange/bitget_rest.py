@@ -1,6 +1,6 @@
 """Bitget v2 over REST: one listed USDT-futures contract, one classic account.
 
-Source: Bitget v2 API documentation, public and futures pages. Refusals come as HTTP 400 with a code in the body.
+Source: Bitget v2 API documentation, public and futures pages. A refusal is HTTP 400 with a code in the body.
 """
 
 from __future__ import annotations

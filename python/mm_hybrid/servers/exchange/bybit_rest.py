@@ -294,7 +294,7 @@ def _page(rows: list[Fields], cursor: str) -> Fields:
 
 
 def _cursor(marks: list[str]) -> str:
-    """Return a cursor: first and last row, percent-encoded; given even on the last page, as the venue does."""
+    """Return a cursor: first and last row, percent-encoded; given on the last page too, as the venue does."""
     return quote(f"{marks[0]},{marks[-1]}", safe="") if marks else ""
 
 

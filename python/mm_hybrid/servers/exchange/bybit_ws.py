@@ -50,6 +50,7 @@ class BybitStreams:
         account = self._account
         if isinstance(change, Order):
             row = messages.order_row(change, account.config)
+            del row["isLeverage"]
             extra: Fields = {"category": messages.CATEGORY, "feeCurrency": account.config.quote}
             self._publish("order", row | extra)
         elif isinstance(change, OwnExecution):

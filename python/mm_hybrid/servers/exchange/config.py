@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 Venue = Literal["bybit", "bitget"]
 
 _TAKER_FEE_RATE: dict[Venue, Decimal] = {"bybit": Decimal("0.00055"), "bitget": Decimal("0.0006")}
+_FEED_EXCHANGE: dict[Venue, str] = {"bybit": "bybit", "bitget": "bitget-futures"}
 
 
 class ExchangeServerConfig(BaseModel):
@@ -35,8 +36,8 @@ class ExchangeServerConfig(BaseModel):
         api_key: the one key the server knows.
         api_secret: what signatures are made with.
         api_password: Bitget's passphrase; not used by Bybit.
-        market_url: ``ws://host:port`` of a tardis-machine server; ``None`` when the caller applies the market.
-        market_exchange: exchange of the market data, as Tardis spells it.
+        market_url: ``ws://host:port`` of a tardis-machine server; ``None`` if the caller applies the market.
+        market_exchange: exchange of the market data as Tardis spells it; the venue's own by default.
         market_symbol: symbol of the market data; ``symbol`` by default.
         rate_limit_per_s: private REST requests a second; generous, since this is a test ground.
         ledger: file that receives every execution as one JSON line.
@@ -63,7 +64,7 @@ class ExchangeServerConfig(BaseModel):
     api_secret: SecretStr = SecretStr("demo-secret")
     api_password: SecretStr = SecretStr("demo-password")
     market_url: str | None = None
-    market_exchange: str = "bybit"
+    market_exchange: str | None = None
     market_symbol: str | None = None
     rate_limit_per_s: int = Field(default=1000, ge=1)
     ledger: Path | None = None
@@ -78,6 +79,16 @@ class ExchangeServerConfig(BaseModel):
     def smallest_qty(self) -> Decimal:
         """The smallest order in base units."""
         return self.lot_size if self.min_qty is None else self.min_qty
+
+    @property
+    def feed_exchange(self) -> str:
+        """The exchange whose market data is matched against, in Tardis' spelling."""
+        return self.market_exchange or _FEED_EXCHANGE[self.venue]
+
+    @property
+    def feed_symbol(self) -> str:
+        """The symbol whose market data is matched against."""
+        return self.market_symbol or self.symbol
 
     @property
     def taker_rate(self) -> Decimal:

@@ -14,8 +14,8 @@ _QUEUE_EVENTS = 1_000_000
 class MarketFeed:
     """Hands events of one tardis-machine connection to ``apply``, in sequence and without loss.
 
-    Should the queue ever overflow, the feed says so by a disconnect: the book is then out of sync and orders are
-    refused until the next snapshot.
+    Should the queue ever overflow, the feed says so by a disconnect: the book is then out of sync and orders
+    are refused until the next snapshot.
     """
 
     def __init__(self, config: ExchangeServerConfig, apply: Callable[[_core.EventBatch], None]) -> None:
@@ -24,8 +24,8 @@ class MarketFeed:
         self._apply = apply
         self._feed = _core.Feed(
             config.market_url,
-            exchange=config.market_exchange,
-            symbols=[config.market_symbol or config.symbol],
+            exchange=config.feed_exchange,
+            symbols=[config.feed_symbol],
             queue_events=_QUEUE_EVENTS,
         )
 

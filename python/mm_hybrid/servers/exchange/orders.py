@@ -68,7 +68,7 @@ class OrderRequest:
     reduce_only: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Order:
     """One order over its life; only the account changes it.
 
@@ -116,8 +116,8 @@ class OwnExecution:
 
     ``fee`` is positive when paid. ``print_id`` names the market trade that filled a resting order, when it
     has a name. ``exchange_ts_ns`` is the market's time of that trade, ``booked_ns`` the server's; on a replay
-    of an old day the two are far apart. ``closed_qty`` is what it took off a position and ``profit`` what that
-    realised.
+    of an old day the two are far apart. ``closed_qty`` is what it took off a position and ``profit`` what
+    that realised.
     """
 
     serial: int

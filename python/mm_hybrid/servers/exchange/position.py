@@ -15,8 +15,8 @@ class PositionBook:
     """Net position with its average entry price.
 
     ``cash`` is the exact signed quote flow of all trades (buys negative). ``entry_value`` is the signed value
-    the open quantity was entered at. What has been realised is their sum, so that rounding of an average price
-    never leaks: once flat, ``entry_value`` is zero and the profit is the cash itself.
+    the open quantity was entered at. What has been realised is their sum, so that rounding of an average
+    price never leaks: once flat, ``entry_value`` is zero and the profit is the cash itself.
 
     Attributes:
         qty: signed base quantity, long positive.

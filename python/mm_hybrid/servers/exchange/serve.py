@@ -14,8 +14,8 @@ from mm_hybrid.servers.exchange.market import MarketFeed
 def matching_for(config: ExchangeServerConfig) -> _core.SimExchange:
     """Return a matching engine for the listed contract, fed by the configured market."""
     return _core.SimExchange(
-        exchange=config.market_exchange,
-        symbol=config.market_symbol or config.symbol,
+        exchange=config.feed_exchange,
+        symbol=config.feed_symbol,
         tick_size=str(config.tick_size),
         lot_size=str(config.lot_size),
     )

@@ -11,6 +11,7 @@ from aiohttp import ClientConnectionResetError, web
 from mm_hybrid.servers.exchange.wire import Fields
 
 _OUTBOX_MESSAGES = 10_000
+_CLOSE_S = 1.0
 
 
 class Session:
@@ -64,7 +65,7 @@ class Sessions:
     async def _serve(
         self, request: web.Request, receive: Callable[[Session, str], None]
     ) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(max_msg_size=1 << 20)
+        socket = web.WebSocketResponse(timeout=_CLOSE_S, max_msg_size=1 << 20)
         await socket.prepare(request)
         session = Session(self._take_id(), socket)
         self._sessions.add(session)
@@ -91,5 +92,5 @@ class Sessions:
 
     async def close(self) -> None:
         """Close every connection."""
-        for socket in list(self._sockets):
-            await socket.close(code=1001, message=b"server stops")
+        closing = [socket.close(code=1001, message=b"server stops") for socket in self._sockets]
+        await asyncio.gather(*closing, return_exceptions=True)

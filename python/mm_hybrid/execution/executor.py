@@ -29,6 +29,8 @@ from mm_hybrid.execution.sweep import Sweep
 from mm_hybrid.journal import Intent, Journal
 from mm_hybrid.types import Approved, Instrument, Position, Quote, Quotes
 
+__all__ = ["Counters", "Executor", "ExecutorTimes"]
+
 NS_PER_S = 1_000_000_000
 
 

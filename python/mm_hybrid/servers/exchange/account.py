@@ -256,6 +256,8 @@ class Account:
             if request.client_id in self._by_client_id:
                 raise OrderRefusedError(RefusalReason.DUPLICATE_CLIENT_ID, request.client_id)
         self.check_grid(request.price, request.qty)
+        if request.post_only and request.price is None:
+            raise OrderRefusedError(RefusalReason.BAD_PARAMETER, "a market order cannot be post-only")
         if len(self._open) >= self.config.max_open_orders:
             raise OrderRefusedError(
                 RefusalReason.TOO_MANY_ORDERS, f"{self.config.max_open_orders} orders are open"

@@ -156,14 +156,15 @@ class BybitRest:
         exact = self._exact(params)
         if exact is not None:
             return self._order_page(exact, params)
-        return self._order_page(list(self._account.open_orders()), params)
+        return self._order_page(self._account.open_orders(), params)
 
     def _history(self, params: Fields) -> Fields:
         if not self._asks_for_us(params):
             return _page([], "")
         exact = self._exact(params)
-        orders = list(self._account.ended_orders()) if exact is None else [o for o in exact if not o.is_open]
-        return self._order_page(orders, params)
+        if exact is not None:
+            return self._order_page([order for order in exact if not order.is_open], params)
+        return self._order_page(self._account.ended_orders(), params)
 
     def _exact(self, params: Fields) -> list[Order] | None:
         """Return the order asked for by id, open or ended lately; ``None`` when no id was given."""
@@ -177,7 +178,7 @@ class BybitRest:
             return []
         return [order]
 
-    def _order_page(self, newest_first: list[Order], params: Fields) -> Fields:
+    def _order_page(self, newest_first: Iterable[Order], params: Fields) -> Fields:
         after = self._account.find(order_id=_cursor_id(params))
         begin, end = window_ns(params)
         chosen = (

@@ -4,13 +4,18 @@
 //! known truth, `sim` matches our own orders against a market, `model` holds closed-form quotes and estimators.
 //! Nothing here knows Python.
 
+pub mod book;
 pub mod cache;
+pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod event;
 pub mod market;
+pub mod metrics;
 pub mod model;
 pub mod queue;
 pub mod sim;
+pub mod time;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -1,0 +1,11 @@
+//! Order books: one ladder per side, the rules that keep them right, and the state that says whether they are.
+
+mod l2;
+mod map;
+mod side;
+mod symbol;
+
+pub use l2::{BookState, L2Book};
+pub use map::BookMap;
+pub use side::Ladder;
+pub use symbol::{BookSnapshot, SymbolBook};

@@ -1,0 +1,251 @@
+//! Tardis normalised JSON messages -> [`Event`].
+//!
+//! Source: Tardis documentation, tardis-machine, "Normalized data types". Numbers are kept as the decimal they are
+//! written as; unknown types and unknown keys are passed over, so that a newer server does not break an older client.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+use crate::event::{Event, EventKind, Level};
+use crate::time::parse_iso_ns;
+use crate::types::{Decimal, Ns, Side};
+
+/// A message that cannot be understood; [`Malformed::at`] adds where it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+impl Malformed {
+    /// The error with its place: file and line, or the socket's URL.
+    pub fn at(self, place: impl Into<String>) -> Error {
+        Error::Decode { place: place.into(), reason: self.0 }
+    }
+}
+
+/// What one message held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Market data the core works on.
+    Event(Event),
+    /// A type the core does not use, with its arrival time if it has one.
+    Other {
+        /// `localTimestamp` of the message.
+        local_ts_ns: Option<Ns>,
+    },
+}
+
+/// Decodes messages one at a time; symbols and exchanges are shared, not copied, between the events it makes.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    exchanges: Interner,
+    symbols: Interner,
+}
+
+impl Decoder {
+    /// A decoder that has seen nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Decodes one message.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the bytes are no JSON object, have no `type` (the form of an HTTP error in the stream), or
+    /// lack a field without which the event means nothing.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Message, Malformed> {
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|e| Malformed(e.to_string()))?;
+        let local_ts_ns = wire.local_timestamp.as_deref().map(|t| time("localTimestamp", t)).transpose()?;
+        let Some(kind) = wire.kind.as_deref() else {
+            let message = wire.message.map_or_else(String::new, |m| format!("; it says: {m}"));
+            return Err(Malformed(format!("message without `type`{message}")));
+        };
+        if !matches!(kind, "book_change" | "trade" | "disconnect") {
+            return Ok(Message::Other { local_ts_ns });
+        }
+        let local_ts_ns = local_ts_ns.ok_or_else(|| missing(kind, "localTimestamp"))?;
+        let exchange = self.exchanges.get(&wire.exchange.ok_or_else(|| missing(kind, "exchange"))?);
+        if kind == "disconnect" {
+            let symbol = self.symbols.get("");
+            let event =
+                Event { exchange, symbol, exchange_ts_ns: local_ts_ns, local_ts_ns, kind: EventKind::Disconnect };
+            return Ok(Message::Event(event));
+        }
+        let symbol = self.symbols.get(&wire.symbol.ok_or_else(|| missing(kind, "symbol"))?);
+        let exchange_ts_ns = match wire.timestamp.as_deref() {
+            Some(text) => time("timestamp", text)?,
+            None => local_ts_ns,
+        };
+        let kind = if kind == "trade" {
+            EventKind::Trade {
+                id: wire.id.map(|id| id.into_owned().into_boxed_str()),
+                price: decimal("price", wire.price.ok_or_else(|| missing(kind, "price"))?)?,
+                qty: quantity("amount", wire.amount.ok_or_else(|| missing(kind, "amount"))?)?,
+                side: match wire.side.as_deref() {
+                    Some("buy") => Some(Side::Buy),
+                    Some("sell") => Some(Side::Sell),
+                    _ => None,
+                },
+            }
+        } else {
+            EventKind::BookChange {
+                is_snapshot: wire.is_snapshot.ok_or_else(|| missing(kind, "isSnapshot"))?,
+                bids: levels("bids", wire.bids)?,
+                asks: levels("asks", wire.asks)?,
+            }
+        };
+        Ok(Message::Event(Event { exchange, symbol, exchange_ts_ns, local_ts_ns, kind }))
+    }
+}
+
+/// Hands out one shared copy of each text it is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Interner {
+    last: Option<Arc<str>>,
+    all: HashSet<Arc<str>>,
+}
+
+impl Interner {
+    pub(crate) fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.as_ref() == text) {
+            return Arc::clone(last);
+        }
+        let shared = self.all.get(text).cloned().unwrap_or_else(|| {
+            let new: Arc<str> = text.into();
+            self.all.insert(Arc::clone(&new));
+            new
+        });
+        self.last = Some(Arc::clone(&shared));
+        shared
+    }
+}
+
+/// Every field of the message types in use; all optional, because absent values are left out on the wire.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    exchange: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    symbol: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "localTimestamp")]
+    local_timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    side: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    price: Option<&'a RawValue>,
+    #[serde(borrow)]
+    amount: Option<&'a RawValue>,
+    #[serde(rename = "isSnapshot")]
+    is_snapshot: Option<bool>,
+    #[serde(borrow)]
+    bids: Option<&'a RawValue>,
+    #[serde(borrow)]
+    asks: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+}
+
+fn missing(kind: &str, field: &str) -> Malformed {
+    Malformed(format!("{kind} without `{field}`"))
+}
+
+fn time(field: &str, text: &str) -> Result<Ns, Malformed> {
+    parse_iso_ns(text).ok_or_else(|| Malformed(format!("`{field}` is no ISO time in UTC: {text:?}")))
+}
+
+fn decimal(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
+    let text = raw.get();
+    Decimal::parse(text.as_bytes())
+        .ok_or_else(|| Malformed(format!("`{field}` is no number of at most 18 digits: {text}")))
+}
+
+fn quantity(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
+    let qty = decimal(field, raw)?;
+    if qty.mantissa < 0 {
+        return Err(Malformed(format!("`{field}` is negative: {qty}")));
+    }
+    Ok(qty)
+}
+
+fn levels(side: &str, raw: Option<&RawValue>) -> Result<Vec<Level>, Malformed> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let side_of = |e: serde_json::Error| Malformed(format!("`{side}`: {e}"));
+    serde_json::from_str::<Levels>(raw.get()).map(|Levels(levels)| levels).map_err(side_of)
+}
+
+struct Levels(Vec<Level>);
+
+impl<'de> Deserialize<'de> for Levels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(LevelsVisitor)
+    }
+}
+
+struct LevelsVisitor;
+
+impl<'de> Visitor<'de> for LevelsVisitor {
+    type Value = Levels;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of levels")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Levels, A::Error> {
+        let mut levels = Vec::new();
+        while let Some(WireLevel(level)) = seq.next_element()? {
+            levels.push(level);
+        }
+        Ok(Levels(levels))
+    }
+}
+
+struct WireLevel(Level);
+
+impl<'de> Deserialize<'de> for WireLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LevelVisitor)
+    }
+}
+
+struct LevelVisitor;
+
+impl<'de> Visitor<'de> for LevelVisitor {
+    type Value = WireLevel;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a level {price, amount}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireLevel, A::Error> {
+        let (mut price, mut qty) = (None, None);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match key.as_ref() {
+                "price" => price = Some(decimal("price", map.next_value()?).map_err(A::Error::custom)?),
+                "amount" => qty = Some(quantity("amount", map.next_value()?).map_err(A::Error::custom)?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        match (price, qty) {
+            (Some(price), Some(qty)) => Ok(WireLevel(Level { price, qty })),
+            (None, _) => Err(A::Error::missing_field("price")),
+            (_, None) => Err(A::Error::missing_field("amount")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

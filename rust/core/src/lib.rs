@@ -10,6 +10,7 @@ pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod event;
+pub mod feed;
 pub mod market;
 pub mod metrics;
 pub mod model;

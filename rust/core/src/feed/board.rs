@@ -1,0 +1,321 @@
+//! What the feed thread writes and everybody else reads: books, queue, counters, doorbell.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::config::FeedConfig;
+use super::inbox::Inbox;
+use super::stats::FeedStats;
+use super::wake::Wake;
+use crate::book::{BookSnapshot, BookState, SymbolBook};
+use crate::event::{Event, EventKind};
+use crate::queue::EventQueue;
+use crate::types::Ns;
+
+/// One book and what the feed knows about it beyond its levels.
+#[derive(Debug)]
+struct Tracked {
+    symbol: Arc<str>,
+    book: SymbolBook,
+    changed_at: Option<Instant>,
+    unsynced_since: Instant,
+    was_live: bool,
+    /// The state last announced to readers.
+    announced: BookState,
+}
+
+#[derive(Debug)]
+struct Inner {
+    books: Vec<Tracked>,
+    queue: EventQueue,
+    stats: FeedStats,
+    frame_at: Option<Instant>,
+    surveyed_at: Option<Instant>,
+    /// Whether the queue's consumer knows that the books are gone; one disconnect an outage is enough.
+    told_lost: bool,
+}
+
+/// What a look at all books showed.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every book has its snapshot and is not crossed.
+    pub all_synced: bool,
+    /// The symbol that has waited longest for a snapshot, and how long.
+    pub longest_unsynced: Option<(Arc<str>, Duration)>,
+}
+
+/// Shared between the feed thread and its readers. Every lock is held for a copy of a few levels or one batch of
+/// updates, never across input or output.
+#[derive(Debug)]
+pub struct Board {
+    exchange: Arc<str>,
+    stale_after: Duration,
+    inner: Mutex<Inner>,
+    wake: Wake,
+}
+
+impl Board {
+    /// A board of unsynced books, one a symbol.
+    ///
+    /// # Errors
+    /// The operating system's, when there is no descriptor for the doorbell.
+    pub fn new(config: &FeedConfig) -> std::io::Result<Self> {
+        let exchange: Arc<str> = config.exchange.as_str().into();
+        let now = Instant::now();
+        let track = |symbol: &String| {
+            let symbol: Arc<str> = symbol.as_str().into();
+            let mut book = SymbolBook::new(exchange.clone(), symbol.clone());
+            book.unsync("not connected yet");
+            Tracked {
+                book,
+                symbol,
+                changed_at: None,
+                unsynced_since: now,
+                was_live: false,
+                announced: BookState::Unsynced,
+            }
+        };
+        let inner = Inner {
+            books: config.symbols.iter().map(track).collect(),
+            queue: EventQueue::new(config.queue_events),
+            stats: FeedStats::default(),
+            frame_at: None,
+            surveyed_at: None,
+            told_lost: true,
+        };
+        Ok(Self { exchange, stale_after: config.stale_after, inner: Mutex::new(inner), wake: Wake::new()? })
+    }
+
+    /// The doorbell: rung after every batch, every change of state, and the end.
+    pub fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A reader that panicked left nothing half done that matters more than going on.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The feed's thread runs.
+    pub(super) fn started(&self) {
+        self.lock().stats.running = true;
+    }
+
+    /// A connection is open.
+    pub(super) fn connected(&self) {
+        let mut inner = self.lock();
+        inner.stats.connected = true;
+        inner.stats.reconnects = inner.stats.connects;
+        inner.stats.connects += 1;
+        for tracked in &mut inner.books {
+            tracked.book.unsync("connected, waiting for the snapshot");
+        }
+        drop(inner);
+        self.wake.ring();
+    }
+
+    /// Applies a turn of reading and empties the inbox.
+    pub(super) fn apply(&self, inbox: &mut Inbox, now: Instant) {
+        let mut inner = self.lock();
+        let tally = std::mem::take(&mut inbox.tally);
+        let stats = &mut inner.stats;
+        stats.messages += tally.messages;
+        stats.book_changes += tally.book_changes;
+        stats.trades += tally.trades;
+        stats.disconnects += tally.disconnects;
+        stats.decode_errors += tally.decode_errors;
+        stats.unknown_messages += tally.unknown;
+        if let Some(fault) = inbox.fault.take() {
+            stats.last_error = fault;
+        }
+        inner.frame_at = Some(now);
+        if inbox.events.is_empty() {
+            return;
+        }
+        inner.repair_queue(&self.exchange);
+        for event in inbox.events.drain(..) {
+            inner.apply(event, &self.exchange, now);
+        }
+        drop(inner);
+        self.wake.ring();
+    }
+
+    /// The connection is gone: no book can be trusted until its next snapshot.
+    pub(super) fn lost(&self, reason: &str, refused: bool) {
+        let mut inner = self.lock();
+        inner.stats.connected = false;
+        inner.stats.refusals += u64::from(refused);
+        reason.clone_into(&mut inner.stats.last_error);
+        inner.unsync(&self.exchange, reason, Instant::now());
+        drop(inner);
+        self.wake.ring();
+    }
+
+    /// The feed's thread is about to end. A finished stream keeps its books, which then age into `STALE`.
+    pub(super) fn ended(&self, finished: bool, reason: &str) {
+        let mut inner = self.lock();
+        inner.stats.connected = false;
+        inner.stats.running = false;
+        inner.stats.finished = finished;
+        if !finished {
+            inner.unsync(&self.exchange, reason, Instant::now());
+        }
+        drop(inner);
+        self.wake.ring();
+    }
+
+    /// Passes on how the cache fares.
+    pub(super) fn set_cache_health(&self, errors: u64, warning: String) {
+        let mut inner = self.lock();
+        inner.stats.cache_errors = errors;
+        inner.stats.cache_warning = warning;
+    }
+
+    /// The feed gave a connection up.
+    pub(super) fn count_resync(&self) {
+        self.lock().stats.resyncs += 1;
+    }
+
+    /// Looks at all books: adds up stale time, announces books that became stale, finds those without a snapshot.
+    pub(super) fn survey(&self, now: Instant) -> Survey {
+        let mut inner = self.lock();
+        let elapsed = inner.surveyed_at.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
+        let (mut news, mut any_stale) = (false, false);
+        let mut survey = Survey { all_synced: true, longest_unsynced: None };
+        for tracked in &mut inner.books {
+            let raw = tracked.book.state();
+            let state = judged(tracked, self.stale_after, now);
+            news |= state != tracked.announced;
+            tracked.announced = state;
+            tracked.was_live |= state == BookState::Live;
+            any_stale |= tracked.was_live && state != BookState::Live;
+            if raw != BookState::Live {
+                survey.all_synced = false;
+                let waited = now.duration_since(tracked.unsynced_since);
+                if survey.longest_unsynced.as_ref().is_none_or(|(_, longest)| waited > *longest) {
+                    survey.longest_unsynced = Some((tracked.symbol.clone(), waited));
+                }
+            }
+        }
+        if any_stale {
+            inner.stats.stale_seconds += elapsed.as_secs_f64();
+        }
+        drop(inner);
+        if news {
+            self.wake.ring();
+        }
+        survey
+    }
+
+    /// A copy of the best `depth` levels of one book, its state judged now. `None` for a symbol not subscribed.
+    pub fn snapshot(&self, symbol: &str, depth: usize) -> Option<BookSnapshot> {
+        let inner = self.lock();
+        let tracked = inner.books.iter().find(|tracked| &*tracked.symbol == symbol)?;
+        let now = Instant::now();
+        let state = judged(tracked, self.stale_after, now);
+        let age = tracked.changed_at.map(|changed_at| now.duration_since(changed_at));
+        let mut snapshot = tracked.book.snapshot(depth);
+        drop(inner);
+        if let (BookState::Stale, Some(age)) = (state, age) {
+            let limit = self.stale_after.as_secs_f64();
+            snapshot.reason = format!("no book change for {:.1} s, limit {limit:.1} s", age.as_secs_f64());
+        }
+        snapshot.state = state;
+        snapshot.age_ns = age.map_or(0, |age| age.as_nanos() as Ns);
+        Some(snapshot)
+    }
+
+    /// Takes the oldest queued events, at most `max_events` of them; 0 takes all. What stays behind rings again.
+    pub fn drain(&self, max_events: usize) -> Vec<Event> {
+        let mut inner = self.lock();
+        let events = inner.queue.drain(max_events);
+        let has_more = !inner.queue.is_empty();
+        drop(inner);
+        if has_more {
+            self.wake.ring();
+        }
+        events
+    }
+
+    /// A copy of the counters.
+    pub fn stats(&self) -> FeedStats {
+        let inner = self.lock();
+        FeedStats {
+            dropped_events: inner.queue.dropped(),
+            queued_events: inner.queue.len() as u64,
+            last_frame_age_ns: inner.frame_at.map_or(-1, |at| at.elapsed().as_nanos() as i64),
+            ..inner.stats.clone()
+        }
+    }
+
+    /// Subscribed symbols.
+    pub fn symbols(&self) -> Vec<Arc<str>> {
+        self.lock().books.iter().map(|tracked| tracked.symbol.clone()).collect()
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) {
+        self.stats.last_local_ts_ns = event.local_ts_ns;
+        self.told_lost = false;
+        if matches!(event.kind, EventKind::Disconnect) {
+            return self.unsync_with(event, "the Tardis machine lost the exchange", now);
+        }
+        if event.exchange != *exchange {
+            return;
+        }
+        if let Some(tracked) = self.books.iter_mut().find(|tracked| tracked.symbol == event.symbol) {
+            let before = tracked.book.state();
+            if tracked.book.apply(&event) {
+                tracked.changed_at = Some(now);
+            }
+            if before == BookState::Live && tracked.book.state() != BookState::Live {
+                tracked.unsynced_since = now;
+            }
+        }
+        self.queue.push(event);
+    }
+
+    /// Marks all books unsynced because of something that is no message, and tells the queue's consumer so.
+    fn unsync(&mut self, exchange: &Arc<str>, reason: &str, now: Instant) {
+        let local_ts_ns = self.stats.last_local_ts_ns;
+        self.unsync_with(disconnect(exchange, local_ts_ns), reason, now);
+    }
+
+    fn unsync_with(&mut self, event: Event, reason: &str, now: Instant) {
+        for tracked in &mut self.books {
+            if tracked.book.state() != BookState::Unsynced {
+                tracked.unsynced_since = now;
+            }
+            tracked.book.unsync(reason);
+        }
+        if !self.told_lost {
+            self.queue.push(event);
+            self.told_lost = true;
+        }
+    }
+
+    /// After an overflow, once there is room: a disconnect and the books as they stand, so that the consumer is
+    /// whole again from here on.
+    fn repair_queue(&mut self, exchange: &Arc<str>) {
+        if !self.queue.can_repair(self.books.len() + 1) {
+            return;
+        }
+        let local_ts_ns = self.stats.last_local_ts_ns;
+        let snapshots = self.books.iter().filter_map(|tracked| tracked.book.snapshot_event(local_ts_ns));
+        let events: Vec<_> = std::iter::once(disconnect(exchange, local_ts_ns)).chain(snapshots).collect();
+        self.queue.repair(events);
+    }
+}
+
+/// The state of a book as of `now`: what it says of itself, and `STALE` if that is too long ago.
+fn judged(tracked: &Tracked, stale_after: Duration, now: Instant) -> BookState {
+    let state = tracked.book.state();
+    let stale = tracked.changed_at.is_none_or(|at| now.saturating_duration_since(at) > stale_after);
+    if state == BookState::Live && stale { BookState::Stale } else { state }
+}
+
+fn disconnect(exchange: &Arc<str>, local_ts_ns: Ns) -> Event {
+    let exchange = exchange.clone();
+    Event { exchange, symbol: "".into(), exchange_ts_ns: local_ts_ns, local_ts_ns, kind: EventKind::Disconnect }
+}

@@ -1,0 +1,132 @@
+//! Live market data: a client of the Tardis machine's normalised stream.
+//!
+//! Source: the `tardis-machine` server's documentation and source, WebSocket endpoint `/ws-stream-normalized`.
+//!
+//! One [`Feed`] owns one thread with a single-threaded Tokio runtime on it. The thread reads, decodes and applies;
+//! readers copy what they need from the [`Board`] and never hold it while they work with the copy.
+
+mod backoff;
+mod board;
+mod config;
+mod inbox;
+mod recording;
+mod session;
+mod socket;
+mod stats;
+mod wake;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::watch;
+
+pub use board::Board;
+pub use config::FeedConfig;
+pub use stats::FeedStats;
+pub use wake::Wake;
+
+use crate::cache::CacheWriter;
+use crate::error::{Error, Result};
+use recording::SnapshotRecorder;
+use session::Session;
+
+/// A live stream of one exchange: books, optional event queue, counters.
+#[derive(Debug)]
+pub struct Feed {
+    config: Arc<FeedConfig>,
+    url: String,
+    board: Arc<Board>,
+    stop: watch::Sender<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    cache: Option<CacheWriter>,
+}
+
+impl Feed {
+    /// A feed that is not connected yet.
+    ///
+    /// # Errors
+    /// [`Error::Domain`] for a configuration that cannot work, [`Error::Feed`] when the system has no descriptors.
+    pub fn new(config: FeedConfig, cache: Option<CacheWriter>) -> Result<Self> {
+        let config = config.checked()?;
+        let url = config.stream_url()?;
+        let board = Board::new(&config).map_err(|error| failed(&config, &error))?;
+        let (stop, _) = watch::channel(false);
+        let (config, board) = (Arc::new(config), Arc::new(board));
+        Ok(Self { config, url, board, stop, thread: Mutex::new(None), cache })
+    }
+
+    /// Starts the thread; it keeps connecting until closed. Does nothing on a feed that runs.
+    ///
+    /// # Errors
+    /// [`Error::Feed`] after [`Feed::close`], or when the system gives no thread.
+    pub fn start(&self) -> Result<()> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if *self.stop.borrow() {
+            return Err(failed(&self.config, &"closed: make a new feed"));
+        }
+        if thread.is_some() {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|error| failed(&self.config, &error))?;
+        let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
+        let board = self.board.clone();
+        let session =
+            Session::new(self.config.clone(), self.url.clone(), board.clone(), self.stop.subscribe(), recorder);
+        let body = move || {
+            let run = || {
+                runtime.block_on(session.run());
+                // A name look-up may still hang in its own thread; it has nothing to say any more.
+                runtime.shutdown_background();
+            };
+            if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                board.lost("the feed thread failed: this is a bug, please report it", true);
+                board.ended(false, "the feed thread failed");
+            }
+        };
+        let builder = Builder::new().name(format!("mm-feed-{}", self.config.exchange));
+        self.board.started();
+        *thread = Some(builder.spawn(body).map_err(|error| failed(&self.config, &error))?);
+        Ok(())
+    }
+
+    /// Ends the thread and waits for it; a second call does nothing. Books and queue stay readable.
+    pub fn close(&self) {
+        self.request_stop();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            // The body catches its own panics.
+            let _ = thread.join();
+        }
+        self.board.wake().ring();
+    }
+
+    /// Tells the thread to end, without waiting.
+    pub fn request_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Books, queue and counters.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &FeedConfig {
+        &self.config
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.request_stop();
+    }
+}
+
+fn failed(config: &FeedConfig, reason: &impl ToString) -> Error {
+    Error::Feed { url: config.url.clone(), reason: reason.to_string() }
+}

@@ -1,0 +1,230 @@
+//! One connection after the other: subscribe, read without pause, notice silence, come back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::backoff::Backoff;
+use super::board::Board;
+use super::config::FeedConfig;
+use super::inbox::Inbox;
+use super::recording::SnapshotRecorder;
+use super::socket::{ConnectError, Frame, Socket};
+
+/// Frames taken at once before readers get a turn at the books.
+const MAX_BATCH: usize = 64;
+
+/// Fruitless resyncs double the patience with a book up to this many times: a symbol that does not exist must not
+/// keep interrupting those that do.
+const MAX_RESYNC_DOUBLINGS: u32 = 4;
+
+/// A connection that answers pings and carries no data is given up after this many resync timeouts.
+const IDLE_RESYNC_FACTOR: u32 = 6;
+
+/// How a connection ended, and with it how to go on.
+enum End {
+    /// Somebody called close.
+    Stopped,
+    /// The stream is over and the configuration says that this ends the feed.
+    Finished,
+    /// The connection broke, could not be made, or was given up.
+    Lost(String),
+    /// The peer would not serve the request, or sent what cannot be read: trying again soon cannot help.
+    Refused(String),
+}
+
+/// The feed thread's work, from start to close.
+pub struct Session {
+    config: Arc<FeedConfig>,
+    url: String,
+    board: Arc<Board>,
+    stop: watch::Receiver<bool>,
+    backoff: Backoff,
+    inbox: Inbox,
+    recorder: Option<SnapshotRecorder>,
+    fruitless_resyncs: u32,
+}
+
+impl Session {
+    /// A session that fills `board` until `stop` turns true.
+    pub fn new(
+        config: Arc<FeedConfig>,
+        url: String,
+        board: Arc<Board>,
+        stop: watch::Receiver<bool>,
+        recorder: Option<SnapshotRecorder>,
+    ) -> Self {
+        let backoff = Backoff::new(config.reconnect_min, config.reconnect_max);
+        Self { config, url, board, stop, backoff, inbox: Inbox::default(), recorder, fruitless_resyncs: 0 }
+    }
+
+    /// Connects, reads and reconnects until stopped or finished.
+    pub async fn run(mut self) {
+        loop {
+            let wait = match self.connection().await {
+                End::Stopped => return self.board.ended(false, "feed closed"),
+                End::Finished => return self.board.ended(true, "stream finished"),
+                End::Lost(reason) => {
+                    self.board.lost(&reason, false);
+                    self.backoff.after_loss()
+                }
+                End::Refused(reason) => {
+                    self.board.lost(&reason, true);
+                    self.backoff.after_refusal()
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = stopped(&mut self.stop) => return self.board.ended(false, "feed closed"),
+            }
+        }
+    }
+
+    /// One connection, from the first byte to the last.
+    async fn connection(&mut self) -> End {
+        let connected = tokio::select! {
+            connected = Socket::connect(&self.url) => connected,
+            () = stopped(&mut self.stop) => return End::Stopped,
+        };
+        let mut socket = match connected {
+            Ok(socket) => socket,
+            Err(ConnectError::Unreachable(reason)) => return End::Lost(reason),
+            Err(ConnectError::Refused(reason)) => return End::Refused(reason),
+        };
+        self.board.connected();
+        self.inbox.begin_connection();
+        let mut pulse = Pulse::new(Instant::now());
+        let mut ticks = interval(tick_period(self.config.stale_after.min(self.config.resync_after)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let end = tokio::select! {
+                frame = socket.next() => self.take(frame, &mut socket, &mut pulse),
+                _ = ticks.tick() => self.tick(&mut socket, &mut pulse).await,
+                () = stopped(&mut self.stop) => Some(End::Stopped),
+            };
+            if let Some(end) = end {
+                socket.close().await;
+                return end;
+            }
+        }
+    }
+
+    /// Takes `frame` and what else has arrived, and applies it in one go.
+    fn take(&mut self, frame: Frame, socket: &mut Socket, pulse: &mut Pulse) -> Option<End> {
+        let now = Instant::now();
+        pulse.heard(now);
+        let mut end = self.receive(frame);
+        for _ in 1..MAX_BATCH {
+            if end.is_some() {
+                break;
+            }
+            let Some(frame) = socket.next_ready() else { break };
+            end = self.receive(frame);
+        }
+        if self.inbox.has_data() {
+            pulse.data(now);
+            self.backoff.reset();
+        }
+        self.board.apply(&mut self.inbox, now);
+        end
+    }
+
+    /// Sorts one frame into the inbox, or says how the connection ended.
+    fn receive(&mut self, frame: Frame) -> Option<End> {
+        match frame {
+            Frame::Alive => None,
+            Frame::Message(bytes) => self.inbox.decode(&bytes).err().map(End::Refused),
+            Frame::Garbled(reason) => {
+                self.inbox.count_garbled();
+                Some(End::Refused(format!("unreadable frame: {reason}")))
+            }
+            Frame::Lost(reason) => Some(End::Lost(reason)),
+            Frame::Closed { code, reason } => Some(self.closed(code, &reason)),
+        }
+    }
+
+    /// Judges a close frame. The handshake of a bad request succeeds, so its close is all that tells.
+    fn closed(&self, code: u16, reason: &str) -> End {
+        let said = if reason.is_empty() { format!("code {code}") } else { format!("code {code}: {reason}") };
+        match (code, self.inbox.has_seen_data()) {
+            (1000, false) => End::Refused(format!("closed without any message ({said}): check exchange and symbols")),
+            (1000, true) if self.config.end_on_finish => End::Finished,
+            (1008, _) if reason.is_empty() => {
+                End::Refused(format!("refused ({said}): no Tardis machine at this port?"))
+            }
+            (1008 | 1011, _) => End::Refused(format!("closed by the server ({said})")),
+            _ => End::Lost(format!("closed by the server ({said})")),
+        }
+    }
+
+    /// Looks after what no frame reports: silence, missing snapshots, staleness, the second's cache row.
+    async fn tick(&mut self, socket: &mut Socket, pulse: &mut Pulse) -> Option<End> {
+        let now = Instant::now();
+        let survey = self.board.survey(now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&self.board, now);
+        }
+        if survey.all_synced {
+            self.fruitless_resyncs = 0;
+        }
+        let resync_after = self.config.resync_after;
+        let silent = now.duration_since(pulse.last_frame);
+        if silent > resync_after {
+            self.board.count_resync();
+            return Some(End::Lost(format!("no frame for {:.1} s, pings unanswered", silent.as_secs_f64())));
+        }
+        // Early enough that an answer can still arrive in time.
+        let ping_after = self.config.stale_after.min(resync_after / 3);
+        if silent > ping_after && now.duration_since(pulse.last_ping) > ping_after {
+            pulse.last_ping = now;
+            socket.ping().await;
+        }
+        let idle = now.duration_since(pulse.last_data);
+        if idle > resync_after * IDLE_RESYNC_FACTOR {
+            self.board.count_resync();
+            return Some(End::Lost(format!("no message for {:.1} s", idle.as_secs_f64())));
+        }
+        let (symbol, seeking) = survey.longest_unsynced.filter(|_| self.config.expects_books())?;
+        let seeking = seeking.min(now.duration_since(pulse.opened));
+        if seeking <= resync_after * (1 << self.fruitless_resyncs) {
+            return None;
+        }
+        self.fruitless_resyncs = (self.fruitless_resyncs + 1).min(MAX_RESYNC_DOUBLINGS);
+        self.board.count_resync();
+        Some(End::Lost(format!("no snapshot of {symbol} within {:.1} s", seeking.as_secs_f64())))
+    }
+}
+
+/// When the connection last showed life.
+struct Pulse {
+    opened: Instant,
+    last_frame: Instant,
+    last_data: Instant,
+    last_ping: Instant,
+}
+
+impl Pulse {
+    fn new(now: Instant) -> Self {
+        Self { opened: now, last_frame: now, last_data: now, last_ping: now }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.last_frame = now;
+    }
+
+    fn data(&mut self, now: Instant) {
+        self.last_data = now;
+    }
+}
+
+/// Often enough that a timeout is noticed soon after it passed.
+fn tick_period(shortest_timeout: Duration) -> Duration {
+    (shortest_timeout / 8).clamp(Duration::from_millis(5), Duration::from_millis(100))
+}
+
+/// Resolves once the feed is to stop; a dropped sender means the same.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

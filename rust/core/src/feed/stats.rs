@@ -1,0 +1,50 @@
+//! What a feed counted and how it stands.
+
+use crate::types::Ns;
+
+/// Counters and flags of one feed since it was made; a plain copy.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FeedStats {
+    /// Messages received, decodable or not; pings do not count.
+    pub messages: u64,
+    /// Book changes decoded, of any symbol.
+    pub book_changes: u64,
+    /// Trades decoded, of any symbol.
+    pub trades: u64,
+    /// `disconnect` messages: the machine lost the exchange.
+    pub disconnects: u64,
+    /// Messages that could not be decoded, and frames that were no valid WebSocket frames.
+    pub decode_errors: u64,
+    /// Messages of types the core does not know; ignored.
+    pub unknown_messages: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Connections opened after the first.
+    pub reconnects: u64,
+    /// Connections we closed because a book had stayed without a snapshot, or the peer silent, for too long.
+    pub resyncs: u64,
+    /// Attempts the peer refused: closed with an error, or without any message.
+    pub refusals: u64,
+    /// Events that did not fit the queue.
+    pub dropped_events: u64,
+    /// Events waiting in the queue.
+    pub queued_events: u64,
+    /// Cache rows that could not be written.
+    pub cache_errors: u64,
+    /// What happened to the cache, empty if nothing did.
+    pub cache_warning: String,
+    /// Whether a connection is open.
+    pub connected: bool,
+    /// Whether the stream ended regularly and the feed with it.
+    pub finished: bool,
+    /// Whether the feed's thread runs.
+    pub running: bool,
+    /// The last failure in words, empty if there was none; it stays after recovery.
+    pub last_error: String,
+    /// Seconds in which some book that had been `LIVE` was not.
+    pub stale_seconds: f64,
+    /// Local time of the last event, 0 before the first.
+    pub last_local_ts_ns: Ns,
+    /// Nanoseconds since the last frame of any kind, by the feed's own clock; -1 before the first.
+    pub last_frame_age_ns: i64,
+}

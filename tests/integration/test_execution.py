@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -439,3 +440,47 @@ async def test_through_a_storm_of_faults_nothing_is_lost_and_nothing_doubled(exc
     for order in exchange.server.account.ended_orders():
         assert last[order.client_id] == order.status.value.upper()
     assert all(last[client_id] == "NOT_PLACED" for client_id in intended - set(at_venue))
+
+
+MAKER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[4])
+from pathlib import Path
+from types import SimpleNamespace
+import test_execution as spec
+
+async def main(venue, url, folder):
+    config = spec.VenueConfig(name=venue, symbol="BTCUSDT", url=url)
+    exchange = SimpleNamespace(venue=venue, config=lambda: config)
+    async with spec.trading(exchange, Path(folder)) as executor:
+        executor.submit(spec.wanted(spec.BUY, spec.SELL))
+        await spec.until(spec.settled(executor, 2))
+        print("quoting", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(*sys.argv[1:4]))
+"""
+
+
+async def test_after_a_kill_the_next_start_finds_and_cancels_what_was_left(exchange, tmp_path):
+    arguments = [exchange.venue, exchange.proxy.url, str(tmp_path), str(Path(__file__).parent)]
+    maker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MAKER, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert await maker.stdout.readline() == b"quoting\n"
+    maker.kill()
+    await maker.wait()
+    assert len(exchange.open_orders()) == 2
+    exchange.trade(next(o for o in exchange.server.account.open_orders() if o.side == "buy"), "0.003")
+
+    async with trading(exchange, tmp_path) as executor:
+        assert exchange.open_orders() == []
+        assert executor.counters.orphans_canceled == 2
+        assert executor.position.qty_base == D("0.003"), "what filled meanwhile is in the position"
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+    with JournalReader(tmp_path / "journal.db") as reader:
+        first, second = reader.sessions()
+        created = [intent.client_id for intent in reader.intents() if intent.action == "create"]
+    assert second.boot_epoch > first.boot_epoch
+    assert len(created) == len(set(created)) == 3

@@ -22,6 +22,7 @@ class MarketFeed:
         if config.market_url is None:
             raise ValueError("market_url is not set")
         self._apply = apply
+        self._news_fd: int | None = None
         self._feed = _core.Feed(
             config.market_url,
             exchange=config.feed_exchange,
@@ -32,7 +33,8 @@ class MarketFeed:
     def start(self) -> None:
         """Connect and follow, on the running event loop."""
         self._feed.start()
-        asyncio.get_running_loop().add_reader(self._feed.fileno(), self._take_news)
+        self._news_fd = self._feed.fileno()
+        asyncio.get_running_loop().add_reader(self._news_fd, self._take_news)
 
     def _take_news(self) -> None:
         self._feed.clear()
@@ -42,5 +44,7 @@ class MarketFeed:
 
     async def close(self) -> None:
         """Disconnect; safe to call twice."""
-        asyncio.get_running_loop().remove_reader(self._feed.fileno())
+        if self._news_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._news_fd)
+            self._news_fd = None
         await asyncio.to_thread(self._feed.close)

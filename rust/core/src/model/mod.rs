@@ -11,4 +11,5 @@ pub mod flow;
 pub mod glft;
 pub mod intensity;
 pub mod price;
+pub mod stream;
 pub mod volatility;

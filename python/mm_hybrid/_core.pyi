@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
 
 __version__: str
 
@@ -215,6 +218,219 @@ def vol_estimators(*, price: Sequence[float], dt_s: float, k_slow: int) -> dict[
 
     Source: Barndorff-Nielsen and Shephard (2004); Zhang, Mykland and Ait-Sahalia (2005); Parkinson (1980).
     """
+
+# Events and books --------------------------------------------------------------------------------------
+
+@final
+class Trade:
+    """A print; ``price_text`` and ``qty_text`` are exact, ``side`` is the taker's."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def price(self) -> float: ...
+    @property
+    def qty(self) -> float: ...
+    @property
+    def price_text(self) -> str: ...
+    @property
+    def qty_text(self) -> str: ...
+    @property
+    def side(self) -> Literal["buy", "sell"] | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class EventBatch:
+    """An immutable batch of events in the order of their local time."""
+
+    @staticmethod
+    def decode(lines: Sequence[bytes]) -> EventBatch:
+        """Decode Tardis-normalised JSON messages; types the core does not use are skipped.
+
+        Raises:
+            DecodeError: names the index of the message and the reason.
+        """
+
+    def __len__(self) -> int: ...
+    def encode(self) -> list[tuple[int, str, str, str, bytes]]:
+        """Return ``(local_ts_ns, exchange, symbol, type, message)``, the message as Tardis writes it."""
+
+    def trades(self) -> list[Trade]:
+        """Return the trades in the batch."""
+
+@final
+class AggregatedOrderBook:
+    """One consistent copy of a book: levels, metrics, and whether it may be trusted.
+
+    ``bids`` and ``asks`` are read-only float64 arrays of shape (depth, 2), price in quote and quantity, best
+    first. ``state`` is ``UNSYNCED``, ``LIVE``, ``STALE`` or ``CROSSED``, and ``reason`` says why it is not
+    ``LIVE``. What needs both sides is ``None`` while one has no level.
+    """
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def timestamp(self) -> int:
+        """Local time of the last book change, ns since the epoch; 0 before the first."""
+
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def age_ns(self) -> int:
+        """Time since the last book change; 0 before the first."""
+
+    @property
+    def bids(self) -> NDArray[np.float64]: ...
+    @property
+    def asks(self) -> NDArray[np.float64]: ...
+    @property
+    def best_bid(self) -> float | None: ...
+    @property
+    def best_bid_qty(self) -> float | None: ...
+    @property
+    def best_ask(self) -> float | None: ...
+    @property
+    def best_ask_qty(self) -> float | None: ...
+    @property
+    def mid_price(self) -> float | None: ...
+    @property
+    def spread_bps(self) -> float | None:
+        """Full spread over mid."""
+
+    @property
+    def microprice(self) -> float | None: ...
+    @property
+    def imbalance(self) -> float | None:
+        """Signed imbalance of the best 5 levels, -1..1."""
+
+    @property
+    def depth_10pct(self) -> dict[str, float]:
+        """``bid_base, ask_base, bid_quote, ask_quote`` within 10 % of mid, and ``covered_pct``."""
+
+    @property
+    def volatility_1m(self) -> float | None:
+        """Bps per minute; ``None`` while too little has been seen."""
+
+    @property
+    def messages(self) -> int: ...
+    @property
+    def book_changes(self) -> int: ...
+    @property
+    def trades(self) -> int: ...
+    @property
+    def crossed_levels_pruned(self) -> int: ...
+    @property
+    def levels(self) -> tuple[int, int]:
+        """Levels of the whole book: bids, asks."""
+
+@final
+class Books:
+    """Books of many symbols, fed by batches of events."""
+
+    def __new__(cls) -> Self: ...
+    def apply(self, batch: EventBatch) -> None:
+        """Apply every event of a batch to the book it concerns."""
+
+    def snapshot(self, exchange: str, symbol: str, depth: int | None = 50) -> AggregatedOrderBook | None:
+        """Return a copy of one book, its best ``depth`` levels (``None``: all); ``None`` if never seen."""
+
+    def snapshot_message(self, exchange: str, symbol: str, local_ts_ns: int) -> bytes | None:
+        """Return the whole book as a Tardis snapshot message; ``None`` while it is not synced."""
+
+    def symbols(self) -> list[tuple[str, str]]:
+        """Return every ``(exchange, symbol)`` seen, sorted."""
+
+# Live feed ---------------------------------------------------------------------------------------------
+
+@final
+class Feed:
+    """A live stream of one exchange from a Tardis machine, on a thread of its own.
+
+    Always asks for ``disconnect`` messages, without which a book survives an outage unnoticed. Lost connections
+    come back with jittered exponential backoff that only a message resets. Safe to read from any thread, and not
+    after a fork.
+
+    Args:
+        url: WebSocket address of the machine, ``ws://host:port``, without a path.
+        exchange: Tardis exchange id, such as ``bybit``.
+        symbols: symbols in the exchange's spelling.
+        data_types: Tardis data types.
+        stale_after_ms: a book without a change for longer is ``STALE``.
+        resync_after_ms: a book without a snapshot, or a peer without an answer, for longer makes it reconnect.
+        reconnect_min_ms: shortest wait before a reconnect; ten times that after a refusal.
+        reconnect_max_ms: longest wait before a reconnect.
+        queue_events: bound of the event queue for :meth:`drain`; 0 keeps none.
+        end_on_finish: a regular close after data ends the feed instead of reconnecting.
+        cache: where one row a second and symbol goes.
+
+    Raises:
+        ValueError: an argument that cannot work, by name.
+    """
+
+    def __new__(
+        cls,
+        url: str,
+        *,
+        exchange: str,
+        symbols: Sequence[str],
+        data_types: Sequence[str] | None = None,
+        stale_after_ms: int = 3000,
+        resync_after_ms: int = 10_000,
+        reconnect_min_ms: int = 100,
+        reconnect_max_ms: int = 32_000,
+        queue_events: int = 0,
+        end_on_finish: bool = False,
+        cache: Cache | None = None,
+    ) -> Self: ...
+    def start(self) -> None:
+        """Start connecting in the background; does nothing on a feed that runs.
+
+        Raises:
+            FeedError: it was closed, or the system gives no thread.
+        """
+
+    def close(self) -> None:
+        """End the feed and wait for its thread; a second call does nothing. Books and queue stay readable."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable after news; belongs to the feed."""
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable until the next news. Look at the news after this call."""
+
+    def snapshot(self, symbol: str | None = None, depth: int = 50) -> AggregatedOrderBook:
+        """Return a copy of the best ``depth`` levels a side, state and age judged now by the feed's own clock.
+
+        Raises:
+            ValueError: the symbol is not subscribed, or left out while several are.
+            FeedError: used in a forked child.
+        """
+
+    def drain(self, max_events: int = 0) -> EventBatch:
+        """Take the oldest queued events, at most ``max_events`` of them (0: all); what stays is news again.
+
+        A lost connection shows as a ``disconnect``. After an overflow, counted in ``dropped_events``, a
+        ``disconnect`` and a snapshot of each book come first, so that no gap is invisible.
+        """
+
+    def stats(self) -> dict[str, int | float | str | bool]:
+        """Return counters (``messages``, ``reconnects``, ``decode_errors`` …), flags and ``last_error``."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...
 
 # Local cache ----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,11 @@
 //! `mm_hybrid._core`: the thin Python binding of `mm_core`.
 
+mod arrays;
+mod book;
 mod cache;
 mod error;
+mod events;
+mod feed;
 mod formulas;
 mod model;
 mod process;
@@ -16,6 +20,15 @@ mod _core {
 
     #[pymodule_export]
     use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};
+
+    #[pymodule_export]
+    use crate::book::{AggregatedOrderBook, Books};
+
+    #[pymodule_export]
+    use crate::events::{EventBatch, Trade};
+
+    #[pymodule_export]
+    use crate::feed::Feed;
 
     #[pymodule_export]
     use crate::formulas::{as_quotes, as_reservation, cusum, hampel, lee_mykland, ofi, vol_estimators, vpin};

@@ -1,0 +1,171 @@
+"""The live market-data feed for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import weakref
+from collections.abc import Sequence
+from typing import Self
+
+from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed
+
+_open_feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
+
+
+class LiveFeed:
+    """A :class:`mm_hybrid._core.Feed` whose news an event loop can wait for.
+
+    Reading a book never waits for the network, and the network never waits for a reader.
+
+    Args:
+        url: WebSocket address of a Tardis machine, ``ws://host:port``.
+        exchange: Tardis exchange id, such as ``bybit``.
+        symbols: symbols in the exchange's spelling.
+        data_types: Tardis data types to ask for.
+        stale_after_ms: a book without a change for longer is ``STALE``.
+        resync_after_ms: a book without a snapshot for longer makes the feed reconnect.
+        reconnect_min_ms: shortest wait before a reconnect.
+        reconnect_max_ms: longest wait before a reconnect.
+        queue_events: bound of the event queue read by :meth:`drain`; 0 keeps none.
+        end_on_finish: a regular close after data ends the feed instead of reconnecting.
+        cache: where a row a second goes.
+
+    Example:
+        >>> async def watch() -> None:
+        ...     async with LiveFeed("ws://127.0.0.1:8001", exchange="bybit", symbols=["BTCUSDT"]) as feed:
+        ...         while await feed.wait_news(1.0):
+        ...             print(feed.snapshot().mid_price)
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        exchange: str,
+        symbols: Sequence[str],
+        data_types: Sequence[str] = ("book_change", "trade"),
+        stale_after_ms: int = 3000,
+        resync_after_ms: int = 10_000,
+        reconnect_min_ms: int = 100,
+        reconnect_max_ms: int = 32_000,
+        queue_events: int = 0,
+        end_on_finish: bool = False,
+        cache: Cache | None = None,
+    ) -> None:
+        self._feed = Feed(
+            url,
+            exchange=exchange,
+            symbols=symbols,
+            data_types=data_types,
+            stale_after_ms=stale_after_ms,
+            resync_after_ms=resync_after_ms,
+            reconnect_min_ms=reconnect_min_ms,
+            reconnect_max_ms=reconnect_max_ms,
+            queue_events=queue_events,
+            end_on_finish=end_on_finish,
+            cache=cache,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fd = -1
+        self._has_news = False
+        self._waiters: set[asyncio.Future[bool]] = set()
+
+    def start(self) -> None:
+        """Connect in the background, and keep connecting until closed; needs a running event loop.
+
+        Raises:
+            FeedError: the feed was closed already.
+        """
+        if self._loop is None:
+            self._feed.start()
+            self._loop = asyncio.get_running_loop()
+            self._fd = self._feed.fileno()
+            self._loop.add_reader(self._fd, self._on_news)
+            _open_feeds.add(self)
+
+    async def wait_news(self, timeout_s: float) -> bool:
+        """Wait until something happened since the last call, at most ``timeout_s`` seconds.
+
+        A batch of messages, a book that changed its state and the end of the feed are news; a burst is one.
+
+        Returns:
+            Whether there is news; ``False`` after the timeout, and at once when the feed is not running.
+        """
+        if self._has_news or self._loop is None:
+            has_news, self._has_news = self._has_news, False
+            return has_news
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiters.add(waiter)
+        timer = self._loop.call_later(timeout_s, _resolve, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    def snapshot(self, symbol: str | None = None, depth: int = 50) -> AggregatedOrderBook:
+        """Return one consistent copy of a book, its state and age judged now.
+
+        Args:
+            symbol: may be left out when only one is subscribed.
+            depth: levels a side.
+
+        Raises:
+            ValueError: the symbol is not subscribed.
+            FeedError: the feed belongs to the parent of this process.
+        """
+        return self._feed.snapshot(symbol, depth)
+
+    def drain(self, max_events: int = 0) -> EventBatch:
+        """Take the oldest queued events, at most ``max_events`` of them; 0 takes all.
+
+        What stays behind is news again.
+        """
+        return self._feed.drain(max_events)
+
+    def stats(self) -> dict[str, int | float | str | bool]:
+        """Return the feed's counters and flags."""
+        return self._feed.stats()
+
+    async def aclose(self) -> None:
+        """End the feed and wait for its thread; a second call does nothing. Books stay readable."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._fd)
+            self._loop = None
+            self._has_news = False
+        for waiter in self._waiters:
+            _resolve(waiter, True)
+        await asyncio.to_thread(self._feed.close)
+        _open_feeds.discard(self)
+
+    async def __aenter__(self) -> Self:
+        """Start the feed."""
+        self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End the feed."""
+        await self.aclose()
+
+    def _on_news(self) -> None:
+        # Cleared first: news that comes from here on rings again.
+        self._feed.clear()
+        if not self._waiters:
+            self._has_news = True
+        for waiter in self._waiters:
+            _resolve(waiter, True)
+
+    def _close_at_exit(self) -> None:
+        self._feed.close()
+
+
+def _resolve(waiter: asyncio.Future[bool], has_news: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(has_news)
+
+
+@atexit.register
+def _close_open_feeds() -> None:
+    for feed in list(_open_feeds):
+        feed._close_at_exit()  # noqa: SLF001 -- same module

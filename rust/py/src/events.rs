@@ -1,0 +1,117 @@
+//! Batches of events and their trades for Python.
+
+use mm_core::Error;
+use mm_core::decode::{Decoder, Message};
+use mm_core::encode::{encode, message_type};
+use mm_core::event::{Event, EventKind};
+use mm_core::types::{Ns, Side};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::error::CoreError;
+
+/// An immutable run of events in the order of their local time.
+#[pyclass(frozen, module = "mm_hybrid._core")]
+pub struct EventBatch {
+    events: Vec<Event>,
+}
+
+impl From<Vec<Event>> for EventBatch {
+    fn from(events: Vec<Event>) -> Self {
+        Self { events }
+    }
+}
+
+impl EventBatch {
+    /// The events, oldest first.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+}
+
+#[pymethods]
+impl EventBatch {
+    /// Decodes Tardis messages; types the core does not use are passed over.
+    #[staticmethod]
+    fn decode(py: Python<'_>, lines: Vec<PyBackedBytes>) -> Result<Self, CoreError> {
+        py.detach(|| {
+            let mut decoder = Decoder::new();
+            let mut events = Vec::with_capacity(lines.len());
+            for (index, line) in lines.iter().enumerate() {
+                match decoder.decode(line) {
+                    Ok(Message::Event(event)) => events.push(event),
+                    Ok(Message::Other { .. }) => {}
+                    Err(malformed) => return Err(malformed.at(format!("message {index}"))),
+                }
+            }
+            Ok::<_, Error>(Self { events })
+        })
+        .map_err(CoreError)
+    }
+
+    fn __len__(&self) -> usize {
+        self.events.len()
+    }
+
+    /// `(local_ts_ns, exchange, symbol, type, message)` per event.
+    fn encode<'py>(&self, py: Python<'py>) -> Vec<(Ns, &str, &str, &'static str, Bound<'py, PyBytes>)> {
+        let mut buffer = Vec::new();
+        let mut one = |event| {
+            buffer.clear();
+            encode(event, &mut buffer);
+            PyBytes::new(py, &buffer)
+        };
+        self.events.iter().map(|e| (e.local_ts_ns, &*e.exchange, &*e.symbol, message_type(e), one(e))).collect()
+    }
+
+    /// The trades of the batch.
+    fn trades(&self) -> Vec<Trade> {
+        self.events.iter().filter_map(Trade::of).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("EventBatch({} events)", self.events.len())
+    }
+}
+
+/// One print.
+#[pyclass(frozen, get_all, module = "mm_hybrid._core")]
+pub struct Trade {
+    exchange: String,
+    symbol: String,
+    id: Option<String>,
+    price: f64,
+    qty: f64,
+    price_text: String,
+    qty_text: String,
+    side: Option<&'static str>,
+    exchange_ts_ns: Ns,
+    local_ts_ns: Ns,
+}
+
+impl Trade {
+    fn of(event: &Event) -> Option<Self> {
+        let EventKind::Trade { id, price, qty, side } = &event.kind else { return None };
+        Some(Self {
+            exchange: event.exchange.to_string(),
+            symbol: event.symbol.to_string(),
+            id: id.as_ref().map(ToString::to_string),
+            price: price.to_f64(),
+            qty: qty.to_f64(),
+            price_text: price.to_string(),
+            qty_text: qty.to_string(),
+            side: side.map(|side| if side == Side::Buy { "buy" } else { "sell" }),
+            exchange_ts_ns: event.exchange_ts_ns,
+            local_ts_ns: event.local_ts_ns,
+        })
+    }
+}
+
+#[pymethods]
+impl Trade {
+    fn __repr__(&self) -> String {
+        let side = self.side.unwrap_or("unknown");
+        format!("Trade({} {} {side} {} @ {})", self.exchange, self.symbol, self.qty_text, self.price_text)
+    }
+}

@@ -164,6 +164,56 @@ def ewma_vol(*, t_s: Sequence[float], mid: Sequence[float], half_life_s: float) 
         ValueError: lengths differ, times do not increase or the half-life is not positive.
     """
 
+@final
+class Estimators:
+    """Streaming estimators of one symbol: fill intensity, volatility, returns, trade imbalance, spikes.
+
+    Rules:
+        * One observation of the intensity is one market order (prints of one side and exchange time merged);
+          its depth is measured from the mid in force before it, and counts from one tick beyond the touch.
+        * Time counts while the book is in step with the feed; a silence for at most ten seconds.
+        * Volatility samples the mid once a second.
+        * A spike is a move of the mid by more than six standard deviations of a second (and three ticks)
+          since the last sample; the flag holds for five seconds.
+
+    Args:
+        symbol: symbol as the feed writes it; ``None`` takes the first one seen.
+        tick_size: price grid, P; ``None`` takes the greatest common divisor of the first snapshot's prices.
+        prior_intensity_a: A expected before anything is seen, 1/s and side.
+        prior_depth_bps: 1/k expected, bps of mid; at least one tick is taken.
+        prior_volatility_1m_bps: volatility expected, bps per square root of a minute.
+        prior_orders: market orders the expectation of A and k is worth.
+        half_life_s: half-life of market orders, seconds.
+        sigma_half_life_s: half-life of volatility, seconds.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
+    """
+
+    def __new__(
+        cls,
+        *,
+        symbol: str | None = None,
+        tick_size: float | None = None,
+        prior_intensity_a: float = 1.5,
+        prior_depth_bps: float = 0.83,
+        prior_volatility_1m_bps: float = 6.5,
+        prior_orders: float = 50.0,
+        half_life_s: float = 1800.0,
+        sigma_half_life_s: float = 120.0,
+    ) -> Self: ...
+    def update(self, batch: EventBatch) -> None:
+        """Take events in, in local time order; other symbols are skipped."""
+
+    def read(self) -> dict[str, Any]:
+        """Return the current reading.
+
+        Keys: ``intensity_a`` (1/s), ``intensity_k`` (1/P), ``se_k``, ``se_log_a``, ``sigma`` (P/sqrt(s)),
+        ``timestamp_ns`` (``None`` before the first book); ``orders_seen``, ``seconds_seen``, ``calibrated``
+        (observations outweigh the priors), ``spike``, ``spikes_seen``; ``return_10s_bps``, ``return_60s_bps``
+        and ``trade_imbalance_60s`` (``None`` while too little was seen).
+        """
+
 def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: float) -> dict[str, float]:
     """Return ``reservation, spread, bid, ask, delta_bid, delta_ask`` with ``tau`` seconds left, all in P.
 
@@ -208,7 +258,7 @@ def cusum(*, z: Sequence[float], drift: float, h: float) -> dict[str, Any]:
     """
 
 def lee_mykland(*, returns: Sequence[float], window: int, alpha: float) -> dict[str, Any]:
-    """Return ``stat`` and ``flag`` of each return after the first ``window`` ones, and the ``critical`` value.
+    """Return ``stat`` and ``flag`` of each return after the first ``window``, and the ``critical`` value.
 
     Source: Lee and Mykland (2008), definition 1 and lemma 1.
     """

@@ -35,7 +35,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::model::{
-        GlftQuotes, TouchPrices, ewma_vol, gamma_for_inventory_sd, glft_closed_form, inventory_sd_lots, weighted_mid,
+        Estimators, GlftQuotes, TouchPrices, ewma_vol, gamma_for_inventory_sd, glft_closed_form, inventory_sd_lots,
+        weighted_mid,
     };
 
     #[pymodule_init]

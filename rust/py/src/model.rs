@@ -1,9 +1,14 @@
 //! Closed-form quotes, formulas and streaming estimators for Python.
 
+use std::sync::{Mutex, PoisonError};
+
+use mm_core::model::stream::{StreamConfig, StreamEstimators};
 use mm_core::model::{glft, price, volatility};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::error::CoreError;
+use crate::events::EventBatch;
 
 /// Optimal distances from the reference price; see `mm_core::model::glft`.
 #[pyclass(frozen, module = "mm_hybrid._core")]
@@ -133,4 +138,67 @@ pub fn weighted_mid(bid: f64, bid_qty: f64, ask: f64, ask_qty: f64) -> Result<To
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
 pub fn ewma_vol(py: Python<'_>, t_s: Vec<f64>, mid: Vec<f64>, half_life_s: f64) -> Result<Vec<f64>, CoreError> {
     py.detach(|| Ok(volatility::ewma_vol(&t_s, &mid, half_life_s)?))
+}
+
+/// Streaming estimators of one symbol; see `mm_core::model::stream`.
+#[pyclass(frozen, module = "mm_hybrid._core")]
+pub struct Estimators {
+    inner: Mutex<StreamEstimators>,
+}
+
+#[pymethods]
+impl Estimators {
+    #[new]
+    #[pyo3(signature = (*, symbol=None, tick_size=None, prior_intensity_a=1.5, prior_depth_bps=0.83, prior_volatility_1m_bps=6.5, prior_orders=50.0, half_life_s=1800.0, sigma_half_life_s=120.0))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn new(
+        symbol: Option<String>,
+        tick_size: Option<f64>,
+        prior_intensity_a: f64,
+        prior_depth_bps: f64,
+        prior_volatility_1m_bps: f64,
+        prior_orders: f64,
+        half_life_s: f64,
+        sigma_half_life_s: f64,
+    ) -> Result<Self, CoreError> {
+        let inner = StreamEstimators::new(StreamConfig {
+            symbol,
+            tick_size,
+            prior_intensity_a,
+            prior_depth_bps,
+            prior_volatility_1m_bps,
+            prior_orders,
+            half_life_s,
+            sigma_half_life_s,
+        })?;
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    /// Takes a batch of events in.
+    fn update(&self, py: Python<'_>, batch: &Bound<'_, EventBatch>) -> Result<(), CoreError> {
+        let events = batch.get().events();
+        py.detach(|| Ok(self.inner.lock().unwrap_or_else(PoisonError::into_inner).update(events)?))
+    }
+
+    /// The current reading; every value but the counters is `None` before the first book.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let reading = self.inner.lock().unwrap_or_else(PoisonError::into_inner).read();
+        let out = PyDict::new(py);
+        let intensity = reading.map(|r| r.intensity);
+        out.set_item("intensity_a", intensity.map(|i| i.a))?;
+        out.set_item("intensity_k", intensity.map(|i| i.k))?;
+        out.set_item("se_k", intensity.map(|i| i.se_k))?;
+        out.set_item("se_log_a", intensity.map(|i| i.se_log_a))?;
+        out.set_item("sigma", reading.map(|r| r.sigma))?;
+        out.set_item("orders_seen", reading.map_or(0, |r| r.orders_seen))?;
+        out.set_item("seconds_seen", reading.map_or(0.0, |r| r.seconds_seen))?;
+        out.set_item("calibrated", reading.is_some_and(|r| r.calibrated))?;
+        out.set_item("return_10s_bps", reading.and_then(|r| r.return_10s_bps))?;
+        out.set_item("return_60s_bps", reading.and_then(|r| r.return_60s_bps))?;
+        out.set_item("trade_imbalance_60s", reading.and_then(|r| r.trade_imbalance_60s))?;
+        out.set_item("spike", reading.is_some_and(|r| r.spike))?;
+        out.set_item("spikes_seen", reading.map_or(0, |r| r.spikes_seen))?;
+        out.set_item("timestamp_ns", reading.map(|r| r.timestamp_ns))?;
+        Ok(out)
+    }
 }

@@ -409,9 +409,9 @@ class Books:
 class Feed:
     """A live stream of one exchange from a Tardis machine, on a thread of its own.
 
-    Always asks for ``disconnect`` messages, without which a book survives an outage unnoticed. Lost connections
-    come back with jittered exponential backoff that only a message resets. Safe to read from any thread, and not
-    after a fork.
+    Always asks for ``disconnect`` messages, without which a book survives an outage unnoticed. Lost
+    connections come back with jittered exponential backoff that only a message resets. Safe to read from any
+    thread, and not after a fork.
 
     Args:
         url: WebSocket address of the machine, ``ws://host:port``, without a path.
@@ -419,7 +419,8 @@ class Feed:
         symbols: symbols in the exchange's spelling.
         data_types: Tardis data types.
         stale_after_ms: a book without a change for longer is ``STALE``.
-        resync_after_ms: a book without a snapshot, or a peer without an answer, for longer makes it reconnect.
+        resync_after_ms: a book without a snapshot, or a peer without an answer, for longer makes it
+            reconnect.
         reconnect_min_ms: shortest wait before a reconnect; ten times that after a refusal.
         reconnect_max_ms: longest wait before a reconnect.
         queue_events: bound of the event queue for :meth:`drain`; 0 keeps none.
@@ -462,7 +463,7 @@ class Feed:
         """Make the descriptor unreadable until the next news. Look at the news after this call."""
 
     def snapshot(self, symbol: str | None = None, depth: int = 50) -> AggregatedOrderBook:
-        """Return a copy of the best ``depth`` levels a side, state and age judged now by the feed's own clock.
+        """Return a copy of the best ``depth`` levels a side, state and age judged now.
 
         Raises:
             ValueError: the symbol is not subscribed, or left out while several are.

@@ -7,8 +7,10 @@ mod error;
 mod events;
 mod feed;
 mod formulas;
+mod interrupt;
 mod model;
 mod process;
+mod replay;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -38,6 +40,9 @@ mod _core {
         Estimators, GlftQuotes, TouchPrices, ewma_vol, gamma_for_inventory_sd, glft_closed_form, inventory_sd_lots,
         weighted_mid,
     };
+
+    #[pymodule_export]
+    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

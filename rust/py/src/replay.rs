@@ -3,8 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use mm_core::replay::{self, Merge};
+use mm_core::types::Ns;
 use pyo3::prelude::*;
 
+use crate::book::Books;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::interrupt::Patience;
@@ -90,4 +92,17 @@ pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan
     let scans = py.detach(|| replay::scan(&paths, || patience.go_on())).map_err(CoreError::from)?;
     patience.check()?;
     Ok(scans.into_iter().map(MarketScan::from).collect())
+}
+
+/// Runs files through books up to a local time, inclusive; `None` for all.
+///
+/// Returns the lines or rows read, the local time of the last of them, and the books.
+#[pyfunction]
+#[pyo3(signature = (paths, *, until_ns = None))]
+#[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+pub fn rebuild_books(py: Python<'_>, paths: Vec<String>, until_ns: Option<Ns>) -> PyResult<(u64, Ns, Books)> {
+    let mut patience = Patience::default();
+    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, || patience.go_on())).map_err(CoreError::from)?;
+    patience.check()?;
+    Ok((rebuilt.lines, rebuilt.local_ts_ns, rebuilt.books.into()))
 }

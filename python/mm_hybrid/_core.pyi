@@ -578,80 +578,177 @@ class Cache:
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> None: ...
 
-@final
-class EventReader:
-    """Recorded files as one stream of event batches in local-time order, in bounded memory.
+# Synthetic markets and matching
 
-    Reads Tardis NDJSON and CSV (``incremental_book_L2``, ``trades``; other datasets are passed over), plain, gzip or
-    zstd. At equal times the file named first comes first.
+@final
+class SyntheticMarket:
+    """A seeded market of known truth: Brownian reference price, Poisson market orders of exponential reach.
+
+    Equal arguments give equal events. The reference price moves on the grid of book changes, so that the book
+    always shows the price orders measure their reach from. A swept level is full again for the next order.
 
     Args:
-        paths: the files.
-        exchange: only events of this Tardis exchange id.
-        symbol: only events of this symbol.
+        exchange: Tardis id put into the events.
+        symbol: symbol put into the events.
+        seed: chooses the market.
+        start_ns: exchange time of the first event, a book snapshot.
+        s0: reference price at the start, P (quote currency per base).
+        tick_size: price grid.
+        lot_size: quantity grid.
+        sigma: volatility of the reference price, P per sqrt(second).
+        intensity_a: market orders per second and side.
+        intensity_k: decay of their reach, 1/P.
+        book_interval_ms: time between two book changes.
+        latency_median_ms: median of the lognormal feed latency; 0 for none.
+        latency_p99_ms: its 99 % quantile.
+        levels: displayed levels per side.
+        level_qty: mean quantity of a level, base units.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ReplayError: a file cannot be read.
-        DecodeError: a file begins with something that is neither layout; names ``path:line``.
+        ValueError: a parameter makes no market; names it.
+
+    Source: Avellaneda and Stoikov (2008), section 2.5, for the intensity.
     """
 
     def __new__(
-        cls, paths: Sequence[str], *, exchange: str | None = None, symbol: str | None = None
-    ) -> EventReader: ...
-    def read(self, max_events: int = 1000) -> EventBatch:
-        """Return the next events, at most ``max_events``; an empty batch at the end.
-
-        Raises:
-            DecodeError: a line that cannot be read or understood; names ``path:line``.
-        """
-
-@final
-class MarketScan:
-    """One symbol of a set of files, and the grid its numbers lie on.
-
-    Attributes:
-        messages: book changes and trades together.
-        first_local_ts_ns: local time of the first message.
-        last_local_ts_ns: local time of the last message.
-        tick_size: greatest step of which every price is a multiple, exact decimal text.
-        lot_size: the same of the quantities.
-    """
-
-    @property
-    def exchange(self) -> str: ...
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def messages(self) -> int: ...
-    @property
-    def book_changes(self) -> int: ...
-    @property
-    def trades(self) -> int: ...
-    @property
-    def first_local_ts_ns(self) -> int: ...
-    @property
-    def last_local_ts_ns(self) -> int: ...
+        cls,
+        *,
+        exchange: str,
+        symbol: str,
+        seed: int,
+        start_ns: int,
+        s0: float = 60_000.0,
+        tick_size: str = "0.1",
+        lot_size: str = "0.001",
+        sigma: float = 5.0,
+        intensity_a: float = 1.5,
+        intensity_k: float = 0.2,
+        book_interval_ms: float = 50.0,
+        latency_median_ms: float = 10.0,
+        latency_p99_ms: float = 100.0,
+        levels: int = 400,
+        level_qty: float = 0.05,
+    ) -> SyntheticMarket: ...
     @property
     def tick_size(self) -> str: ...
     @property
     def lot_size(self) -> str: ...
+    @property
+    def next_local_ts_ns(self) -> int:
+        """Local time of the next event."""
 
-def scan_files(paths: Sequence[str]) -> list[MarketScan]:
-    """Read files to their end and describe each symbol, the one with most messages first.
+    def advance(self, to_ns: int) -> EventBatch:
+        """Return all further events with local time up to and including ``to_ns``."""
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        DecodeError: a line that cannot be read or understood; names ``path:line``.
+@final
+class Execution:
+    """One fill of one own order.
+
+    Attributes:
+        order_id: the caller's id.
+        side: ``buy`` or ``sell``.
+        price: decimal text; the order's own price as maker, the level's as taker.
+        qty: decimal text.
+        is_maker: whether the order rested.
+        print_id: the feed's id of the print that filled a maker.
+        print_price: price of that print; ``None`` for a taker.
+        exchange_ts_ns: exchange time of the print; for a taker the time of the request.
+        local_ts_ns: local time of the print; for a taker the time of the request.
     """
 
-def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple[int, int, Books]:
-    """Run files through books up to a local time, inclusive.
+    @property
+    def order_id(self) -> str: ...
+    @property
+    def side(self) -> str: ...
+    @property
+    def price(self) -> str: ...
+    @property
+    def qty(self) -> str: ...
+    @property
+    def is_maker(self) -> bool: ...
+    @property
+    def print_id(self) -> str | None: ...
+    @property
+    def print_price(self) -> str | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
 
-    Returns:
-        Lines or rows read, of all symbols and types; local time of the last of them; the books.
+@final
+class SimExchange:
+    """Matching of own orders of one symbol against a market that does not know them.
+
+    A resting order joins behind the displayed quantity of its price and fills there only after that quantity
+    traded; a print through its price fills it at once, at its own price. All own orders together take at most the
+    size of one print, in price-time order. A taking order meets the displayed book, which it does not change. Only
+    prints fill a resting order.
+
+    Args:
+        exchange: Tardis id of the events to match against.
+        symbol: symbol of the events to match against; others are ignored.
+        tick_size: price grid.
+        lot_size: quantity grid.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        DecodeError: a line that cannot be read or understood; names ``path:line``.
+        ValueError: tick or lot size is not a positive number.
     """
+
+    def __new__(cls, *, exchange: str, symbol: str, tick_size: str, lot_size: str) -> SimExchange: ...
+    def apply(self, batch: EventBatch) -> list[Execution]:
+        """Take market events and return the fills they cause."""
+
+    def place(
+        self,
+        order_id: str,
+        side: str,
+        price: str | None,
+        qty: str,
+        *,
+        post_only: bool,
+        ioc: bool = False,
+        now_ns: int,
+    ) -> tuple[str, list[Execution]]:
+        """Send a new order; ``price`` ``None`` is a market order.
+
+        Returns:
+            Status and fills. ``open``: it rests, in whole or in part. ``filled``: nothing is left. ``canceled``:
+            post-only would have taken, or the rest of an immediate or market order. ``unsynced``: there is no book
+            to match against, nothing happened.
+
+        Raises:
+            ValueError: the id rests already, price or quantity is off its grid, a market order is post-only.
+        """
+
+    def amend(
+        self, order_id: str, *, price: str | None = None, qty: str | None = None, now_ns: int
+    ) -> tuple[str, list[Execution]]:
+        """Change price or total quantity (what is filled already included) of a resting order.
+
+        Less quantity at the same price keeps the place in the queue; a new price or more quantity goes to the back.
+
+        Returns:
+            Status and fills as of ``place``; ``unknown`` when no such order rests. After ``unsynced`` the order
+            rests as it was.
+
+        Raises:
+            ValueError: price or quantity is off its grid, or the quantity is not above what is filled.
+        """
+
+    def cancel(self, order_id: str) -> bool:
+        """Take an order out; ``False`` when no such order rests."""
+
+    def best(self) -> tuple[str | None, str | None]:
+        """Return best bid and best ask of the market as decimal text."""
+
+    def mid(self) -> float | None:
+        """Return the mid of the market."""
+
+    def is_synced(self) -> bool:
+        """Return whether there is a book to match against."""
+
+    def qty_ahead(self, order_id: str) -> str | None:
+        """Return the market quantity ahead of a resting order at its price."""
+
+    def open_orders(self) -> list[tuple[str, str, str, str]]:
+        """Return resting orders as (id, side, price, open quantity), best price first per side, buys first."""

@@ -7,10 +7,10 @@ mod error;
 mod events;
 mod feed;
 mod formulas;
-mod interrupt;
+mod market;
 mod model;
 mod process;
-mod replay;
+mod sim;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -36,13 +36,16 @@ mod _core {
     use crate::formulas::{as_quotes, as_reservation, cusum, hampel, lee_mykland, ofi, vol_estimators, vpin};
 
     #[pymodule_export]
+    use crate::market::SyntheticMarket;
+
+    #[pymodule_export]
     use crate::model::{
         Estimators, GlftQuotes, TouchPrices, ewma_vol, gamma_for_inventory_sd, glft_closed_form, inventory_sd_lots,
         weighted_mid,
     };
 
     #[pymodule_export]
-    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
+    use crate::sim::{Execution, SimExchange};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -15,7 +15,6 @@ pub mod market;
 pub mod metrics;
 pub mod model;
 pub mod queue;
-pub mod replay;
 pub mod sim;
 pub mod time;
 pub mod types;

@@ -1,0 +1,111 @@
+"""What is played: a synthetic market or files, live by a clock or as fast as the client reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mm_hybrid import _core
+from mm_hybrid._core import Books, SyntheticMarket
+from mm_hybrid.clock import Clock
+from mm_hybrid.servers.tardis.config import TardisServerConfig
+from mm_hybrid.servers.tardis.hub import Hub, Row
+from mm_hybrid.servers.tardis.options import Request
+
+NS_PER_S = 1_000_000_000
+CATCH_UP_STEP_NS = 10 * NS_PER_S
+REPLAY_STEP_NS = NS_PER_S
+REPLAY_BATCH_EVENTS = 256
+
+
+def open_market(config: TardisServerConfig, epoch_ns: int) -> SyntheticMarket:
+    """Return the configured synthetic market at its beginning."""
+    return SyntheticMarket(
+        exchange=config.exchange,
+        symbol=config.symbol,
+        seed=config.seed,
+        start_ns=epoch_ns,
+        **config.market.model_dump(),
+    )
+
+
+def open_files(config: TardisServerConfig) -> _core.EventReader:  # type: ignore[name-defined]
+    """Return a reader of the configured files, merged by local time."""
+    return _core.EventReader([str(path) for path in config.data])  # type: ignore[attr-defined]
+
+
+async def catch_up(hub: Hub, market: SyntheticMarket, epoch_ns: int, clock: Clock) -> None:
+    """Bring a market that began earlier to the present without sending anything."""
+    at_ns, now_ns = epoch_ns, clock.now_ns()
+    while at_ns < now_ns:
+        at_ns = min(at_ns + CATCH_UP_STEP_NS, now_ns)
+        hub.absorb(await asyncio.to_thread(market.advance, at_ns), at_ns)
+
+
+async def play_market(hub: Hub, market: SyntheticMarket, clock: Clock) -> None:
+    """Publish each event of the market when its local time has come; never ends."""
+    while True:
+        batch = market.advance(clock.now_ns())
+        if len(batch):
+            hub.publish(batch)
+        await asyncio.sleep(max(market.next_local_ts_ns - clock.now_ns(), 0) / NS_PER_S)
+
+
+async def play_files(hub: Hub, config: TardisServerConfig, clock: Clock) -> None:
+    """Publish the files' events paced by local time, once enough clients are there, then finish the hub."""
+    reader = open_files(config)
+    await hub.wait_for_listeners(config.wait_for_clients)
+    first_ns: int | None = None
+    started_ns = 0
+    published = 0
+    while len(batch := reader.read(1)):
+        rows = batch.encode()
+        local_ts_ns = rows[0][0]
+        if first_ns is None:
+            first_ns, started_ns = local_ts_ns, clock.monotonic_ns()
+        due_ns = started_ns + int((local_ts_ns - first_ns) / config.speed)
+        wait_ns = due_ns - clock.monotonic_ns()
+        published += 1
+        if wait_ns > 0 or published % 64 == 0:
+            await asyncio.sleep(max(wait_ns, 0) / NS_PER_S)
+        hub.publish_rows(batch, rows)
+    hub.finish()
+
+
+async def replay_rows(
+    config: TardisServerConfig, epoch_ns: int, request: Request
+) -> AsyncIterator[list[Row]]:
+    """Yield everything with local time in the request's range, in pieces."""
+    rows = _replay_files(config, request) if config.data else _replay_market(config, epoch_ns, request)
+    async for piece in rows:
+        yield [row for row in piece if request.from_ns <= row[0] < request.to_ns]
+
+
+async def _replay_files(config: TardisServerConfig, request: Request) -> AsyncIterator[list[Row]]:
+    reader = open_files(config)
+    while len(batch := await asyncio.to_thread(reader.read, REPLAY_BATCH_EVENTS)):
+        rows = batch.encode()
+        yield rows
+        if rows and rows[-1][0] >= request.to_ns:
+            return
+
+
+async def _replay_market(
+    config: TardisServerConfig, epoch_ns: int, request: Request
+) -> AsyncIterator[list[Row]]:
+    """Replay the seeded market; a range that begins inside it begins with a snapshot of its book."""
+    if request.to_ns <= max(epoch_ns, request.from_ns):
+        return
+    market, books = open_market(config, epoch_ns), Books()
+    at_ns = epoch_ns
+    while at_ns < request.from_ns:
+        at_ns = min(at_ns + CATCH_UP_STEP_NS, request.from_ns)
+        books.apply(await asyncio.to_thread(market.advance, at_ns - 1))
+        if at_ns == request.from_ns:
+            snapshot = books.snapshot_message(config.exchange, config.symbol, at_ns)
+            if snapshot is not None:
+                yield [(at_ns, config.exchange, config.symbol, "book_change", snapshot)]
+    while at_ns < request.to_ns:
+        at_ns = min(at_ns + REPLAY_STEP_NS, request.to_ns)
+        batch = await asyncio.to_thread(market.advance, at_ns - 1)
+        yield batch.encode()

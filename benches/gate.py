@@ -1,8 +1,8 @@
 """The benchmark gate: fails when a kernel or the Python boundary costs more than its budget.
 
 Kernels are judged by instructions per operation, counted by callgrind: the same on every run, also on a busy
-machine. Each runs twice with different numbers of operations, so that start-up cancels out. The Python boundary is
-judged by the ratio of its time to a reference timed in the same run. Budgets stand in ``benches/budgets.toml``.
+machine. Each runs twice with different numbers of operations, so that start-up cancels out. The Python
+boundary is judged by the ratio of its time to a reference timed in the same run. Limits are in ``budgets.toml``.
 """
 
 from __future__ import annotations

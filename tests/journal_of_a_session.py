@@ -30,7 +30,13 @@ START_NS = 1_760_000_000_000_000_000
 
 
 async def write_session(
-    path: Path, *, marks: int = 300, seed: int = 7, reason: str = "", empty: bool = False
+    path: Path,
+    *,
+    marks: int = 300,
+    seed: int = 7,
+    reason: str = "",
+    empty: bool = False,
+    opening_base: Decimal = Decimal(0),
 ) -> PnlLedger:
     """Write a journal of a made-up session and return the ledger an engine would have kept beside it.
 
@@ -40,10 +46,11 @@ async def write_session(
         seed: of the walk of the mid and of the fills.
         reason: text put wherever free text can stand.
         empty: only the start of the session, nothing after it.
+        opening_base: position held before the session.
     """
     clock = ManualClock(START_NS)
     journal = Journal.open(path, clock)
-    ledger = PnlLedger()
+    ledger = PnlLedger(opening_base)
     await journal.session(mode="demo", exchange="bybit", instrument=INSTRUMENT, version="0.1.0")
     if not empty:
         journal.state("engine", "running", reason)

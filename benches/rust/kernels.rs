@@ -1,2 +1,115 @@
-//! Kernels whose instructions the benchmark gate counts under callgrind.
-fn main() {}
+//! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
+//!
+//! `kernels decode|apply|snapshot ROUNDS` runs a kernel that many rounds over a fixed input;
+//! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
+
+#![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
+
+mod input;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use mm_core::book::SymbolBook;
+use mm_core::decode::{Decoder, Message};
+use mm_core::event::{Event, EventKind};
+
+const MESSAGES: usize = 2000;
+const SNAPSHOTS: usize = 1000;
+const DEPTH: usize = 50;
+const TIMED_FOR: Duration = Duration::from_millis(500);
+
+/// One kernel with its input ready: `round` does `operations` of them.
+struct Kernel {
+    operations: usize,
+    round: Box<dyn FnMut()>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [kernel, what] = arguments.as_slice() else {
+        panic!("usage: kernels decode|apply|snapshot ROUNDS|--operations|--time");
+    };
+    let mut kernel = match kernel.as_str() {
+        "decode" => decode(),
+        "apply" => apply(),
+        "snapshot" => snapshot(),
+        other => panic!("no kernel is called {other}: decode, apply, snapshot"),
+    };
+    // The gate's own test makes every kernel dearer without changing it.
+    let repeats: usize = std::env::var("MM_HYBRID_BENCH_REPEAT").map_or(1, |n| n.parse().expect("a whole number"));
+    match what.as_str() {
+        "--operations" => println!("{}", kernel.operations),
+        "--time" => println!("{}", rate(&mut kernel, repeats)),
+        rounds => {
+            (0..repeats * rounds.parse::<usize>().expect("a whole number of rounds")).for_each(|_| (kernel.round)())
+        }
+    }
+}
+
+/// Operations per second over at least [`TIMED_FOR`], after one round to warm up.
+fn rate(kernel: &mut Kernel, repeats: usize) -> f64 {
+    (kernel.round)();
+    let start = Instant::now();
+    let mut rounds = 0;
+    while start.elapsed() < TIMED_FOR {
+        (0..repeats).for_each(|_| (kernel.round)());
+        rounds += 1;
+    }
+    (rounds * kernel.operations) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// One operation: one message from its bytes to an event.
+fn decode() -> Kernel {
+    let messages = input::messages(MESSAGES);
+    let mut decoder = Decoder::new();
+    let round = move || {
+        for message in &messages {
+            black_box(decoder.decode(black_box(message)).expect("the input is valid"));
+        }
+    };
+    Kernel { operations: MESSAGES, round: Box::new(round) }
+}
+
+/// One operation: one book change applied; every round begins with the snapshot.
+fn apply() -> Kernel {
+    let changes = book_changes();
+    let mut book = empty_book(&changes);
+    let operations = changes.len();
+    let round = move || {
+        for change in &changes {
+            black_box(book.apply(black_box(change)));
+        }
+    };
+    Kernel { operations, round: Box::new(round) }
+}
+
+/// One operation: one snapshot of the best levels with all metrics.
+fn snapshot() -> Kernel {
+    let changes = book_changes();
+    let mut book = empty_book(&changes);
+    for change in &changes {
+        book.apply(change);
+    }
+    let round = move || {
+        for _ in 0..SNAPSHOTS {
+            black_box(black_box(&book).snapshot(DEPTH));
+        }
+    };
+    Kernel { operations: SNAPSHOTS, round: Box::new(round) }
+}
+
+fn book_changes() -> Vec<Event> {
+    let mut decoder = Decoder::new();
+    input::messages(MESSAGES)
+        .iter()
+        .filter_map(|message| match decoder.decode(message).expect("the input is valid") {
+            Message::Event(event) if matches!(event.kind, EventKind::BookChange { .. }) => Some(event),
+            _ => None,
+        })
+        .collect()
+}
+
+fn empty_book(changes: &[Event]) -> SymbolBook {
+    SymbolBook::new(changes[0].exchange.clone(), changes[0].symbol.clone())
+}

@@ -578,6 +578,84 @@ class Cache:
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> None: ...
 
+@final
+class EventReader:
+    """Recorded files as one stream of event batches in local-time order, in bounded memory.
+
+    Reads Tardis NDJSON and CSV (``incremental_book_L2``, ``trades``; other datasets are passed over), plain, gzip or
+    zstd. At equal times the file named first comes first.
+
+    Args:
+        paths: the files.
+        exchange: only events of this Tardis exchange id.
+        symbol: only events of this symbol.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ReplayError: a file cannot be read.
+        DecodeError: a file begins with something that is neither layout; names ``path:line``.
+    """
+
+    def __new__(
+        cls, paths: Sequence[str], *, exchange: str | None = None, symbol: str | None = None
+    ) -> EventReader: ...
+    def read(self, max_events: int = 1000) -> EventBatch:
+        """Return the next events, at most ``max_events``; an empty batch at the end.
+
+        Raises:
+            DecodeError: a line that cannot be read or understood; names ``path:line``.
+        """
+
+@final
+class MarketScan:
+    """One symbol of a set of files, and the grid its numbers lie on.
+
+    Attributes:
+        messages: book changes and trades together.
+        first_local_ts_ns: local time of the first message.
+        last_local_ts_ns: local time of the last message.
+        tick_size: greatest step of which every price is a multiple, exact decimal text.
+        lot_size: the same of the quantities.
+    """
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def messages(self) -> int: ...
+    @property
+    def book_changes(self) -> int: ...
+    @property
+    def trades(self) -> int: ...
+    @property
+    def first_local_ts_ns(self) -> int: ...
+    @property
+    def last_local_ts_ns(self) -> int: ...
+    @property
+    def tick_size(self) -> str: ...
+    @property
+    def lot_size(self) -> str: ...
+
+def scan_files(paths: Sequence[str]) -> list[MarketScan]:
+    """Read files to their end and describe each symbol, the one with most messages first.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        DecodeError: a line that cannot be read or understood; names ``path:line``.
+    """
+
+def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple[int, int, Books]:
+    """Run files through books up to a local time, inclusive.
+
+    Returns:
+        Lines or rows read, of all symbols and types; local time of the last of them; the books.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        DecodeError: a line that cannot be read or understood; names ``path:line``.
+    """
+
 # Synthetic markets and matching
 
 @final

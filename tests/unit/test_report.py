@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ async def test_an_engine_that_claims_another_total_is_found_out(tmp_path: Path) 
         connection.execute("UPDATE mark SET total = '1000000' WHERE seq = (SELECT max(seq) FROM mark)")
     connection.close()
     assert summary(path)["engine_difference"] > 900_000
+
+
+async def test_a_position_held_at_the_start_earns_nothing_by_being_there(tmp_path: Path) -> None:
+    ledger = await write_session(tmp_path / "journal.sqlite", opening_base=Decimal("0.5"))
+    numbers = summary(tmp_path / "journal.sqlite")
+    assert numbers["adopted_position"] == 0.5
+    assert numbers["pnl"] == ledger.parts.as_floats()
 
 
 async def test_every_request_with_an_answer_has_a_latency(tmp_path: Path) -> None:

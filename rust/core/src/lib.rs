@@ -15,6 +15,7 @@ pub mod market;
 pub mod metrics;
 pub mod model;
 pub mod queue;
+pub mod replay;
 pub mod sim;
 pub mod time;
 pub mod types;

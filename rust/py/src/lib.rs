@@ -7,14 +7,16 @@ mod error;
 mod events;
 mod feed;
 mod formulas;
+mod interrupt;
 mod market;
 mod model;
 mod process;
-mod sim;
+mod replay;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
+mod sim;
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -43,6 +45,9 @@ mod _core {
         Estimators, GlftQuotes, TouchPrices, ewma_vol, gamma_for_inventory_sd, glft_closed_form, inventory_sd_lots,
         weighted_mid,
     };
+
+    #[pymodule_export]
+    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};

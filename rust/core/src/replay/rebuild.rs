@@ -1,11 +1,7 @@
 //! Files run through books: what the books look like at a time, or at the end.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crate::book::SymbolBook;
+use crate::book::BookMap;
 use crate::error::Result;
-use crate::event::EventKind;
 use crate::replay::merge::Merge;
 use crate::types::Ns;
 
@@ -15,8 +11,8 @@ pub struct Rebuilt {
     pub lines: u64,
     /// Local time of the last message read; 0 when there was none.
     pub local_ts_ns: Ns,
-    /// Books by exchange and symbol.
-    pub books: BTreeMap<(Arc<str>, Arc<str>), SymbolBook>,
+    /// The books of every symbol seen.
+    pub books: BookMap,
 }
 
 /// Applies every message up to `until_ns` (local time, inclusive; `None` for all) to the books of the symbols it names.
@@ -31,7 +27,7 @@ pub fn rebuild<P: AsRef<str>>(
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Rebuilt> {
     let mut merge = Merge::open(paths)?;
-    let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BTreeMap::new() };
+    let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
     let mut seen = 0u32;
     while let Some(item) = merge.next()? {
         if until_ns.is_some_and(|until| item.local_ts_ns > until) {
@@ -44,16 +40,7 @@ pub fn rebuild<P: AsRef<str>>(
         rebuilt.lines += item.lines;
         rebuilt.local_ts_ns = item.local_ts_ns;
         let Some(event) = item.event else { continue };
-        if matches!(event.kind, EventKind::Disconnect) {
-            for ((exchange, _), book) in &mut rebuilt.books {
-                if *exchange == event.exchange {
-                    book.apply(&event);
-                }
-            }
-            continue;
-        }
-        let key = (Arc::clone(&event.exchange), Arc::clone(&event.symbol));
-        rebuilt.books.entry(key).or_insert_with_key(|(e, s)| SymbolBook::new(Arc::clone(e), Arc::clone(s))).apply(&event);
+        rebuilt.books.apply(&event);
     }
     Ok(rebuilt)
 }

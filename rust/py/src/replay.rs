@@ -1,0 +1,108 @@
+//! Recorded files for Python: one stream of events, and what is in them.
+
+use std::sync::{Mutex, PoisonError};
+
+use mm_core::replay::{self, Merge};
+use mm_core::types::Ns;
+use pyo3::prelude::*;
+
+use crate::book::Books;
+use crate::error::CoreError;
+use crate::events::EventBatch;
+use crate::interrupt::Patience;
+
+/// Files as one stream of event batches in local-time order, in bounded memory.
+#[pyclass(frozen, module = "mm_hybrid._core")]
+pub struct EventReader {
+    merge: Mutex<Merge>,
+    exchange: Option<String>,
+    symbol: Option<String>,
+}
+
+#[pymethods]
+impl EventReader {
+    #[new]
+    #[pyo3(signature = (paths, *, exchange = None, symbol = None))]
+    fn new(paths: Vec<String>, exchange: Option<String>, symbol: Option<String>) -> Result<Self, CoreError> {
+        Ok(Self { merge: Mutex::new(Merge::open(&paths)?), exchange, symbol })
+    }
+
+    /// The next events, at most `max_events`; an empty batch at the end.
+    #[pyo3(signature = (max_events = 1000))]
+    fn read(&self, py: Python<'_>, max_events: usize) -> Result<EventBatch, CoreError> {
+        py.detach(|| {
+            let mut merge = self.merge.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut events = Vec::new();
+            while events.len() < max_events {
+                let Some(item) = merge.next()? else { break };
+                events.extend(item.event.filter(|event| self.wants(&event.exchange, &event.symbol)));
+            }
+            Ok(EventBatch::from(events))
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("EventReader(exchange={:?}, symbol={:?})", self.exchange, self.symbol)
+    }
+}
+
+impl EventReader {
+    /// A disconnect names no symbol and concerns every one of its exchange.
+    fn wants(&self, exchange: &str, symbol: &str) -> bool {
+        self.exchange.as_deref().is_none_or(|wanted| wanted == exchange)
+            && (symbol.is_empty() || self.symbol.as_deref().is_none_or(|wanted| wanted == symbol))
+    }
+}
+
+/// One symbol of a set of files and the grid its numbers lie on.
+#[pyclass(frozen, get_all, module = "mm_hybrid._core")]
+pub struct MarketScan {
+    exchange: String,
+    symbol: String,
+    messages: u64,
+    book_changes: u64,
+    trades: u64,
+    first_local_ts_ns: i64,
+    last_local_ts_ns: i64,
+    tick_size: String,
+    lot_size: String,
+}
+
+impl From<replay::MarketScan> for MarketScan {
+    fn from(scan: replay::MarketScan) -> Self {
+        Self {
+            exchange: scan.exchange.to_string(),
+            symbol: scan.symbol.to_string(),
+            messages: scan.messages,
+            book_changes: scan.book_changes,
+            trades: scan.trades,
+            first_local_ts_ns: scan.first_local_ts_ns,
+            last_local_ts_ns: scan.last_local_ts_ns,
+            tick_size: scan.tick_size.to_string(),
+            lot_size: scan.lot_size.to_string(),
+        }
+    }
+}
+
+/// Reads files to their end and describes each symbol, the one with most messages first.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan>> {
+    let mut patience = Patience::default();
+    let scans = py.detach(|| replay::scan(&paths, || patience.go_on())).map_err(CoreError::from)?;
+    patience.check()?;
+    Ok(scans.into_iter().map(MarketScan::from).collect())
+}
+
+/// Runs files through books up to a local time, inclusive; `None` for all.
+///
+/// Returns the lines or rows read, the local time of the last of them, and the books.
+#[pyfunction]
+#[pyo3(signature = (paths, *, until_ns = None))]
+#[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+pub fn rebuild_books(py: Python<'_>, paths: Vec<String>, until_ns: Option<Ns>) -> PyResult<(u64, Ns, Books)> {
+    let mut patience = Patience::default();
+    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, || patience.go_on())).map_err(CoreError::from)?;
+    patience.check()?;
+    Ok((rebuilt.lines, rebuilt.local_ts_ns, rebuilt.books.into()))
+}

@@ -9,7 +9,6 @@ import pytest
 from tardis_client import BOTH, drain, stream, tardis_server, url
 from websockets.asyncio.client import connect
 
-from mm_hybrid import _core
 from mm_hybrid.errors import ServerError
 from mm_hybrid.servers.tardis import TardisServerConfig
 
@@ -103,8 +102,6 @@ async def test_a_port_in_use_is_one_clear_error() -> None:
 
 
 async def test_a_missing_file_is_named_before_anything_listens(tmp_path: Path) -> None:
-    if not hasattr(_core, "EventReader"):
-        pytest.skip("the core cannot read files yet")
     with pytest.raises(FileNotFoundError, match="no-such-file"):
         async with tardis_server(data=(tmp_path / "no-such-file.ndjson",)):
             pass

@@ -11,7 +11,6 @@ import pytest
 from tardis_client import BOTH, TRADES, book_of, drain, stream, take, tardis_server, url
 from websockets.asyncio.client import connect
 
-from mm_hybrid import _core
 from mm_hybrid._core import DecodeError, SyntheticMarket
 
 REPLAY = "/ws-replay-normalized"
@@ -35,8 +34,6 @@ def batched(lines: list[bytes], size: int) -> list[list[bytes]]:
 
 
 def write_file(path: Path, lines: list[bytes]) -> Path:
-    if not hasattr(_core, "EventReader"):
-        pytest.skip("the core cannot read files yet")
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
 

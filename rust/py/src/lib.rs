@@ -12,11 +12,11 @@ mod market;
 mod model;
 mod process;
 mod replay;
+mod sim;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
-mod sim;
     use pyo3::prelude::*;
 
     #[pymodule_export]

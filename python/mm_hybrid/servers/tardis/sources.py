@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from mm_hybrid import _core
-from mm_hybrid._core import Books, SyntheticMarket
+from mm_hybrid._core import Books, EventReader, SyntheticMarket
 from mm_hybrid.clock import Clock
 from mm_hybrid.servers.tardis.config import TardisServerConfig
 from mm_hybrid.servers.tardis.hub import Hub, Row
@@ -29,9 +28,9 @@ def open_market(config: TardisServerConfig, epoch_ns: int) -> SyntheticMarket:
     )
 
 
-def open_files(config: TardisServerConfig) -> _core.EventReader:  # type: ignore[name-defined]
+def open_files(config: TardisServerConfig) -> EventReader:
     """Return a reader of the configured files, merged by local time."""
-    return _core.EventReader([str(path) for path in config.data])  # type: ignore[attr-defined]
+    return EventReader([str(path) for path in config.data])
 
 
 async def catch_up(hub: Hub, market: SyntheticMarket, epoch_ns: int, clock: Clock) -> None:

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from typing import Self
 
 from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed
+from mm_hybrid.config import MarketConfig
+
+QUEUE_EVENTS = 100_000
+"""Events a session's feed keeps for its reader; the engine reads many times a second."""
 
 _open_feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
 
@@ -70,6 +74,25 @@ class LiveFeed:
         self._fd = -1
         self._has_news = False
         self._waiters: set[asyncio.Future[bool]] = set()
+
+    @classmethod
+    def of(cls, market: MarketConfig, *, cache: Cache | None = None, end_on_finish: bool = False) -> Self:
+        """Return the feed of one configured market, with an event queue."""
+        return cls(
+            market.url,
+            exchange=market.exchange,
+            symbols=[market.symbol],
+            stale_after_ms=market.stale_after_ms,
+            resync_after_ms=market.resync_after_ms,
+            queue_events=QUEUE_EVENTS,
+            end_on_finish=end_on_finish,
+            cache=cache,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether a finite feed has ended; what it sent may still wait in the queue."""
+        return bool(self._feed.stats()["finished"])
 
     def start(self) -> None:
         """Connect in the background, and keep connecting until closed; needs a running event loop.

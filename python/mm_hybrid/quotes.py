@@ -70,10 +70,8 @@ def _one(quote: Quote, instrument: Instrument, default_qty: Decimal) -> Quote | 
 def _number(value: Any, name: str) -> Decimal:
     if isinstance(value, Decimal) and value.is_finite():
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return Decimal(repr(value))
-    try:  # numpy scalars
-        number = float(value)
+    try:
+        number = float(value)  # numpy scalars too
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, (str, bool)) or not math.isfinite(number):

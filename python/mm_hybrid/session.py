@@ -28,7 +28,7 @@ from mm_hybrid.report import build_report
 from mm_hybrid.result import NO_ADVICE, SessionResult, SessionView, order_counts
 from mm_hybrid.risk import Risk, RiskLimits
 from mm_hybrid.strategy import Strategy
-from mm_hybrid.types import Calibration
+from mm_hybrid.types import Calibration, Instrument
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class Session:
                     strategy=self._strategy,
                     strategy_path=self._strategy_path,
                     feed=feed,
-                    estimators=Estimators(),
+                    estimators=_estimators(config, gateway.instrument),
                     calibrator=StreamCalibrator(config.quoting, self._cached(cache)),
                     optimizer=optimizer,
                     advisor=advisor,
@@ -167,7 +167,7 @@ class Session:
             return None
         self._on_line(f"warm start: parameters of {market.exchange} {market.symbol} from the cache")
         return Calibration(
-            intensity_a=row["intensity_a"], intensity_k=row["intensity_k"], sigma=row["sigma"], source="cache"
+            intensity_a=row.intensity_a, intensity_k=row.intensity_k, sigma=row.sigma, source="cache"
         )
 
     def _remember(self, cache: Cache, engine: Engine) -> None:
@@ -185,6 +185,17 @@ class Session:
             orders_seen=fit.orders_seen,
             seconds_seen=fit.seconds_seen,
         )
+
+
+def _estimators(config: SessionConfig, instrument: Instrument) -> Estimators:
+    quoting = config.quoting
+    return Estimators(
+        symbol=config.market.symbol,
+        tick_size=float(instrument.tick_size),
+        prior_intensity_a=quoting.prior_intensity_a,
+        prior_depth_bps=quoting.prior_depth_bps,
+        prior_volatility_1m_bps=quoting.prior_volatility_1m_bps,
+    )
 
 
 def _limits(config: SessionConfig) -> RiskLimits:

@@ -2,7 +2,7 @@
 
 Kernels are judged by instructions per operation, counted by callgrind: the same on every run, also on a busy
 machine. Each runs twice with different numbers of operations, so that start-up cancels out. The Python
-boundary is judged by the ratio of its time to a reference timed in the same run. Limits are in ``budgets.toml``.
+boundary is judged by the ratio of its time to a reference timed in the same run. Limits: ``budgets.toml``.
 """
 
 from __future__ import annotations

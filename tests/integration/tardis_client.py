@@ -42,9 +42,9 @@ def url(server: Mapping[str, Any], options: object, path: str = "/ws-stream-norm
     return f"ws://127.0.0.1:{server['ws_port']}{path}?options={quote(text)}"
 
 
-def stream(server: Mapping[str, Any], options: object = BOTH, **settings: Any) -> connect:
-    """Open a live stream."""
-    return connect(url(server, options), **settings)
+def stream(server: Mapping[str, Any], options: object = BOTH, *, max_queue: int | None = None) -> connect:
+    """Open a live stream; unbounded, since a client that stops reading misses the answer to its close."""
+    return connect(url(server, options), max_queue=max_queue)
 
 
 async def take(connection: ClientConnection, count: int) -> list[Message]:

@@ -129,10 +129,8 @@ fn prints_of_one_order_walk_the_displayed_levels_with_rising_ids() {
         assert_eq!(id, last_id + 1);
         assert!(qty.mantissa > 0);
         let ticks = price.rescaled(1).unwrap();
-        if let Some((before_side, at, before)) = last
-            && before_side == *side
-            && at == event.exchange_ts_ns
-        {
+        let same_order = last.filter(|(taker, at, _)| taker == side && *at == event.exchange_ts_ns);
+        if let Some((_, _, before)) = same_order {
             assert_eq!(ticks - before, if *side == Side::Buy { 1 } else { -1 });
         }
         last = Some((*side, event.exchange_ts_ns, ticks));

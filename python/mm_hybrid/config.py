@@ -84,7 +84,7 @@ class QuotingConfig(_Section):
     """How the closed form quotes.
 
     Attributes:
-        order_size_quote: value of one order in quote currency; rounded down to a lot.
+        order_size_quote: value of one order in quote currency, about: orders have whole lots.
         position_limit_orders: absolute position cap, in orders.
         inventory_sd_orders: wanted standard deviation of the inventory, in orders; sets the risk aversion.
         requote_ms: least time between two looks at the market.

@@ -33,6 +33,9 @@ from mm_hybrid.types import Approved, BookState, Calibration, Features, Fill, In
 MARK_INTERVAL_NS = 200_000_000
 """How often position and profit are marked in the journal."""
 
+SIZE_DRIFT = 0.1
+"""Share by which an order's value may leave the wanted one before its quantity is set anew."""
+
 _MS = 1_000_000
 
 
@@ -90,6 +93,7 @@ class Engine:
         self._last_state: tuple[str, str] | None = None
         self._last_wanted: Quotes | None = None
         self._book: AggregatedOrderBook | None = None
+        self._kept_qty: Decimal | None = None
         parts.executor.on_fill = self._on_fill
 
     async def run(
@@ -127,21 +131,20 @@ class Engine:
         self._note_state(book)
         if book.state != BookState.LIVE:
             self._pull(f"book is {book.state}: {book.reason}")
-        elif book.mid_price is not None:
-            self._mid = Decimal(repr(book.mid_price))
-            self.ledger.mark(self._mid)
+        else:
             self._decide(book)
         self._mark(now_ns)
 
     def _decide(self, book: AggregatedOrderBook) -> None:
         parts = self.parts
-        estimates = parts.estimators.read()
-        features = features_of.build(
-            book, estimates, parts.calibrator.calibration(estimates, book.mid_price), parts.instrument
-        )
-        if features is None:
+        if book.mid_price is None or book.best_bid is None or book.best_ask is None:
             self._pull("one side of the book is empty")
             return
+        self._mid = (Decimal(repr(book.best_bid)) + Decimal(repr(book.best_ask))) / 2
+        self.ledger.mark(self._mid)
+        estimates = parts.estimators.read()
+        calibration = parts.calibrator.calibration(estimates, book.mid_price)
+        features = features_of.build(book, estimates, calibration, parts.instrument)
         self.view.features = features
         parts.risk.note_profit(self.ledger.parts.total)
         if parts.advisor is not None:
@@ -149,9 +152,10 @@ class Engine:
         position = self.ledger.position
         advice = parts.optimizer.recommend(features, position)
         wanted = self._ask_strategy(features, advice)
-        default_qty = order_qty(parts.instrument, parts.config.quoting.order_size_quote, features.mid_price)
         quotes = within_limit(
-            on_grid(wanted, parts.instrument, default_qty), position, Decimal(repr(advice.position_limit))
+            on_grid(wanted, parts.instrument, self._order_qty(features.mid_price)),
+            position,
+            Decimal(repr(advice.position_limit)),
         )
         verdict = parts.risk.check(
             quotes, features, book_age_ns=book.age_ns, position=position, live=parts.executor.live_orders
@@ -160,6 +164,14 @@ class Engine:
             self._refuse(verdict)
         else:
             self._submit(verdict)
+
+    def _order_qty(self, mid_price: float) -> Decimal:
+        """Return the size of one order: kept while its value stays near the wanted one, so that orders can stay too."""
+        wanted_quote = self.parts.config.quoting.order_size_quote
+        kept = self._kept_qty
+        if kept is None or abs(float(kept) * mid_price / wanted_quote - 1) > SIZE_DRIFT:
+            kept = self._kept_qty = order_qty(self.parts.instrument, wanted_quote, mid_price)
+        return kept
 
     def _ask_strategy(self, features: Features, advice: Any) -> Any:
         parts = self.parts

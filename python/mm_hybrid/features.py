@@ -11,17 +11,20 @@ from mm_hybrid.types import BookState, Calibration, Features, Instrument
 
 def build(
     book: AggregatedOrderBook, estimates: Mapping[str, Any], calibration: Calibration, instrument: Instrument
-) -> Features | None:
-    """Return the features of a book, or ``None`` while a side of it is empty.
+) -> Features:
+    """Return the features of a book.
 
     Args:
         book: one consistent snapshot.
         estimates: what the streaming estimators read now (returns, trade imbalance, spike).
         calibration: parameters the closed form may use now.
         instrument: the symbol traded at the venue.
+
+    Raises:
+        ValueError: a side of the book is empty.
     """
     if book.mid_price is None or book.best_bid is None or book.best_ask is None:
-        return None
+        raise ValueError(f"{book.symbol}: a side of the book is empty")
     depth = book.depth_10pct
     return Features(
         instrument=instrument,

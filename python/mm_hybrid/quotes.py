@@ -7,7 +7,7 @@ never makes a quote more aggressive or larger than it was meant.
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from mm_hybrid.errors import StrategyError
@@ -15,8 +15,8 @@ from mm_hybrid.types import Instrument, Position, Quote, Quotes
 
 
 def order_qty(instrument: Instrument, value_quote: float, mid_price: float) -> Decimal:
-    """Return the quantity worth ``value_quote`` at ``mid_price``: a multiple of the lot, at least the minimum."""
-    wanted = _on_grid(Decimal(repr(value_quote / mid_price)), instrument.lot_size, ROUND_DOWN)
+    """Return the quantity worth about ``value_quote`` at ``mid_price``: whole lots, at least the venue's minimum."""
+    wanted = _on_grid(Decimal(repr(value_quote / mid_price)), instrument.lot_size, ROUND_HALF_EVEN)
     smallest = max(instrument.min_qty, instrument.min_notional / Decimal(repr(mid_price * 0.9)))
     least = _on_grid(smallest, instrument.lot_size, ROUND_CEILING)
     return max(wanted, least)

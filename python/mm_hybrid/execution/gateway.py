@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Self
 
@@ -77,6 +78,7 @@ class Gateway:
             instrument = _instrument(config, await exchange.load_markets())
             gateway = cls(config.name, exchange, instrument, clock, Lanes(clock, budget))
             await gateway.position()
+            gateway.instrument = await _with_own_fees(exchange, instrument)
         except ccxt.BaseError as error:
             await exchange.close()
             failure = failure_of(config.name, error)
@@ -360,6 +362,19 @@ def _instrument(config: VenueConfig, markets: dict[str, Any]) -> Instrument:
     if market is None:
         raise GatewayError(f"{config.name}: no linear perpetual {config.symbol}")
     return from_market(config.name, market)
+
+
+async def _with_own_fees(exchange: Any, instrument: Instrument) -> Instrument:
+    """Return the instrument with the account's own fee rates, where the venue tells them.
+
+    The market's rates are those of the base tier; a maker with others would quote at the wrong width.
+    """
+    try:
+        rates = await exchange.fetch_trading_fee(instrument.ccxt_symbol)
+        maker, taker = Decimal(str(rates["maker"])), Decimal(str(rates["taker"]))
+    except (ccxt.BaseError, KeyError, ArithmeticError, TypeError):
+        return instrument
+    return replace(instrument, maker_fee_rate=maker, taker_fee_rate=taker)
 
 
 def _describe(failure: Failure, url: str | None) -> str:

@@ -1,6 +1,6 @@
 """Quote what the optimizer recommends: one bid and one ask around the mid.
 
-    mm-hybrid demo --strategy examples/closed_form.py
+mm-hybrid demo --strategy examples/closed_form.py
 """
 
 from mm_hybrid import Features, Position, Quote, SpreadRecommendation

@@ -14,4 +14,7 @@ def quotes(features: Features, position: Position, advice: SpreadRecommendation)
     held_quote = float(position.qty_base) * features.mid_price
     centre = features.microprice * (1 - held_quote / 1000 * LEAN_BPS_PER_1000_QUOTE / 1e4)
     half = HALF_SPREAD_BPS * (2 if features.spike else 1) * 1e-4 * centre
-    return [Quote("buy", min(centre - half, features.best_bid)), Quote("sell", max(centre + half, features.best_ask))]
+    return [
+        Quote("buy", min(centre - half, features.best_bid)),
+        Quote("sell", max(centre + half, features.best_ask)),
+    ]

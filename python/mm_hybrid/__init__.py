@@ -17,7 +17,7 @@ from mm_hybrid.errors import (
     ConfigError,
     GatewayError,
     JournalError,
-    RiskStop,
+    RiskStopError,
     ServerError,
     StrategyError,
 )
@@ -54,7 +54,7 @@ __all__ = [
     "Quote",
     "Quotes",
     "ReplayError",
-    "RiskStop",
+    "RiskStopError",
     "ServerError",
     "SpreadRecommendation",
     "Strategy",

@@ -32,7 +32,10 @@ class StreamCalibrator:
         seconds = float(estimates.get("seconds_seen") or 0.0)
         before = replace(self._before_the_stream(mid_price), orders_seen=seen, seconds_seen=seconds)
         sigma = _usable(estimates.get("sigma")) or before.sigma
-        intensity_a, intensity_k = _usable(estimates.get("intensity_a")), _usable(estimates.get("intensity_k"))
+        intensity_a, intensity_k = (
+            _usable(estimates.get("intensity_a")),
+            _usable(estimates.get("intensity_k")),
+        )
         if seen < self._quoting.prior_until_orders or intensity_a is None or intensity_k is None:
             return replace(before, sigma=sigma)
         return Calibration(

@@ -37,7 +37,9 @@ def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
     if parts.scheme not in schemes or not parts.hostname:
         raise ValueError(f"{url!r} is no URL of the form {schemes[0]}://host:port")
     if parts.scheme in {"ws", "http"} and parts.hostname not in _LOOPBACK_HOSTS:
-        raise ValueError(f"{url!r} is unencrypted and not on this machine: use {schemes[-1]}:// or a loopback address")
+        raise ValueError(
+            f"{url!r} is unencrypted and not on this machine: use {schemes[-1]}:// or a loopback address"
+        )
     return url.rstrip("/")
 
 
@@ -188,8 +190,12 @@ def describe(error: ValidationError) -> str:
     problems = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"]) or "(file)"
-        reason = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        value = "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" = {item['input']!r}"
+        reason = (
+            "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        )
+        value = (
+            "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" = {item['input']!r}"
+        )
         problems.append(f"{key}{value}: {reason}")
     return "; ".join(problems)
 

@@ -165,4 +165,3 @@ async def run_demo(
             on_line=on_line,
         )
         return await session.run(stop, seconds=options.seconds, on_started=on_started, on_tick=on_tick)
-

@@ -42,27 +42,37 @@ def check_machine(folder: Path) -> list[Check]:
 async def check_config(config: SessionConfig) -> list[Check]:
     """Check the addresses and secrets a session with this configuration would use."""
     checks = [
-        await _reachable("market", config.market.url, "start a tardis-machine there, or mm-hybrid serve tardis"),
+        await _reachable(
+            "market", config.market.url, "start a tardis-machine there, or mm-hybrid serve tardis"
+        ),
     ]
     if config.venue.url is not None:
-        checks.append(await _reachable("exchange", config.venue.url, "start it with mm-hybrid serve exchange"))
-    for name in (config.venue.api_key_env, config.venue.api_secret_env):
-        checks.append(_secret(name, needed_for="live trading"))
+        checks.append(
+            await _reachable("exchange", config.venue.url, "start it with mm-hybrid serve exchange")
+        )
+    names = (config.venue.api_key_env, config.venue.api_secret_env)
+    checks += [_secret(name, needed_for="live trading") for name in names]
     if config.advisor.enabled:
-        checks.append(_secret(config.advisor.api_key_env, needed_for="the advisor; without it the closed form goes on"))
+        checks.append(
+            _secret(config.advisor.api_key_env, needed_for="the advisor; without it the closed form goes on")
+        )
     return checks
 
 
 def _python() -> Check:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return Check(name="package", ok=sys.version_info >= (3, 11), detail=f"mm_hybrid {__version__} on Python {version}")
+    return Check(
+        name="package", ok=sys.version_info >= (3, 11), detail=f"mm_hybrid {__version__} on Python {version}"
+    )
 
 
 def _package(name: str, tested: str) -> Check:
     installed = importlib.metadata.version(name)
     if installed == tested:
         return Check(name=name, ok=True, detail=installed)
-    return Check(name=name, ok=None, detail=f"{installed}, tested with {tested}: pip install {name}=={tested}")
+    return Check(
+        name=name, ok=None, detail=f"{installed}, tested with {tested}: pip install {name}=={tested}"
+    )
 
 
 def _journal(folder: Path) -> Check:
@@ -81,7 +91,9 @@ def _journal(folder: Path) -> Check:
     except (OSError, sqlite3.Error) as error:
         return Check(name="journal", ok=False, detail=f"{folder} cannot hold a journal: {error}")
     if mode != "wal":
-        return Check(name="journal", ok=False, detail=f"{folder}: no write-ahead log on this file system (got {mode})")
+        return Check(
+            name="journal", ok=False, detail=f"{folder}: no write-ahead log on this file system (got {mode})"
+        )
     return Check(
         name="journal",
         ok=True if commit_ms < SLOW_FSYNC_MS else None,

@@ -18,7 +18,7 @@ from mm_hybrid import features as features_of
 from mm_hybrid._core import AggregatedOrderBook, Estimators
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import SessionConfig
-from mm_hybrid.errors import RiskStop, StrategyError
+from mm_hybrid.errors import RiskStopError, StrategyError
 from mm_hybrid.execution.executor import Executor
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.journal import Journal
@@ -102,7 +102,7 @@ class Engine:
         """Quote until ``stop`` is set, ``seconds`` have passed or a finite feed has ended.
 
         Raises:
-            RiskStop: a limit or the kill switch stopped trading.
+            RiskStopError: a limit or the kill switch stopped trading.
             StrategyError: the user's script failed.
         """
         parts = self.parts
@@ -180,7 +180,9 @@ class Engine:
         except StrategyError:
             raise
         except Exception as error:
-            place = where(error, parts.strategy_path) if parts.strategy_path else type(parts.strategy).__name__
+            place = (
+                where(error, parts.strategy_path) if parts.strategy_path else type(parts.strategy).__name__
+            )
             raise StrategyError(f"{place}: {type(error).__name__}: {error}") from error
 
     def _submit(self, approved: Approved) -> None:
@@ -197,7 +199,7 @@ class Engine:
             self.parts.journal.refusal(reason=refused.reason, detail="")
         self._pull(f"risk refused: {refused.reason}")
         if self.parts.risk.latched is not None:
-            raise RiskStop(self.parts.risk.latched)
+            raise RiskStopError(self.parts.risk.latched)
 
     def _pull(self, reason: str) -> None:
         self.view.quotes = ()

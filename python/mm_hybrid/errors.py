@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from mm_hybrid._core import MmHybridError
 
+__all__ = [
+    "ConfigError",
+    "GatewayError",
+    "JournalError",
+    "MmHybridError",
+    "RiskStopError",
+    "ServerError",
+    "SessionInterruptedError",
+    "StrategyError",
+]
+
 
 class ConfigError(MmHybridError, ValueError):
     """A configuration or argument that cannot be used; the message names file, key, value and what to do."""
@@ -25,9 +36,9 @@ class JournalError(MmHybridError):
     """The journal cannot be written or read; no order is sent without it."""
 
 
-class RiskStop(MmHybridError):
+class RiskStopError(MmHybridError):
     """Trading was stopped by a risk limit or the kill switch."""
 
 
-class Interrupted(MmHybridError):
+class SessionInterruptedError(MmHybridError):
     """A signal ended a session before it traded; nothing was sent."""

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from decimal import Decimal
 from math import gcd
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -68,7 +67,9 @@ async def run_mode(
 def _credentials(mode: Mode, config: SessionConfig) -> Credentials:
     venue = config.venue
     if mode == "live" and venue.url is not None:
-        raise ConfigError(f"venue.url = {venue.url!r}: live trades at the venue itself; use paper for a local exchange")
+        raise ConfigError(
+            f"venue.url = {venue.url!r}: live trades at the venue itself; use paper for a local exchange"
+        )
     names = [venue.api_key_env, venue.api_secret_env]
     if venue.name == "bitget":
         names.append(venue.api_password_env)
@@ -113,7 +114,9 @@ async def _grid_of(market: MarketConfig) -> tuple[Decimal, Decimal]:
                 prices = [row[0] for side in (book.bids, book.asks) for row in side.tolist()]
                 quantities = [row[1] for side in (book.bids, book.asks) for row in side.tolist()]
                 return _common_step(prices), _common_step(quantities)
-        raise MmHybridError(f"{market.url}: no book of {market.exchange} {market.symbol} within {FIRST_BOOK_TIMEOUT_S:g} s")
+        raise MmHybridError(
+            f"{market.url}: no book of {market.exchange} {market.symbol} within {FIRST_BOOK_TIMEOUT_S:g} s"
+        )
 
 
 def _common_step(values: list[float]) -> Decimal:

@@ -97,7 +97,9 @@ class ServerProcess:
         except (TimeoutError, ValueError) as error:
             await _end(process)
             self._process = None
-            raise ServerError(f"{self.name} server did not start: {_last_line(self._log_path) or error}") from error
+            raise ServerError(
+                f"{self.name} server did not start: {_last_line(self._log_path) or error}"
+            ) from error
 
     async def _restart_when_dead(self) -> None:
         attempt = 0

@@ -35,7 +35,9 @@ def on_grid(wanted: Any, instrument: Instrument, default_qty: Decimal) -> Quotes
     try:
         items = [Quote(*item) for item in wanted]
     except TypeError as error:
-        raise StrategyError(f"a strategy returns a sequence of Quote(side, price, qty), not {wanted!r}") from error
+        raise StrategyError(
+            f"a strategy returns a sequence of Quote(side, price, qty), not {wanted!r}"
+        ) from error
     return tuple(quote for item in items if (quote := _one(item, instrument, default_qty)) is not None)
 
 

@@ -18,7 +18,7 @@ from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
-from mm_hybrid.errors import Interrupted, MmHybridError
+from mm_hybrid.errors import MmHybridError, SessionInterruptedError
 from mm_hybrid.execution.executor import Executor
 from mm_hybrid.execution.gateway import Credentials, Gateway
 from mm_hybrid.feed import LiveFeed
@@ -210,13 +210,13 @@ def _limits(config: SessionConfig) -> RiskLimits:
 
 
 async def _unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T:
-    """Wait for ``work``; when ``stop`` is set first, cancel it and raise :class:`Interrupted`."""
+    """Wait for ``work``; when ``stop`` is set first, cancel it and raise :class:`SessionInterruptedError`."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Interrupted("stopped before trading began")
+        raise SessionInterruptedError("stopped before trading began")
     finally:
         stopped.cancel()
         if not task.done():

@@ -71,7 +71,8 @@ def load(path: Path) -> Strategy:
     if callable(function):
         return _FunctionStrategy(function)
     raise StrategyError(
-        f"{path}: defines neither a function quotes(features, position, advice) nor an object `strategy` with that method"
+        f"{path}: defines neither a function quotes(features, position, advice) "
+        "nor an object `strategy` with that method"
     )
 
 

@@ -1,8 +1,10 @@
 """The whole system as a user starts it: real processes, real sockets, a real journal, and nothing left behind."""
 
+import gzip
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,12 +23,19 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, cwd: Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return subprocess.run(
+        command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
 def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(*arguments), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(*arguments),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -81,10 +90,16 @@ def journal_has(folder: Path, query: str):
 def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp(f"demo-{request.param}")
     done = run(
-        *("demo", "--exchange", request.param, "--seconds", "20", "--seed", "11", "--json", "--out", "run"), cwd=folder
+        *("demo", "--exchange", request.param, "--seconds", "20", "--seed", "11", "--json", "--out", "run"),
+        cwd=folder,
     )
     result = result_of(done)
-    return {**result, "folder": folder / "run", "report": folder / result["report"], "journal": folder / result["journal"]}
+    return {
+        **result,
+        "folder": folder / "run",
+        "report": folder / result["report"],
+        "journal": folder / result["journal"],
+    }
 
 
 class TestSyntheticMarket:
@@ -107,7 +122,9 @@ class TestSyntheticMarket:
         assert advice["requested"] == counted
 
     def test_every_order_was_on_disk_before_it_was_sent(self, demo: dict) -> None:
-        intended = {row[0] for row in rows(demo["journal"], "SELECT client_id FROM intent WHERE action = 'create'")}
+        intended = {
+            row[0] for row in rows(demo["journal"], "SELECT client_id FROM intent WHERE action = 'create'")
+        }
         traded = {row[0] for row in rows(demo["journal"], "SELECT client_id FROM fill")}
         assert traded
         assert traded <= intended
@@ -119,7 +136,9 @@ class TestSyntheticMarket:
             message = json.loads(line, parse_float=Decimal, parse_int=Decimal)
             if message["type"] == "trade":
                 prints[message["id"]] = message
-        executions = [json.loads(line) for line in (demo["folder"] / "executions.jsonl").read_text().splitlines()]
+        executions = [
+            json.loads(line) for line in (demo["folder"] / "executions.jsonl").read_text().splitlines()
+        ]
         taken: dict[str, Decimal] = {}
         by_exec_id = {}
         for execution in executions:
@@ -140,7 +159,9 @@ class TestSyntheticMarket:
                 Decimal(execution["price"]),
                 Decimal(execution["qty"]),
             )
-        assert set(by_exec_id) == {row[0] for row in journalled}, "no execution of the exchange is missing here"
+        assert set(by_exec_id) == {row[0] for row in journalled}, (
+            "no execution of the exchange is missing here"
+        )
 
     def test_the_position_is_the_sum_of_the_fills(self, demo: dict) -> None:
         held = sum(
@@ -178,14 +199,17 @@ def test_killing_the_market_server_pulls_quotes_until_it_is_back(tmp_path: Path)
     killed_ns = time.time_ns()
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    states = rows(folder / "journal.sqlite", "SELECT ts_ns, value FROM state WHERE what = 'book' ORDER BY ts_ns")
+    states = rows(
+        folder / "journal.sqlite", "SELECT ts_ns, value FROM state WHERE what = 'book' ORDER BY ts_ns"
+    )
     lost = [ts for ts, value in states if ts > killed_ns and value != "LIVE"]
     assert lost, states
     assert lost[0] - killed_ns < 3_000_000_000
     back = [ts for ts, value in states if ts > lost[0] and value == "LIVE"]
     assert back, "the book came back"
     resumed = rows(
-        folder / "journal.sqlite", f"SELECT 1 FROM intent WHERE action = 'create' AND ts_ns > {back[0]} LIMIT 1"
+        folder / "journal.sqlite",
+        f"SELECT 1 FROM intent WHERE action = 'create' AND ts_ns > {back[0]} LIMIT 1",
     )
     assert resumed, "quoting resumed"
     between = rows(
@@ -214,7 +238,9 @@ def test_a_killed_demo_leaves_no_server_behind(tmp_path: Path) -> None:
         ("bitget_SPOT_2022-04-07.ndjson.gz", "bitget", 0),
     ],
 )
-def test_real_data_is_traded(tmp_path: Path, data_dir: Path, name: str, exchange: str, least_fills: int) -> None:
+def test_real_data_is_traded(
+    tmp_path: Path, data_dir: Path, name: str, exchange: str, least_fills: int
+) -> None:
     speed = "4" if least_fills else "1"
     done = run(
         *("demo", "--exchange", exchange, "--data", str(data_dir / name), "--speed", speed),
@@ -230,17 +256,19 @@ def test_real_data_is_traded(tmp_path: Path, data_dir: Path, name: str, exchange
 
 def test_an_example_strategy_runs(tmp_path: Path) -> None:
     script = REPO / "examples" / "my_first_strategy.py"
-    result = result_of(run("demo", "--seconds", "6", "--strategy", str(script), "--json", "--out", "run", cwd=tmp_path))
+    result = result_of(
+        run("demo", "--seconds", "6", "--strategy", str(script), "--json", "--out", "run", cwd=tmp_path)
+    )
     assert result["quotes"] > 0
     assert result["open_orders_at_exit"] == 0
 
 
 def broken_gz(folder: Path) -> Path:
+    trade = {"type": "trade", "symbol": "A", "exchange": "bybit", "price": 1, "amount": 1, "side": "buy"}
+    times = dict.fromkeys(("timestamp", "localTimestamp"), "2024-01-01T00:00:00.000Z")
+    line = json.dumps(trade | times).encode() + b"\n"
     path = folder / "cut.ndjson.gz"
-    import gzip
-
-    line = b'{"type":"trade","symbol":"A","exchange":"bybit","price":1,"amount":1,"side":"buy","timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000Z"}\n'
-    path.write_bytes(gzip.compress(os.urandom(0) + line * 5000)[:-40])
+    path.write_bytes(gzip.compress(line * 5000)[:-40])
     return path
 
 
@@ -270,12 +298,17 @@ class TestBadInput:
     def test_a_broken_strategy(self, tmp_path: Path) -> None:
         (tmp_path / "bad.py").write_text("def quotes(f, p, a):\n    return [('buy', 1 / 0)]\n")
         self.fails(
-            tmp_path, 1, "demo", "--seconds", "5", "--strategy", "bad.py", naming=["bad.py:2", "ZeroDivisionError"]
+            tmp_path,
+            1,
+            "demo",
+            "--seconds",
+            "5",
+            "--strategy",
+            "bad.py",
+            naming=["bad.py:2", "ZeroDivisionError"],
         )
 
     def test_a_port_in_use(self, tmp_path: Path) -> None:
-        import socket
-
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
             self.fails(tmp_path, 1, "serve", "advisor", "--port", port, naming=[port])

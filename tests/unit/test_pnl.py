@@ -54,7 +54,8 @@ def test_a_position_from_before_counts_from_the_first_mid() -> None:
 
 money = st.decimals(min_value=1, max_value=100_000, places=2)
 events = st.lists(
-    st.tuples(st.sampled_from(["buy", "sell", "mark", "fund"]), money, money, st.decimals(-1, 1, places=4)), max_size=40
+    st.tuples(st.sampled_from(["buy", "sell", "mark", "fund"]), money, money, st.decimals(-1, 1, places=4)),
+    max_size=40,
 )
 
 

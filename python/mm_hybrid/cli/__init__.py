@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from mm_hybrid import __version__
-from mm_hybrid.errors import ConfigError, Interrupted, MmHybridError, RiskStop
+from mm_hybrid.errors import ConfigError, MmHybridError, RiskStopError, SessionInterruptedError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -69,11 +69,11 @@ def run(arguments: list[str]) -> int:
         return _fail(_usage_line(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except Interrupted as error:
+    except SessionInterruptedError as error:
         return _fail(str(error), EXIT_INTERRUPTED)
     except ConfigError as error:
         return _fail(str(error), EXIT_USAGE)
-    except RiskStop as error:
+    except RiskStopError as error:
         return _fail(str(error), EXIT_RISK)
     except (MmHybridError, OSError) as error:
         return _fail(str(error), EXIT_FAILED)

@@ -97,7 +97,10 @@ def _table(view: SessionView) -> Table:
     if features is not None:
         fit = features.calibration
         table.add_row(
-            "fit", f"A {fit.intensity_a:.3g}/s  k {fit.intensity_k:.3g}", "sigma", f"{fit.sigma:.3g} ({fit.source})"
+            "fit",
+            f"A {fit.intensity_a:.3g}/s  k {fit.intensity_k:.3g}",
+            "sigma",
+            f"{fit.sigma:.3g} ({fit.source})",
         )
     return table
 

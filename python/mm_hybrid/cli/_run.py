@@ -36,7 +36,9 @@ def present(result: SessionResult, interrupted: bool, *, as_json: bool) -> int:
     if result.error is not None:
         raise result.error
     if result.open_orders_at_exit:
-        click.echo(f"mm-hybrid: {result.open_orders_at_exit} orders may still be open at the exchange", err=True)
+        click.echo(
+            f"mm-hybrid: {result.open_orders_at_exit} orders may still be open at the exchange", err=True
+        )
         return EXIT_FAILED
     return EXIT_INTERRUPTED if interrupted else 0
 
@@ -45,10 +47,14 @@ def _summary(result: SessionResult) -> str:
     pnl = result.pnl
     return "\n".join(
         (
-            f"{result.mode} on {result.exchange} {result.symbol}, {result.seconds:.1f} s: "
-            f"{result.feed['messages']} messages, {result.quotes} quotes, {result.fills} fills",
-            f"profit {pnl.total:+.4f} = spread {pnl.spread_capture:+.4f} + inventory {pnl.inventory:+.4f} "
-            f"+ fees {pnl.fees:+.4f} + funding {pnl.funding:+.4f}; position {result.position}",
+            (
+                f"{result.mode} on {result.exchange} {result.symbol}, {result.seconds:.1f} s: "
+                f"{result.feed['messages']} messages, {result.quotes} quotes, {result.fills} fills"
+            ),
+            (
+                f"profit {pnl.total:+.4f} = spread {pnl.spread_capture:+.4f} + inventory {pnl.inventory:+.4f} "
+                f"+ fees {pnl.fees:+.4f} + funding {pnl.funding:+.4f}; position {result.position}"
+            ),
             f"open orders at exit: {result.open_orders_at_exit}, unknown: {result.unknown_orders_at_exit}",
             f"report:  {result.report}",
             f"journal: {result.journal}",
@@ -60,7 +66,9 @@ def session_options(function: Callable[..., int]) -> Callable[..., int]:
     """Add the arguments that ``paper`` and ``live`` share."""
     for decorate in (
         click.argument("script", type=click.Path(path_type=Path)),
-        click.option("--config", "config_path", required=True, type=click.Path(path_type=Path), help="TOML file."),
+        click.option(
+            "--config", "config_path", required=True, type=click.Path(path_type=Path), help="TOML file."
+        ),
         click.option("--seconds", type=click.FloatRange(min=1), default=None, help="Stop after this long."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
     ):
@@ -68,7 +76,9 @@ def session_options(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-def run_mode_command(mode: Mode, script: Path, config_path: Path, seconds: float | None, *, as_json: bool) -> int:
+def run_mode_command(
+    mode: Mode, script: Path, config_path: Path, seconds: float | None, *, as_json: bool
+) -> int:
     """Run a paper or live session as the command line asked for it."""
     config = load_config(config_path)
     strategy = load_strategy(script)

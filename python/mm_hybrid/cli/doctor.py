@@ -17,7 +17,9 @@ _MARKS = {True: "ok  ", False: "FAIL", None: "warn"}
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=None, help="Check this session too.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=None, help="Check this session too."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON object.")
 def command(*, config_path: Path | None, as_json: bool) -> int:
     """Check the set-up: package, journal, sockets and, with --config, addresses and secrets (never shown)."""

@@ -12,8 +12,12 @@ from mm_hybrid.config import KILL_FILE, load
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=None, help="Session to stop.")
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Its output folder, if there is no file.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=None, help="Session to stop."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=None, help="Its output folder, if there is no file."
+)
 @click.option("--reason", default="kill command", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(*, config_path: Path | None, out: Path | None, reason: str, as_json: bool) -> None:
@@ -28,4 +32,6 @@ def command(*, config_path: Path | None, out: Path | None, reason: str, as_json:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{time.time_ns()} {' '.join(reason.split())}\n")
-    click.echo(json.dumps({"kill_file": str(path)}) if as_json else f"latched: {path} (remove it to trade again)")
+    click.echo(
+        json.dumps({"kill_file": str(path)}) if as_json else f"latched: {path} (remove it to trade again)"
+    )

@@ -31,24 +31,43 @@ def command() -> None:
 def _common(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
-        click.option("--json", "as_json", is_flag=True, help="Announce the ports as one JSON object on stdout."),
-        click.option("--until-stdin-closes", is_flag=True, hidden=True, help="Stop when stdin reaches its end."),
+        click.option(
+            "--json", "as_json", is_flag=True, help="Announce the ports as one JSON object on stdout."
+        ),
+        click.option(
+            "--until-stdin-closes", is_flag=True, hidden=True, help="Stop when stdin reaches its end."
+        ),
     ):
         function = option(function)
     return function
 
 
 @command.command()
-@click.option("--port", type=int, default=8000, show_default=True, help="HTTP port; WebSocket is the next one. 0: free.")
+@click.option(
+    "--port", type=int, default=8000, show_default=True, help="HTTP port; WebSocket is the next one. 0: free."
+)
 @click.option("--ws-port", type=int, default=None, help="WebSocket port, if not the next one.")
-@click.option("--data", type=click.Path(path_type=Path), multiple=True, help="Tardis file (NDJSON or CSV, may be gz/zst).")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Tardis file (NDJSON or CSV, may be gz/zst).",
+)
 @click.option("--speed", type=float, default=1.0, show_default=True, help="Pace of files, times real time.")
-@click.option("--exchange", default="bybit", show_default=True, help="Tardis exchange id of the synthetic market.")
+@click.option(
+    "--exchange", default="bybit", show_default=True, help="Tardis exchange id of the synthetic market."
+)
 @click.option("--symbol", default="BTCUSDT", show_default=True, help="Symbol of the synthetic market.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the synthetic market.")
-@click.option("--epoch-ns", type=int, default=None, help="Start of the synthetic market; the same continues it.")
-@click.option("--wait-for-clients", type=int, default=1, show_default=True, help="Connections before files start.")
-@click.option("--record", type=click.Path(path_type=Path), default=None, help="Append every streamed message here.")
+@click.option(
+    "--epoch-ns", type=int, default=None, help="Start of the synthetic market; the same continues it."
+)
+@click.option(
+    "--wait-for-clients", type=int, default=1, show_default=True, help="Connections before files start."
+)
+@click.option(
+    "--record", type=click.Path(path_type=Path), default=None, help="Append every streamed message here."
+)
 @_common
 def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     """Serve market data as a tardis-machine does: from files, or from a synthetic market."""
@@ -73,10 +92,14 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
 @click.option("--api-key", default="demo-key", show_default=True, envvar="MM_HYBRID_API_KEY")
 @click.option("--api-secret", default="demo-secret", envvar="MM_HYBRID_API_SECRET")
 @click.option("--api-password", default="demo-password", envvar="MM_HYBRID_API_PASSWORD")
-@click.option("--market-url", default="ws://127.0.0.1:8001", show_default=True, help="tardis-machine WebSocket address.")
+@click.option(
+    "--market-url", default="ws://127.0.0.1:8001", show_default=True, help="tardis-machine WebSocket address."
+)
 @click.option("--market-exchange", default=None, help="Tardis exchange id; default bybit or bitget-futures.")
 @click.option("--market-symbol", default=None, help="Symbol there; default the one traded.")
-@click.option("--ledger", type=click.Path(path_type=Path), default=None, help="Append each execution here (JSON lines).")
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), default=None, help="Append each execution here (JSON lines)."
+)
 @_common
 def exchange(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     """Serve a paper exchange that speaks Bybit v5 or Bitget v2 over the local matching engine."""

@@ -37,14 +37,13 @@ pub fn format_iso(ns: Ns, digits: u32) -> String {
     let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
     let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
     let digits = digits.min(9);
-    if digits > 0 {
-        let fraction = fraction_ns / 10_i64.pow(9 - digits);
-        text.push_str(&format!(".{fraction:0width$}", width = digits as usize));
+    if digits == 0 {
+        return text + "Z";
     }
-    text.push('Z');
-    text
+    let fraction = fraction_ns / 10_i64.pow(9 - digits);
+    format!("{text}.{fraction:0width$}Z", width = digits as usize)
 }
 
 fn number(digits: &[u8]) -> Option<i64> {

@@ -62,7 +62,9 @@ impl CsvReader {
                 Kind::Book { is_snapshot, side, price, amount }
             }
             // Liquidations have the same columns as trades; only the name of the file tells them apart.
-            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id)) if !lines.place().contains("liquidations") => {
+            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id))
+                if !lines.place().contains("liquidations") =>
+            {
                 Kind::Trades { id, side, price, amount }
             }
             _ => Kind::Other,
@@ -159,7 +161,10 @@ fn parse(
                 "ask" => false,
                 other => return Err(format!("`side` is {other:?}, not bid or ask")),
             },
-            level: Level { price: number(field(price, "price")?, "price")?, qty: number(field(amount, "amount")?, "amount")? },
+            level: Level {
+                price: number(field(price, "price")?, "price")?,
+                qty: number(field(amount, "amount")?, "amount")?,
+            },
         })),
         Kind::Trades { id, side, price, amount } => {
             let kind = EventKind::Trade {

@@ -21,11 +21,7 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// A file that cannot be read; a line that cannot be understood, named as `path:line`.
-pub fn rebuild<P: AsRef<str>>(
-    paths: &[P],
-    until_ns: Option<Ns>,
-    mut go_on: impl FnMut() -> bool,
-) -> Result<Rebuilt> {
+pub fn rebuild<P: AsRef<str>>(paths: &[P], until_ns: Option<Ns>, mut go_on: impl FnMut() -> bool) -> Result<Rebuilt> {
     let mut merge = Merge::open(paths)?;
     let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
     let mut seen = 0u32;

@@ -1,0 +1,161 @@
+"""``mm-hybrid book``: rebuild order books from Tardis files and print one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from mm_hybrid._core import AggregatedOrderBook, rebuild_books
+
+_NS_PER_US = 1_000
+_TABLE_DEPTH = 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LocalTime(click.ParamType):
+    """A moment: ISO 8601 (UTC unless it names a zone) or integer nanoseconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return nanoseconds since the epoch."""
+        if isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither an ISO 8601 time nor integer nanoseconds", param, ctx)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment - _EPOCH) // timedelta(microseconds=1) * _NS_PER_US
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, readable=True))
+@click.option("--exchange", help="Tardis exchange id, such as bybit; needed when the files hold several.")
+@click.option("--symbol", help="Symbol as the exchange writes it; needed when the files hold several.")
+@click.option("--at", "at_ns", type=LocalTime(), help="Stop after this local time: ISO 8601 or integer ns.")
+@click.option("--depth", type=click.IntRange(min=1), help="Levels per side; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    *,
+    files: tuple[str, ...],
+    exchange: str | None,
+    symbol: str | None,
+    at_ns: int | None,
+    depth: int | None,
+    as_json: bool,
+) -> None:
+    """Rebuild books from Tardis FILES (NDJSON or CSV, plain, gzip or zstd) and print one.
+
+    Several files are merged by local time, such as the book and the trades of a symbol.
+    """
+    messages, _, books = rebuild_books(files, until_ns=at_ns)
+    exchange, symbol = _choose(books.symbols(), exchange, symbol)
+    book = books.snapshot(exchange, symbol, depth)
+    if book is None:  # `_choose` returns only symbols that have a book
+        raise click.ClickException(f"no book of {exchange} {symbol}")
+    if as_json:
+        click.echo(json.dumps(_document(book, messages), allow_nan=False))
+    else:
+        _print_table(book, messages, depth or _TABLE_DEPTH)
+
+
+def _choose(held: list[tuple[str, str]], exchange: str | None, symbol: str | None) -> tuple[str, str]:
+    """Return the one ``(exchange, symbol)`` that fits; refuse none and several with what there is."""
+    if not held:
+        raise click.ClickException("the files hold no book change and no trade up to that time")
+    fitting = [(venue, name) for venue, name in held if exchange in (None, venue) and symbol in (None, name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"{venue} {name}" for venue, name in fitting or held)
+    if fitting:
+        option = "--exchange" if symbol else "--symbol"
+        raise click.UsageError(f"the files hold several symbols, choose one with {option}: {listed}")
+    wanted = " ".join(filter(None, (exchange, symbol)))
+    option = "--symbol" if symbol else "--exchange"
+    raise click.UsageError(f"{option}: {wanted} is not in the files, which hold: {listed}")
+
+
+def _document(book: AggregatedOrderBook, messages: int) -> dict[str, Any]:
+    bid_levels, ask_levels = book.levels
+    return {
+        "exchange": book.exchange,
+        "symbol": book.symbol,
+        "state": book.state,
+        "reason": book.reason,
+        "messages": messages,
+        "book_changes": book.book_changes,
+        "trades": book.trades,
+        "local_ts_ns": book.timestamp,
+        "exchange_ts_ns": book.exchange_ts_ns,
+        "age_ns": book.age_ns,
+        "crossed_levels_pruned": book.crossed_levels_pruned,
+        "bids": book.bids.tolist(),
+        "asks": book.asks.tolist(),
+        "levels": {"bid": bid_levels, "ask": ask_levels},
+        "metrics": {
+            "spread_bps": book.spread_bps,
+            "mid_price": book.mid_price,
+            "microprice": book.microprice,
+            "imbalance": book.imbalance,
+            "depth_10pct": book.depth_10pct,
+            "volatility_1m": book.volatility_1m,
+        },
+    }
+
+
+def _print_table(book: AggregatedOrderBook, messages: int, max_levels: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    bid_levels, ask_levels = book.levels
+    shown = min(max_levels, max(len(book.bids), len(book.asks)))
+    table = Table(
+        title=f"{book.exchange} {book.symbol}  {book.state}{f' ({book.reason})' if book.reason else ''}",
+        caption=f"best {shown} of {bid_levels} bids and {ask_levels} asks",
+    )
+    for name in ("bid qty", "bid", "ask", "ask qty"):
+        table.add_column(name, justify="right")
+    bids, asks = book.bids[:shown].tolist(), book.asks[:shown].tolist()
+    for i in range(shown):
+        bid_price, bid_qty = bids[i] if i < len(bids) else ("", "")
+        ask_price, ask_qty = asks[i] if i < len(asks) else ("", "")
+        table.add_row(*(_number(cell) for cell in (bid_qty, bid_price, ask_price, ask_qty)))
+    console = Console()
+    console.print(table)
+    depth = book.depth_10pct
+    facts = [
+        ("local time", _iso(book.timestamp)),
+        ("messages", f"{messages} read; {book.book_changes} book changes, {book.trades} trades shown here"),
+        ("mid", _metric(book.mid_price, "")),
+        ("microprice", _metric(book.microprice, "")),
+        ("spread", _metric(book.spread_bps, " bps")),
+        ("imbalance", _metric(book.imbalance, "")),
+        ("volatility", _metric(book.volatility_1m, " bps per minute")),
+        ("10 % depth", f"bids {depth['bid_quote']:,.0f}, asks {depth['ask_quote']:,.0f} in quote currency"),
+        ("covered", f"{depth['covered_pct']:.3g} % from mid"),
+    ]
+    for name, text in facts:
+        console.print(f"{name:>11}  {text}", highlight=False)
+
+
+def _number(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.12f}".rstrip("0").rstrip(".")
+
+
+def _metric(value: float | None, unit: str) -> str:
+    return "none" if value is None else f"{value:.8g}{unit}"
+
+
+def _iso(local_ts_ns: int) -> str:
+    if not local_ts_ns:
+        return "none"
+    return (_EPOCH + timedelta(microseconds=local_ts_ns // _NS_PER_US)).isoformat().replace("+00:00", "Z")

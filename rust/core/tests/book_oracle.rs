@@ -1,0 +1,124 @@
+//! The book against an ordered map, which is slow and plainly right.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mm_core::book::{BookMap, BookState, SymbolBook};
+use mm_core::event::{Event, EventKind, Level};
+use mm_core::types::Decimal;
+use proptest::prelude::*;
+
+/// Grid on which the oracle keeps prices; finer than any price generated.
+const NANO: u8 = 9;
+
+#[derive(Debug, Clone)]
+struct Change {
+    is_snapshot: bool,
+    bids: Vec<Level>,
+    asks: Vec<Level>,
+}
+
+fn level(prices: std::ops::Range<i64>) -> impl Strategy<Value = Level> {
+    (prices, 0u8..4, 0i64..5, 0u8..3).prop_map(|(price, decimals, qty, qty_decimals)| Level {
+        price: Decimal::new(price * 10i64.pow(u32::from(decimals)) + i64::from(decimals), decimals),
+        qty: Decimal::new(qty, qty_decimals),
+    })
+}
+
+/// Changes with bids and asks from the given price ranges.
+fn changes(bids: std::ops::Range<i64>, asks: std::ops::Range<i64>) -> impl Strategy<Value = Vec<Change>> {
+    let side = |prices| prop::collection::vec(level(prices), 0..12);
+    let change = (prop::bool::weighted(0.2), side(bids), side(asks)).prop_map(|(is_snapshot, bids, asks)| Change {
+        is_snapshot,
+        bids,
+        asks,
+    });
+    prop::collection::vec(change, 1..40)
+}
+
+fn event(change: &Change) -> Event {
+    let Change { is_snapshot, bids, asks } = change.clone();
+    let kind = EventKind::BookChange { is_snapshot, bids, asks };
+    Event { exchange: Arc::from("x"), symbol: Arc::from("S"), exchange_ts_ns: 0, local_ts_ns: 1, kind }
+}
+
+fn new_book() -> SymbolBook {
+    SymbolBook::new(Arc::from("x"), Arc::from("S"))
+}
+
+fn set(side: &mut BTreeMap<i64, Decimal>, levels: &[Level]) {
+    for level in levels {
+        let price = level.price.rescaled(NANO).expect("fits");
+        if level.qty.mantissa == 0 {
+            side.remove(&price);
+        } else {
+            side.insert(price, level.qty);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_book_equals_the_oracle_after_every_change(changes in changes(1..40, 60..100)) {
+        let mut book = new_book();
+        let (mut bids, mut asks, mut synced) = (BTreeMap::new(), BTreeMap::new(), false);
+        for change in &changes {
+            book.apply(&event(change));
+            if change.is_snapshot {
+                bids.clear();
+                asks.clear();
+                synced = true;
+            }
+            if synced {
+                set(&mut bids, &change.bids);
+                set(&mut asks, &change.asks);
+            }
+            let on_nano = |(price, qty)| (book.book().price(price).rescaled(NANO).expect("fits"), qty);
+            let got: Vec<_> = book.book().bids().iter().map(on_nano).collect();
+            prop_assert_eq!(got, bids.iter().rev().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+            let got: Vec<_> = book.book().asks().iter().map(on_nano).collect();
+            prop_assert_eq!(got, asks.iter().map(|(p, q)| (*p, *q)).collect::<Vec<_>>());
+            let live = synced && !bids.is_empty() && !asks.is_empty();
+            prop_assert_eq!(book.state() == BookState::Live, live);
+        }
+    }
+
+    #[test]
+    fn a_late_reader_rebuilds_the_same_book_from_the_snapshot_event(changes in changes(1..40, 60..100)) {
+        let mut book = new_book();
+        changes.iter().for_each(|change| { book.apply(&event(change)); });
+        if let Some(event) = book.snapshot_event(2) {
+            let mut late = new_book();
+            late.apply(&event);
+            let (a, b) = (book.snapshot(usize::MAX), late.snapshot(usize::MAX));
+            prop_assert_eq!((a.bids, a.asks, a.levels), (b.bids, b.asks, b.levels));
+        }
+    }
+
+    #[test]
+    fn no_change_leaves_the_book_crossed(changes in changes(1..20, 1..20)) {
+        let mut book = new_book();
+        for change in &changes {
+            book.apply(&event(change));
+            if let (Some(bid), Some(ask)) = (book.book().bids().best_price(), book.book().asks().best_price()) {
+                prop_assert!(bid < ask);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disconnect_without_symbol_unsyncs_every_book_of_its_exchange_and_no_other() {
+    let one = |price| vec![Level { price: Decimal::new(price, 0), qty: Decimal::new(1, 0) }];
+    let snapshot = event(&Change { is_snapshot: true, bids: one(9), asks: one(11) });
+    let mut books = BookMap::new();
+    for (exchange, symbol) in [("x", "A"), ("x", "B"), ("y", "A")] {
+        books.apply(&Event { exchange: Arc::from(exchange), symbol: Arc::from(symbol), ..snapshot.clone() });
+    }
+    books.apply(&Event { symbol: Arc::from(""), kind: EventKind::Disconnect, ..snapshot.clone() });
+    let state = |exchange, symbol| books.get(exchange, symbol).expect("known").state();
+    assert_eq!(state("x", "A"), BookState::Unsynced);
+    assert_eq!(state("x", "B"), BookState::Unsynced);
+    assert_eq!(state("y", "A"), BookState::Live);
+    assert_eq!(books.symbols().len(), 3, "a disconnect makes no book");
+}

@@ -15,33 +15,35 @@ _TABLE_DEPTH = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class LocalTime(click.ParamType):
-    """A moment: ISO 8601 (UTC unless it names a zone) or integer nanoseconds since the epoch."""
-
-    name = "time"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return nanoseconds since the epoch."""
-        if isinstance(value, int):
-            return value
-        try:
-            return int(value)
-        except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither an ISO 8601 time nor integer nanoseconds", param, ctx)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return (moment - _EPOCH) // timedelta(microseconds=1) * _NS_PER_US
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read ISO 8601 (UTC unless it names a zone) or integer nanoseconds; return nanoseconds."""
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        reason = f"{value!r} is neither an ISO 8601 time nor integer nanoseconds"
+        raise click.BadParameter(reason, ctx=ctx, param=param) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1) * _NS_PER_US
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, readable=True))
 @click.option("--exchange", help="Tardis exchange id, such as bybit; needed when the files hold several.")
 @click.option("--symbol", help="Symbol as the exchange writes it; needed when the files hold several.")
-@click.option("--at", "at_ns", type=LocalTime(), help="Stop after this local time: ISO 8601 or integer ns.")
+@click.option(
+    "--at",
+    "at_ns",
+    callback=_moment,
+    metavar="TIME",
+    help="Stop after this local time: ISO 8601 or integer ns.",
+)
 @click.option("--depth", type=click.IntRange(min=1), help="Levels per side; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(

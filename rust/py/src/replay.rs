@@ -34,7 +34,7 @@ impl EventReader {
             let mut merge = self.merge.lock().unwrap_or_else(PoisonError::into_inner);
             let mut events = Vec::new();
             while events.len() < max_events {
-                let Some(item) = merge.next()? else { break };
+                let Some(item) = merge.next_item()? else { break };
                 events.extend(item.event.filter(|event| self.wants(&event.exchange, &event.symbol)));
             }
             Ok(EventBatch::from(events))

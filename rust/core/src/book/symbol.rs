@@ -138,7 +138,7 @@ impl SymbolBook {
                 }
                 match self.touch().filter(|_| self.book.state() == BookState::Live) {
                     Some((bid, ask)) => {
-                        self.volatility.update(event.local_ts_ns, metrics::mid(bid.price.to_f64(), ask.price.to_f64()))
+                        self.volatility.update(event.local_ts_ns, metrics::mid(bid.price.to_f64(), ask.price.to_f64()));
                     }
                     None => self.volatility.interrupt(),
                 }

@@ -4,7 +4,7 @@
 //! `local_timestamp` and are applied together; a snapshot row after a non-snapshot row starts the book anew. Datasets
 //! that hold neither book changes nor trades are counted and passed over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::decode::Interner;
 use crate::error::{Error, Result};
@@ -42,8 +42,10 @@ pub(super) struct CsvReader {
     columns: Columns,
     exchanges: Interner,
     symbols: Interner,
-    /// The message being put together from rows, and how many rows it has.
-    pending: Option<Item>,
+    /// Messages being put together from rows, all of one local time.
+    pending: Vec<Item>,
+    /// Messages whose rows have all been read.
+    done: VecDeque<Item>,
 }
 
 impl CsvReader {
@@ -76,40 +78,52 @@ impl CsvReader {
             local_timestamp: required("local_timestamp")?,
             kind,
         };
-        Ok(Self { lines, columns, exchanges: Interner::default(), symbols: Interner::default(), pending: None })
+        Ok(Self {
+            lines,
+            columns,
+            exchanges: Interner::default(),
+            symbols: Interner::default(),
+            pending: Vec::new(),
+            done: VecDeque::new(),
+        })
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         loop {
-            let Some(line) = self.lines.next()? else { return Ok(self.pending.take()) };
+            if let Some(done) = self.done.pop_front() {
+                return Ok(Some(done));
+            }
+            let Some(line) = self.lines.next()? else {
+                self.done.extend(self.pending.drain(..));
+                return Ok(self.done.pop_front());
+            };
             let parsed = parse(line, &self.columns, &mut self.exchanges, &mut self.symbols);
             let row = parsed.map_err(|reason| Error::Decode { place: self.lines.place(), reason })?;
             match row {
-                Row::Book(row) => {
-                    if let Some(done) = self.join(row) {
-                        return Ok(Some(done));
-                    }
-                }
+                Row::Book(row) => self.join(&row),
                 Row::Whole(item) => return Ok(Some(item)),
             }
         }
     }
 
-    /// Adds a row to the message it belongs to; returns the message before, once a new one begins.
-    fn join(&mut self, row: BookRow) -> Option<Item> {
-        if let Some(item) = &mut self.pending
-            && let Some(event) = &mut item.event
-            && (event.local_ts_ns, &event.symbol, &event.exchange)
-                == (row.event.local_ts_ns, &row.event.symbol, &row.event.exchange)
-        {
-            item.lines += 1;
-            add(event, &row);
-            return None;
+    /// Adds a row to the message of its symbol and local time; the first row of another time completes all pending.
+    fn join(&mut self, row: &BookRow) {
+        if self.pending.first().is_some_and(|item| item.local_ts_ns != row.event.local_ts_ns) {
+            self.done.extend(self.pending.drain(..));
+        }
+        let of_symbol = |item: &&mut Item| {
+            let event = item.event.as_ref();
+            event.is_some_and(|e| (&e.symbol, &e.exchange) == (&row.event.symbol, &row.event.exchange))
+        };
+        if let Some(Item { event: Some(event), lines, .. }) = self.pending.iter_mut().find(of_symbol) {
+            *lines += 1;
+            add(event, row);
+            return;
         }
         let mut event = row.event.clone();
         event.kind = EventKind::BookChange { is_snapshot: row.is_snapshot, bids: Vec::new(), asks: Vec::new() };
-        add(&mut event, &row);
-        self.pending.replace(Item { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1 })
+        add(&mut event, row);
+        self.pending.push(Item { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1 });
     }
 }
 

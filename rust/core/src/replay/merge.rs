@@ -32,7 +32,7 @@ impl Merge {
     ///
     /// # Errors
     /// A line that cannot be read or understood, named as `path:line`.
-    pub fn next(&mut self) -> Result<Option<Item>> {
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
         let Some(Reverse((_, index))) = self.order.pop() else { return Ok(None) };
         let item = self.files[index].1.take();
         self.refill(index)?;
@@ -41,7 +41,7 @@ impl Merge {
 
     fn refill(&mut self, index: usize) -> Result<()> {
         let (reader, waiting) = &mut self.files[index];
-        *waiting = reader.next()?;
+        *waiting = reader.next_item()?;
         if let Some(item) = waiting {
             self.order.push(Reverse((item.local_ts_ns, index)));
         }

@@ -15,3 +15,6 @@ pub use merge::Merge;
 pub use reader::{Item, Reader};
 pub use rebuild::{Rebuilt, rebuild};
 pub use scan::{MarketScan, scan};
+
+#[cfg(test)]
+mod tests;

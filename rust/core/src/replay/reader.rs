@@ -1,6 +1,6 @@
 //! One file as a sequence of items, whatever its layout.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::replay::csv::CsvReader;
 use crate::replay::ndjson::NdjsonReader;
@@ -24,7 +24,6 @@ pub struct Reader(Layout);
 enum Layout {
     Ndjson(NdjsonReader),
     Csv(CsvReader),
-    Empty,
 }
 
 impl Reader {
@@ -36,7 +35,7 @@ impl Reader {
         let mut lines = Lines::open(path)?;
         let first = lines.next()?.map(<[u8]>::to_vec);
         Ok(Self(match first {
-            None => Layout::Empty,
+            None => return Err(Error::Decode { place: path.to_owned(), reason: "the file is empty".to_owned() }),
             Some(line) if line.first() == Some(&b'{') => Layout::Ndjson(NdjsonReader::new(lines, line)),
             Some(header) => Layout::Csv(CsvReader::new(lines, &header)?),
         }))
@@ -46,11 +45,10 @@ impl Reader {
     ///
     /// # Errors
     /// A line that cannot be read or understood, named as `path:line`.
-    pub fn next(&mut self) -> Result<Option<Item>> {
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
         match &mut self.0 {
             Layout::Ndjson(reader) => reader.next(),
             Layout::Csv(reader) => reader.next(),
-            Layout::Empty => Ok(None),
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn rebuild<P: AsRef<str>>(paths: &[P], until_ns: Option<Ns>, mut go_on: impl
     let mut merge = Merge::open(paths)?;
     let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
     let mut seen = 0u32;
-    while let Some(item) = merge.next()? {
+    while let Some(item) = merge.next_item()? {
         if until_ns.is_some_and(|until| item.local_ts_ns > until) {
             break;
         }

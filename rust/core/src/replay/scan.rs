@@ -41,7 +41,7 @@ pub fn scan<P: AsRef<str>>(paths: &[P], mut go_on: impl FnMut() -> bool) -> Resu
     let mut merge = Merge::open(paths)?;
     let mut markets: BTreeMap<(Arc<str>, Arc<str>), Measured> = BTreeMap::new();
     let mut seen = 0u32;
-    while let Some(item) = merge.next()? {
+    while let Some(item) = merge.next_item()? {
         seen = seen.wrapping_add(1);
         if seen.is_multiple_of(4096) && !go_on() {
             break;

@@ -1,0 +1,161 @@
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use super::*;
+use crate::book::BookMap;
+use crate::error::Result;
+use crate::event::EventKind;
+
+/// A file that goes away with the test.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str, content: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("mm_core-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).expect("temporary file");
+        Self(path)
+    }
+
+    fn path(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn all(files: &[&Temporary]) -> Result<Vec<Item>> {
+    let paths: Vec<String> = files.iter().map(|file| file.path()).collect();
+    let mut replay = Merge::open(&paths)?;
+    let mut records = Vec::new();
+    while let Some(record) = replay.next_item()? {
+        records.push(record);
+    }
+    Ok(records)
+}
+
+fn failure(file: &Temporary) -> String {
+    all(&[file]).expect_err("must fail").to_string()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+const BOOK: &str = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n";
+
+const NDJSON: &str = concat!(
+    r#"{"type":"disconnect","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000001Z"}"#,
+    "\n",
+    r#"{"type":"book_ticker","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
+    "\n\n",
+    r#"{"type":"trade","symbol":"S","exchange":"x","price":1,"amount":2,"localTimestamp":"1970-01-01T00:00:00.000005Z"}"#,
+);
+
+#[test]
+fn compression_is_told_from_the_content() {
+    let plain = all(&[&Temporary::new("plain.gz", NDJSON.as_bytes())]).expect("plain");
+    let gz = all(&[&Temporary::new("gz.ndjson", &gzip(NDJSON.as_bytes()))]).expect("gzip");
+    let zst = zstd::encode_all(NDJSON.as_bytes(), 1).expect("memory");
+    let zst = all(&[&Temporary::new("zst", &zst)]).expect("zstd");
+    assert_eq!((plain.len(), &gz, &zst), (3, &plain, &plain));
+    assert!(plain[1].event.is_none() && plain[1].local_ts_ns == 2_000);
+}
+
+#[test]
+fn rows_of_one_local_time_and_symbol_are_one_change_and_interleaved_symbols_do_not_split_it() {
+    let rows = "x,A,1,9,true,bid,5,1\nx,B,1,9,true,bid,7,1\nx,A,2,9,true,ask,6,1\nx,A,3,10,false,bid,5,0\n";
+    let records = all(&[&Temporary::new("group.csv", format!("{BOOK}{rows}").as_bytes())]).expect("csv");
+    let rows: Vec<u64> = records.iter().map(|record| record.lines).collect();
+    assert_eq!(rows, [2, 1, 1]);
+    let Some(EventKind::BookChange { is_snapshot: true, bids, asks }) = records[0].event.clone().map(|e| e.kind) else {
+        panic!("{records:?}")
+    };
+    assert_eq!((bids.len(), asks.len()), (1, 1));
+}
+
+#[test]
+fn a_snapshot_in_the_middle_replaces_the_book_even_at_the_local_time_of_an_update() {
+    let rows = "x,A,1,9,true,bid,5,1\nx,A,1,9,true,ask,6,1\nx,A,2,10,false,bid,4,1\nx,A,3,10,true,bid,2,1\n\
+                x,A,3,10,true,ask,3,1\n";
+    let records = all(&[&Temporary::new("again.csv", format!("{BOOK}{rows}").as_bytes())]).expect("csv");
+    let mut books = BookMap::new();
+    records.iter().filter_map(|record| record.event.as_ref()).for_each(|event| books.apply(event));
+    let snapshot = books.snapshot("x", "A", 9).expect("known");
+    assert_eq!((snapshot.bids, snapshot.asks), (vec![[2.0, 1.0]], vec![[3.0, 1.0]]));
+}
+
+#[test]
+fn columns_are_found_by_name() {
+    let text = "amount,price,side,id,local_timestamp,timestamp,symbol,exchange\n2,1,unknown,,7,9,S,x\n";
+    let records = all(&[&Temporary::new("order.csv", text.as_bytes())]).expect("csv");
+    let event = records[0].event.clone().expect("trade");
+    assert_eq!((event.local_ts_ns, event.exchange_ts_ns), (7_000, 9_000));
+    assert!(matches!(event.kind, EventKind::Trade { id: None, side: None, .. }));
+}
+
+#[test]
+fn files_merge_by_local_time_and_ties_keep_the_order_given() {
+    let rows = "x,A,1,1,true,bid,5,1\nx,A,1,5,false,bid,5,2\nx,A,1,6,false,bid,5,3\n";
+    let (csv, json) = (
+        Temporary::new("merge.csv", format!("{BOOK}{rows}").as_bytes()),
+        Temporary::new("merge.ndjson", NDJSON.as_bytes()),
+    );
+    let times = |files: &[&Temporary]| -> Vec<_> {
+        let kind = |r: &Item| matches!(r.event.as_ref().map(|e| &e.kind), Some(EventKind::BookChange { .. }));
+        all(files).expect("merge").iter().map(|r| (r.local_ts_ns / 1_000, kind(r))).collect()
+    };
+    let csv_first = [(1, true), (1, false), (2, false), (5, true), (5, false), (6, true)];
+    assert_eq!(times(&[&csv, &json]), csv_first);
+    let json_first = [(1, false), (1, true), (2, false), (5, false), (5, true), (6, true)];
+    assert_eq!(times(&[&json, &csv]), json_first);
+}
+
+#[test]
+fn every_failure_names_the_file_and_the_line() {
+    let broken = Temporary::new("broken.ndjson", format!("{NDJSON}\n{{\"type\":\"tra").as_bytes());
+    assert!(failure(&broken).contains("broken.ndjson:5: EOF"), "{}", failure(&broken));
+    let row = Temporary::new("row.csv", format!("{BOOK}x,A,1,1,maybe,bid,5,1\n").as_bytes());
+    assert!(failure(&row).contains("row.csv:2: `is_snapshot`"), "{}", failure(&row));
+    let header = Temporary::new("header.csv", b"timestamp,local_timestamp,ask_amount\n");
+    assert!(failure(&header).contains("header.csv:1: no column"), "{}", failure(&header));
+    let empty = Temporary::new("empty.csv", b"");
+    assert!(failure(&empty).contains("empty"), "{}", failure(&empty));
+    assert!(Merge::open(&["/no/such/file".to_owned()]).is_err_and(|e| e.to_string().contains("/no/such/file")));
+}
+
+#[test]
+fn compressed_data_that_is_cut_short_is_an_error_and_not_the_end() {
+    let text = NDJSON.replace('\n', "") + "\n";
+    let long: String = (0..2_000).map(|i| text.replace("\"amount\":2", &format!("\"amount\":{i}"))).collect();
+    let lines: String = long.replace("}{", "}\n{");
+    for (name, bytes) in
+        [("cut.gz", gzip(lines.as_bytes())), ("cut.zst", zstd::encode_all(lines.as_bytes(), 1).expect("memory"))]
+    {
+        let cut = Temporary::new(name, &bytes[..bytes.len() - 12]);
+        assert!(failure(&cut).contains("ends too early"), "{}", failure(&cut));
+    }
+}
+
+#[test]
+fn a_scan_finds_the_grid_of_prices_and_quantities() {
+    let rows = "x,A,1,1,true,bid,100.5,3\nx,A,1,1,true,ask,101,4.5\nx,A,1,2,false,bid,99.25,0\nx,B,1,3,false,bid,1,1\n";
+    let file = Temporary::new("scan.csv", format!("{BOOK}{rows}").as_bytes());
+    let scans = scan(&[file.path()], || true).expect("scan");
+    assert_eq!((scans.len(), scans[0].symbol.as_ref(), scans[0].messages), (2, "A", 2));
+    assert_eq!((scans[0].tick_size.to_string(), scans[0].lot_size.to_string()), ("0.25".into(), "1.5".into()));
+}
+
+#[test]
+fn a_rebuild_stops_after_the_local_time_asked_for_and_counts_what_it_read() {
+    let rows = "x,A,1,1,true,bid,5,1\nx,A,1,1,true,ask,6,1\nx,A,1,2,false,bid,4,1\nx,A,1,3,false,bid,3,1\n";
+    let file = Temporary::new("until.csv", format!("{BOOK}{rows}").as_bytes());
+    let rebuilt = rebuild(&[file.path()], Some(2_000), || true).expect("rebuild");
+    let snapshot = rebuilt.books.snapshot("x", "A", 9).expect("known");
+    assert_eq!((rebuilt.lines, rebuilt.local_ts_ns, snapshot.levels), (3, 2_000, (2, 1)));
+}

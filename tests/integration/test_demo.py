@@ -2,88 +2,16 @@
 
 import gzip
 import json
-import os
-import signal
 import socket
-import sqlite3
-import subprocess
-import sys
-import time
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from command_line import result_of, rows, run
+
 REPO = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(180)
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mm_hybrid", *arguments]
-
-
-def run(*arguments: str, cwd: Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-
-
-def started(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def result_of(done: subprocess.CompletedProcess[str]) -> dict:
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def rows(journal: str | Path, query: str) -> list[tuple]:
-    with sqlite3.connect(f"file:{journal}?mode=ro", uri=True) as database:
-        return database.execute(query).fetchall()
-
-
-def children_of(pid: int) -> dict[str, int]:
-    """Return the running servers of a demo process by name."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                status = (folder / "stat").read_text().rsplit(") ", 1)[1].split()
-                words = (folder / "cmdline").read_text().split("\0")
-            except OSError:
-                continue
-            if int(status[1]) == pid and "serve" in words:
-                found[words[words.index("serve") + 1]] = int(folder.name)
-    return found
-
-
-def wait_until(what: str, condition, timeout_s: float = 40):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    pytest.fail(f"waited {timeout_s} s for {what}")
-
-
-def journal_has(folder: Path, query: str):
-    path = folder / "journal.sqlite"
-
-    def look():
-        try:
-            return path.exists() and rows(path, query)
-        except sqlite3.OperationalError:
-            return None
-
-    return look
 
 
 @pytest.fixture(scope="module", params=["bybit", "bitget"])
@@ -174,60 +102,6 @@ class TestSyntheticMarket:
         page = demo["report"].read_text()
         assert "plotly" in page
         assert 'src="http' not in page
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_everything_and_exits_130(tmp_path: Path, number: signal.Signals) -> None:
-    process = started("demo", "--seconds", "60", "--json", "--out", "run", cwd=tmp_path)
-    wait_until("quotes", journal_has(tmp_path / "run", "SELECT 1 FROM outcome LIMIT 1"))
-    servers = children_of(process.pid)
-    assert set(servers) == {"tardis", "exchange", "advisor"}
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130, stderr
-    assert json.loads(stdout)["open_orders_at_exit"] == 0
-    assert rows(tmp_path / "run" / "journal.sqlite", "PRAGMA integrity_check") == [("ok",)]
-    for pid in servers.values():
-        assert not Path(f"/proc/{pid}").exists(), "a server was left running"
-
-
-def test_killing_the_market_server_pulls_quotes_until_it_is_back(tmp_path: Path) -> None:
-    process = started("demo", "--seconds", "25", "--json", "--out", "run", cwd=tmp_path)
-    folder = tmp_path / "run"
-    wait_until("quotes", journal_has(folder, "SELECT 1 FROM outcome LIMIT 1"))
-    os.kill(children_of(process.pid)["tardis"], signal.SIGKILL)
-    killed_ns = time.time_ns()
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    states = rows(
-        folder / "journal.sqlite", "SELECT ts_ns, value FROM state WHERE what = 'book' ORDER BY ts_ns"
-    )
-    lost = [ts for ts, value in states if ts > killed_ns and value != "LIVE"]
-    assert lost, states
-    assert lost[0] - killed_ns < 3_000_000_000
-    back = [ts for ts, value in states if ts > lost[0] and value == "LIVE"]
-    assert back, "the book came back"
-    resumed = rows(
-        folder / "journal.sqlite",
-        f"SELECT 1 FROM intent WHERE action = 'create' AND ts_ns > {back[0]} LIMIT 1",
-    )
-    assert resumed, "quoting resumed"
-    between = rows(
-        folder / "journal.sqlite",
-        f"SELECT COUNT(*) FROM intent WHERE action IN ('create', 'amend') AND ts_ns BETWEEN {lost[0]} AND {back[0]}",
-    )
-    assert between == [(0,)], "nothing is quoted on a book that is not LIVE"
-    assert json.loads(stdout)["open_orders_at_exit"] == 0
-
-
-def test_a_killed_demo_leaves_no_server_behind(tmp_path: Path) -> None:
-    process = started("demo", "--seconds", "60", "--out", "run", cwd=tmp_path)
-    wait_until("quotes", journal_has(tmp_path / "run", "SELECT 1 FROM outcome LIMIT 1"))
-    servers = children_of(process.pid)
-    process.kill()
-    process.communicate(timeout=20)
-    for name, pid in servers.items():
-        wait_until(f"{name} to end", lambda pid=pid: not Path(f"/proc/{pid}").exists(), timeout_s=20)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ impl Decoder {
     /// [`Malformed`] when the bytes are no JSON object, have no `type` (the form of an HTTP error in the stream), or
     /// lack a field without which the event means nothing.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Message, Malformed> {
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Malformed("message is no JSON object".to_owned()));
+        }
         let wire: Wire = serde_json::from_slice(bytes).map_err(|e| Malformed(e.to_string()))?;
         let local_ts_ns = wire.local_timestamp.as_deref().map(|t| time("localTimestamp", t)).transpose()?;
         let Some(kind) = wire.kind.as_deref() else {

@@ -46,6 +46,7 @@ fn new_book() -> SymbolBook {
     SymbolBook::new(Arc::from("x"), Arc::from("S"))
 }
 
+#[expect(clippy::expect_used, reason = "a panic is the report")]
 fn set(side: &mut BTreeMap<i64, Decimal>, levels: &[Level]) {
     for level in levels {
         let price = level.price.rescaled(NANO).expect("fits");
@@ -86,7 +87,9 @@ proptest! {
     #[test]
     fn a_late_reader_rebuilds_the_same_book_from_the_snapshot_event(changes in changes(1..40, 60..100)) {
         let mut book = new_book();
-        changes.iter().for_each(|change| { book.apply(&event(change)); });
+        for change in &changes {
+            book.apply(&event(change));
+        }
         if let Some(event) = book.snapshot_event(2) {
             let mut late = new_book();
             late.apply(&event);

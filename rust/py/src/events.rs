@@ -34,6 +34,7 @@ impl EventBatch {
 impl EventBatch {
     /// Decodes Tardis messages; types the core does not use are passed over.
     #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
     fn decode(py: Python<'_>, lines: Vec<PyBackedBytes>) -> Result<Self, CoreError> {
         py.detach(|| {
             let mut decoder = Decoder::new();

@@ -47,6 +47,7 @@ pub fn imbalance(levels: usize, bids: impl Iterator<Item = f64>, asks: impl Iter
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the numbers chosen are exact in binary")]
 mod tests {
     use super::*;
 

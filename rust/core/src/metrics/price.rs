@@ -20,6 +20,7 @@ pub fn weighted_mid(bid: f64, bid_qty: f64, ask: f64, ask_qty: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the numbers chosen are exact in binary")]
 mod tests {
     use super::*;
 

@@ -30,7 +30,7 @@ pub fn rebuild<P: AsRef<str>>(paths: &[P], until_ns: Option<Ns>, mut go_on: impl
             break;
         }
         seen = seen.wrapping_add(1);
-        if seen.is_multiple_of(4096) && !go_on() {
+        if seen % 4096 == 0 && !go_on() {
             break;
         }
         rebuilt.lines += item.lines;

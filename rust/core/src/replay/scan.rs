@@ -43,7 +43,7 @@ pub fn scan<P: AsRef<str>>(paths: &[P], mut go_on: impl FnMut() -> bool) -> Resu
     let mut seen = 0u32;
     while let Some(item) = merge.next_item()? {
         seen = seen.wrapping_add(1);
-        if seen.is_multiple_of(4096) && !go_on() {
+        if seen % 4096 == 0 && !go_on() {
             break;
         }
         let Some(event) = item.event else { continue };

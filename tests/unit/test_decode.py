@@ -1,0 +1,111 @@
+"""Tardis messages in and out of the core, as Python sees them."""
+
+import gzip
+import json
+import re
+
+import pytest
+
+from mm_hybrid._core import DecodeError, EventBatch
+
+LOCAL = "2024-08-08T23:54:15.088176Z"
+TRADE = {
+    "type": "trade",
+    "symbol": "BTCUSDT",
+    "exchange": "bybit",
+    "id": "7",
+    "price": 61800.3,
+    "amount": 0.006,
+    "side": "buy",
+    "timestamp": "2024-08-08T23:54:16.322Z",
+    "localTimestamp": LOCAL,
+}
+BOOK = {
+    "type": "book_change",
+    "symbol": "BTCUSDT",
+    "exchange": "bybit",
+    "isSnapshot": True,
+    "bids": [{"price": 61800.1, "amount": 1}],
+    "asks": [{"price": 61800.2, "amount": 2}],
+    "timestamp": "2024-08-08T23:54:16.322Z",
+    "localTimestamp": LOCAL,
+}
+
+
+def line(message: dict[str, object], **changes: object) -> bytes:
+    changed = {k: v for k, v in {**message, **changes}.items() if v is not None}
+    return json.dumps(changed, separators=(",", ":")).encode()
+
+
+def test_messages_come_back_byte_for_byte_with_their_time_and_names():
+    lines = [line(TRADE), line(BOOK)]
+    (local_ts_ns, exchange, symbol, kind, message), second = EventBatch.decode(lines).encode()
+    assert (local_ts_ns, exchange, symbol, kind) == (1723161255088176000, "bybit", "BTCUSDT", "trade")
+    assert [message, second[4]] == lines
+
+
+def test_every_line_of_the_real_files_comes_back_byte_for_byte(data_dir):
+    # Three zeros that end a microsecond exchange time say nothing; they are the one thing not kept.
+    zeros = re.compile(rb'("timestamp":"[^"]*\.\d{3})000Z"')
+    for path in sorted(data_dir.glob("*.ndjson.gz")):
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+        encoded = [row[4] for row in EventBatch.decode(lines).encode()]
+        assert encoded == [zeros.sub(rb'\1Z"', text) for text in lines], path.name
+
+
+def test_a_trade_has_exact_text_beside_its_floats():
+    (trade,) = EventBatch.decode([line(TRADE, amount=1e-7)]).trades()
+    assert (trade.price, trade.price_text, trade.qty, trade.qty_text) == (
+        61800.3,
+        "61800.3",
+        1e-7,
+        "0.0000001",
+    )
+    assert (trade.side, trade.id) == ("buy", "7")
+
+
+def test_local_time_before_exchange_time_is_kept_as_it_is():
+    (trade,) = EventBatch.decode([line(TRADE)]).trades()
+    assert trade.local_ts_ns - trade.exchange_ts_ns == -1_233_824_000
+
+
+def test_an_unknown_taker_side_and_a_missing_id_are_none():
+    (trade,) = EventBatch.decode([line(TRADE, side="unknown", id=None)]).trades()
+    assert (trade.side, trade.id) == (None, None)
+
+
+def test_a_disconnect_needs_neither_symbol_nor_exchange_time():
+    batch = EventBatch.decode([line({"type": "disconnect", "exchange": "bybit", "localTimestamp": LOCAL})])
+    assert [row[2:4] for row in batch.encode()] == [("", "disconnect")]
+
+
+def test_types_and_keys_of_a_newer_server_are_passed_over():
+    empty_levels = [{}, {}]
+    newer = [
+        line({"type": "hologram"}),
+        line({"type": "book_snapshot", "name": "quote", "bids": empty_levels, "asks": empty_levels}),
+        line(TRADE, novelty={"deep": [1, None]}),
+    ]
+    assert len(EventBatch.decode(newer)) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"message":"HttpError: status code: 401"}', "without `type`; it says"),
+        (b'{"type":"tra', "EOF"),
+        (b"[]", "no JSON object"),
+        (line(TRADE, price=None), "trade without `price`"),
+        (line(TRADE, localTimestamp=None), "without `localTimestamp`"),
+        (line(TRADE, localTimestamp="yesterday"), "no ISO time"),
+        (line(TRADE, amount=-1), "negative"),
+        (line(TRADE, price="61800.3"), "no number"),
+        (line(BOOK, isSnapshot=None), "without `isSnapshot`"),
+        (line(BOOK, bids=[{"price": 1}]), "`bids`: missing field `amount`"),
+    ],
+)
+def test_a_message_that_means_nothing_is_named_by_index_and_reason(bad, reason):
+    with pytest.raises(DecodeError) as raised:
+        EventBatch.decode([line(TRADE), bad])
+    assert str(raised.value).startswith("message 1: ")
+    assert reason in str(raised.value)

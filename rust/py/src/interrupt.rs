@@ -16,6 +16,7 @@ pub struct Patience {
 
 impl Patience {
     /// `false` once a signal handler has raised.
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
     pub fn go_on(&mut self) -> bool {
         let now = Instant::now();
         if self.looked.is_none_or(|looked| now - looked >= SLICE) {

@@ -23,6 +23,7 @@ pub struct EventReader {
 impl EventReader {
     #[new]
     #[pyo3(signature = (paths, *, exchange = None, symbol = None))]
+    #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
     fn new(paths: Vec<String>, exchange: Option<String>, symbol: Option<String>) -> Result<Self, CoreError> {
         Ok(Self { merge: Mutex::new(Merge::open(&paths)?), exchange, symbol })
     }

@@ -67,7 +67,7 @@ def test_numpy_scalars_are_numbers() -> None:
     ],
 )
 def test_what_is_no_quote_is_named(wrong: object) -> None:
-    with pytest.raises(StrategyError, match="quote"):
+    with pytest.raises(StrategyError, match=r"(?i)quote"):
         on_grid(wrong, BTC, SIZE)
 
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::event::Level;
-use crate::types::Decimal;
+use crate::types::{Decimal, POW10};
 
 use super::side::Ladder;
 
@@ -85,6 +85,26 @@ impl L2Book {
     /// A price on the book's grid as an exact decimal.
     pub fn price(&self, grid: i64) -> Decimal {
         Decimal::new(grid, self.decimals)
+    }
+
+    /// The greatest step of the book's grid at or below a price.
+    pub fn grid_floor(&self, price: Decimal) -> i64 {
+        let digits = i32::from(self.decimals) - i32::from(price.decimals);
+        match price.rescaled(self.decimals) {
+            Some(grid) => grid,
+            None if digits < 0 => price.mantissa.div_euclid(POW10[digits.unsigned_abs() as usize]),
+            None => i64::MAX,
+        }
+    }
+
+    /// The smallest step of the book's grid at or above a price.
+    pub fn grid_ceil(&self, price: Decimal) -> i64 {
+        price.rescaled(self.decimals).unwrap_or_else(|| self.grid_floor(price).saturating_add(1))
+    }
+
+    /// Whether a snapshot has come since the start or since the book was lost.
+    pub fn is_synced(&self) -> bool {
+        self.synced
     }
 
     /// The state, judged at the last change applied.

@@ -54,6 +54,14 @@ impl Ladder {
         self.entries.iter().rev().map(|(key, qty)| (key * self.sign, *qty))
     }
 
+    /// Levels with `from <= price < to`, prices on the grid, worst first. O(log n) to find.
+    pub fn between(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, Decimal)> + '_ {
+        let (low, high) = if self.sign > 0 { (from, to) } else { (1 - to, 1 - from) };
+        let start = self.entries.partition_point(|(key, _)| *key < low);
+        let end = self.entries.partition_point(|(key, _)| *key < high);
+        self.entries[start..end.max(start)].iter().map(|(key, qty)| (key * self.sign, *qty))
+    }
+
     /// Sets the quantity at a price; 0 removes the level, and removing what is not there does nothing.
     /// O(log n) to find plus the levels better than `price` to move.
     pub fn set(&mut self, price: i64, qty: Decimal) {
@@ -120,6 +128,17 @@ mod tests {
             }
             assert_eq!(prices(&side), order);
             assert_eq!(side.best_price(), Some(order[0]));
+        }
+    }
+
+    #[test]
+    fn a_range_of_prices_holds_its_lower_end_and_not_its_upper() {
+        for mut side in [Ladder::bids(), Ladder::asks()] {
+            side.load((1..=5).map(|price| (price, qty(price))));
+            let mut within: Vec<i64> = side.between(2, 4).map(|(price, _)| price).collect();
+            within.sort_unstable();
+            assert_eq!(within, [2, 3]);
+            assert_eq!(side.between(4, 2).count(), 0);
         }
     }
 

@@ -24,7 +24,7 @@ struct Observed {
 fn observe(market: &mut SyntheticMarket, seconds: i64) -> Observed {
     let (tick_size, lot_size) = (market.parameters.tick_size, market.parameters.lot_size);
     let (price, qty) = (Grid::new("price", tick_size).unwrap(), Grid::new("qty", lot_size).unwrap());
-    let mut book = Displayed::default();
+    let mut book = Displayed::new(price, qty);
     let mut orders: HashMap<(Side, Ns), i64> = HashMap::new();
     let mut mids = Vec::new();
     for event in market.advance(START_NS + seconds * SECOND_NS) {
@@ -33,7 +33,7 @@ fn observe(market: &mut SyntheticMarket, seconds: i64) -> Observed {
             mids.push(0.5 * sum as f64 * tick_size.to_f64());
         }
         match &event.kind {
-            EventKind::BookChange { is_snapshot, bids, asks } => book.apply(*is_snapshot, bids, asks, &price, &qty),
+            EventKind::BookChange { is_snapshot, bids, asks } => book.apply(*is_snapshot, bids, asks),
             EventKind::Trade { price: at, side: Some(side), .. } => {
                 let ticks = price.exact(*at).unwrap();
                 let depth = match side {
@@ -107,11 +107,11 @@ fn local_time_never_goes_back_and_no_message_arrives_before_it_was_sent() {
 fn the_book_starts_with_a_snapshot_and_stays_one_tick_wide_and_full() {
     let mut market = market(3);
     let (price, qty) = (Grid::new("p", Decimal::new(1, 1)).unwrap(), Grid::new("q", Decimal::new(1, 3)).unwrap());
-    let mut book = Displayed::default();
+    let mut book = Displayed::new(price, qty);
     for (index, event) in market.advance(START_NS + 30 * SECOND_NS).iter().enumerate() {
         if let EventKind::BookChange { is_snapshot, bids, asks } = &event.kind {
             assert_eq!(*is_snapshot, index == 0);
-            book.apply(*is_snapshot, bids, asks, &price, &qty);
+            book.apply(*is_snapshot, bids, asks);
             assert_eq!(book.best(Side::Buy).unwrap() + 1, book.best(Side::Sell).unwrap());
             assert_eq!((book.opposite(Side::Buy).count(), book.opposite(Side::Sell).count()), (400, 400));
         }

@@ -111,13 +111,14 @@ impl<Q: QueueModel> SimExchange<Q> {
     /// # Errors
     /// [`Error::Domain`] when tick or lot size is not positive.
     pub fn with_queue(exchange: &str, symbol: &str, tick_size: Decimal, lot_size: Decimal, queue: Q) -> Result<Self> {
+        let (price, qty) = (Grid::new("price", tick_size)?, Grid::new("qty", lot_size)?);
         Ok(Self {
             exchange: exchange.into(),
             symbol: symbol.into(),
-            price: Grid::new("price", tick_size)?,
-            qty: Grid::new("qty", lot_size)?,
+            price,
+            qty,
             queue,
-            book: Displayed::default(),
+            book: Displayed::new(price, qty),
             orders: Orders::default(),
         })
     }
@@ -158,7 +159,7 @@ impl<Q: QueueModel> SimExchange<Q> {
             _ if event.symbol != self.symbol => {}
             EventKind::BookChange { is_snapshot, bids, asks } => {
                 let before: Vec<i64> = self.orders.iter().map(|order| self.displayed_at(order)).collect();
-                self.book.apply(*is_snapshot, bids, asks, &self.price, &self.qty);
+                self.book.apply(*is_snapshot, bids, asks);
                 self.requeue(&before);
             }
             EventKind::Trade { id, price, qty, side } => {

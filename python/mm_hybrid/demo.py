@@ -8,8 +8,9 @@ would between the real ones.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,12 +129,12 @@ async def run_demo(
             servers.push_async_callback(process.stop)
             return dict(await process.start())
 
-        tardis, advisor = await asyncio.gather(
+        tardis, (advising, advisor_key) = await asyncio.gather(
             start(
                 *("tardis", "--port", "{http_port}", "--ws-port", "{ws_port}"),
                 *("--record", str(options.out / "feed.ndjson"), *plan.server_arguments),
             ),
-            start("advisor", "--port", "{port}"),
+            _advisor(start),
         )
         market_url = f"ws://127.0.0.1:{tardis['ws_port']}"
         exchange = await start(
@@ -148,20 +149,30 @@ async def run_demo(
                 venue=VenueConfig(
                     name=options.venue, symbol=plan.symbol, url=f"http://127.0.0.1:{exchange['port']}"
                 ),
-                advisor=AdvisorConfig(
-                    base_url=f"http://127.0.0.1:{advisor['port']}/v1",
-                    model="rule-based-1",
-                    price_in_usd_per_mtok=0.0,
-                    price_out_usd_per_mtok=0.0,
-                ),
+                advisor=advising,
                 output=OutputConfig(dir=options.out),
             ),
             mode="demo",
             strategy=options.strategy,
             strategy_path=options.strategy_path,
             credentials=CREDENTIALS,
-            advisor_key="local",
+            advisor_key=advisor_key,
             finite_feed=bool(options.data),
             on_line=on_line,
         )
         return await session.run(stop, seconds=options.seconds, on_started=on_started, on_tick=on_tick)
+
+
+async def _advisor(start: Callable[..., Awaitable[dict[str, Any]]]) -> tuple[AdvisorConfig, str]:
+    """Return the advisor to ask and its key: the service the environment names, else a local rule-based one."""
+    key, base_url = os.environ.get("HOLYSHEEP_API_KEY"), os.environ.get("HOLYSHEEP_BASE_URL")
+    if key and base_url:
+        return AdvisorConfig(base_url=base_url), key
+    local = await start("advisor", "--port", "{port}")
+    config = AdvisorConfig(
+        base_url=f"http://127.0.0.1:{local['port']}/v1",
+        model="rule-based-1",
+        price_in_usd_per_mtok=0.0,
+        price_out_usd_per_mtok=0.0,
+    )
+    return config, "local"

@@ -394,8 +394,8 @@ class Books:
     def apply(self, batch: EventBatch) -> None:
         """Apply every event of a batch to the book it concerns."""
 
-    def snapshot(self, exchange: str, symbol: str, depth: int | None = 50) -> AggregatedOrderBook | None:
-        """Return a copy of one book, its best ``depth`` levels (``None``: all); ``None`` if never seen."""
+    def snapshot(self, exchange: str, symbol: str, depth: int | None = ...) -> AggregatedOrderBook | None:
+        """Return a copy of one book, its best ``depth`` levels (50; ``None``: all); ``None`` if never seen."""
 
     def snapshot_message(self, exchange: str, symbol: str, local_ts_ns: int) -> bytes | None:
         """Return the whole book as a Tardis snapshot message; ``None`` while it is not synced."""

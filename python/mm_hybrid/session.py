@@ -18,7 +18,7 @@ from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
-from mm_hybrid.errors import MmHybridError, SessionInterruptedError
+from mm_hybrid.errors import GatewayError, MmHybridError, SessionInterruptedError
 from mm_hybrid.execution.executor import Executor
 from mm_hybrid.execution.gateway import Credentials, Gateway
 from mm_hybrid.feed import LiveFeed
@@ -135,7 +135,7 @@ class Session:
             finally:
                 seconds_run = (clock.monotonic_ns() - started_ns) / 1e9
                 feed_state = str(feed.snapshot().state)
-                await executor.stop("session over" if error is None else str(error))
+                open_orders, unconfirmed = await _leave_nothing_open(executor, gateway, error)
             engine.mark_now()
             self._remember(cache, engine)
             result = SessionResult(
@@ -150,11 +150,11 @@ class Session:
                 position=executor.position.qty_base,
                 pnl=engine.ledger.parts,
                 advice=NO_ADVICE if advisor is None else advisor.counters,
-                open_orders_at_exit=len(await gateway.open_orders()),
+                open_orders_at_exit=open_orders,
                 unknown_orders_at_exit=executor.unknown_orders,
                 report=folder / REPORT_FILE,
                 journal=folder / JOURNAL_FILE,
-                error=error,
+                error=error or unconfirmed,
             )
         # The journal is closed and complete: the report reads it like anybody else would.
         build_report(result.journal, result.report)
@@ -207,6 +207,19 @@ def _limits(config: SessionConfig) -> RiskLimits:
         max_book_age_ns=risk.max_book_age_ms * 1_000_000,
         max_loss_quote=Decimal(repr(risk.max_loss_quote)),
     )
+
+
+async def _leave_nothing_open(
+    executor: Executor, gateway: Gateway, error: MmHybridError | None
+) -> tuple[int, GatewayError | None]:
+    """Cancel everything and ask the venue what is open; where it cannot be asked, what is not known to be over counts."""
+    try:
+        await executor.stop("session over" if error is None else str(error))
+        still_open = await gateway.open_orders()
+    except GatewayError as failure:
+        live = len(executor.live_orders)
+        return live, GatewayError(f"could not confirm that no order is open ({live} may be): {failure}")
+    return len(still_open), None
 
 
 async def _unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T:

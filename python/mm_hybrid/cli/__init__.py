@@ -8,6 +8,7 @@ kill switch, 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import NoReturn
 
@@ -61,6 +62,7 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run the command line with ``arguments`` and return its exit code."""
+    _configure_logging()
     try:
         code = cli.main(args=arguments, prog_name="mm-hybrid", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -78,6 +80,12 @@ def run(arguments: list[str]) -> int:
     except (MmHybridError, OSError) as error:
         return _fail(str(error), EXIT_FAILED)
     return code if isinstance(code, int) else 0
+
+
+def _configure_logging() -> None:
+    """Send warnings to stderr as plain lines; retries of the exchange client are business as usual and journalled."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
 def _usage_line(error: click.ClickException) -> str:

@@ -42,7 +42,8 @@ fn main() {
         "--operations" => println!("{}", kernel.operations),
         "--time" => println!("{}", rate(&mut kernel, repeats)),
         rounds => {
-            (0..repeats * rounds.parse::<usize>().expect("a whole number of rounds")).for_each(|_| (kernel.round)())
+            let rounds: usize = rounds.parse().expect("a whole number of rounds");
+            (0..repeats * rounds).for_each(|_| (kernel.round)());
         }
     }
 }

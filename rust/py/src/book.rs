@@ -211,7 +211,7 @@ impl Books {
     }
 
     /// A copy of one book, its best `depth` levels (all with `None`); `None` for a symbol never seen.
-    #[pyo3(signature = (exchange, symbol, depth=Some(DEFAULT_DEPTH)))]
+    #[pyo3(signature = (exchange, symbol, depth=Some(DEFAULT_DEPTH)), text_signature = "($self, exchange, symbol, depth=50)")]
     fn snapshot(
         &self,
         py: Python<'_>,

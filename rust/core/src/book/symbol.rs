@@ -58,7 +58,7 @@ pub struct BookSnapshot {
     pub spread_bps: Option<f64>,
     /// Weighted mid of the touch.
     pub microprice: Option<f64>,
-    /// Signed imbalance of the best [`IMBALANCE_LEVELS`] levels, -1..1.
+    /// Signed imbalance of the best five levels of each side, -1..1.
     pub imbalance: Option<f64>,
     /// Quantity within 10 % of mid.
     pub depth_10pct: Depth,

@@ -212,7 +212,7 @@ def _limits(config: SessionConfig) -> RiskLimits:
 async def _leave_nothing_open(
     executor: Executor, gateway: Gateway, error: MmHybridError | None
 ) -> tuple[int, GatewayError | None]:
-    """Cancel everything and ask the venue what is open; where it cannot be asked, what is not known to be over counts."""
+    """Cancel everything and ask what is open; where the venue cannot be asked, what is not known to be over counts."""
     try:
         await executor.stop("session over" if error is None else str(error))
         still_open = await gateway.open_orders()

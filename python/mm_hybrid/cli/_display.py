@@ -18,6 +18,7 @@ from mm_hybrid.result import SessionView
 
 PLAIN_INTERVAL_S = 5.0
 REFRESH_PER_S = 4
+LABEL_WIDTH = 9
 
 
 class Display(AbstractContextManager["Display"]):
@@ -74,7 +75,7 @@ class Display(AbstractContextManager["Display"]):
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "-"
 
 
 def _quote_text(view: SessionView, side: str) -> str:
@@ -84,8 +85,8 @@ def _quote_text(view: SessionView, side: str) -> str:
 
 def _table(view: SessionView) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2))
-    for _ in range(4):
-        table.add_column(no_wrap=True)
+    for label_width in (LABEL_WIDTH, None, LABEL_WIDTH, None):
+        table.add_column(no_wrap=True, min_width=label_width)
     features = view.features
     market = "-" if features is None else f"{features.best_bid:.10g} / {features.best_ask:.10g}"
     table.add_row("book", f"{view.state}", "market", market)

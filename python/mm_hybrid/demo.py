@@ -29,7 +29,7 @@ from mm_hybrid.config import (
 )
 from mm_hybrid.errors import ConfigError
 from mm_hybrid.execution.gateway import Credentials
-from mm_hybrid.instruments import TARDIS_EXCHANGE
+from mm_hybrid.instruments import TARDIS_EXCHANGE, split_symbol
 from mm_hybrid.processes import ServerProcess
 from mm_hybrid.result import SessionResult, SessionView
 from mm_hybrid.session import Session
@@ -80,6 +80,7 @@ def plan_market(options: DemoOptions) -> _MarketPlan:
     if not options.data:
         exchange = TARDIS_EXCHANGE[options.venue]
         symbol = (options.symbol or SYNTHETIC_SYMBOL).upper()
+        split_symbol(symbol)
         return _MarketPlan(
             exchange=exchange,
             symbol=symbol,
@@ -90,7 +91,7 @@ def plan_market(options: DemoOptions) -> _MarketPlan:
                 *("--epoch-ns", str(time.time_ns())),
             ),
         )
-    scan = _chosen(scan_files([str(path) for path in options.data]), options.symbol)
+    scan = _chosen(options.data, options.symbol)
     files = [argument for path in options.data for argument in ("--data", str(path.resolve()))]
     return _MarketPlan(
         exchange=scan.exchange,
@@ -101,13 +102,16 @@ def plan_market(options: DemoOptions) -> _MarketPlan:
     )
 
 
-def _chosen(scans: Sequence[MarketScan], symbol: str | None) -> MarketScan:
+def _chosen(paths: Sequence[Path], symbol: str | None) -> MarketScan:
+    scans = scan_files([str(path) for path in paths])
     usable = [scan for scan in scans if scan.book_changes > 0]
     if symbol is not None:
         usable = [scan for scan in usable if scan.symbol == symbol.upper()]
     if not usable:
+        files = " ".join(path.name for path in paths)
         known = ", ".join(sorted(scan.symbol for scan in scans)) or "none"
-        raise ConfigError(f"--symbol {symbol}: the data has no book of it; symbols there: {known}")
+        asked = f"--symbol {symbol}: no book of it" if symbol else "--data: no order book"
+        raise ConfigError(f"{asked} in {files}; symbols there: {known}")
     return max(usable, key=lambda scan: scan.messages)
 
 
@@ -121,7 +125,10 @@ async def run_demo(
 ) -> SessionResult:
     """Start the servers, trade for the time asked for, stop everything and return what happened."""
     plan = plan_market(options)
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {options.out}: cannot create the folder: {error.strerror}") from error
     async with AsyncExitStack() as servers:
 
         async def start(name: str, *arguments: str) -> dict[str, Any]:

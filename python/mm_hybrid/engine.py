@@ -28,7 +28,17 @@ from mm_hybrid.pnl import PnlLedger
 from mm_hybrid.quotes import on_grid, order_qty, within_limit
 from mm_hybrid.risk import Risk
 from mm_hybrid.strategy import Strategy, where
-from mm_hybrid.types import Approved, BookState, Calibration, Features, Fill, Instrument, Quotes, Refused
+from mm_hybrid.types import (
+    Approved,
+    BookState,
+    Calibration,
+    Features,
+    Fill,
+    Instrument,
+    Quotes,
+    Refused,
+    SpreadRecommendation,
+)
 
 MARK_INTERVAL_NS = 200_000_000
 """How often position and profit are marked in the journal."""
@@ -115,6 +125,8 @@ class Engine:
             await parts.feed.wait_news(wait_s)
             self.step()
             on_tick()
+            if parts.executor.halted is not None:
+                raise RiskStopError(parts.executor.halted)
             if parts.feed.finished:
                 return
             await asyncio.sleep(0)
@@ -152,11 +164,7 @@ class Engine:
         position = self.ledger.position
         advice = parts.optimizer.recommend(features, position)
         wanted = self._ask_strategy(features, advice)
-        quotes = within_limit(
-            on_grid(wanted, parts.instrument, self._order_qty(features.mid_price)),
-            position,
-            Decimal(repr(advice.position_limit)),
-        )
+        quotes = within_limit(wanted, position, Decimal(repr(advice.position_limit)))
         verdict = parts.risk.check(
             quotes, features, book_age_ns=book.age_ns, position=position, live=parts.executor.live_orders
         )
@@ -173,13 +181,17 @@ class Engine:
             kept = self._kept_qty = order_qty(self.parts.instrument, wanted_quote, mid_price)
         return kept
 
-    def _ask_strategy(self, features: Features, advice: Any) -> Any:
+    def _ask_strategy(self, features: Features, advice: SpreadRecommendation) -> Quotes:
+        """Return the strategy's quotes on the grid; whatever goes wrong names the script."""
         parts = self.parts
         try:
-            return parts.strategy.quotes(features, self.ledger.position, advice)
-        except StrategyError:
-            raise
-        except Exception as error:
+            wanted = parts.strategy.quotes(features, self.ledger.position, advice)
+            return on_grid(wanted, parts.instrument, self._order_qty(features.mid_price))
+        except StrategyError as error:
+            if parts.strategy_path is None:
+                raise
+            raise StrategyError(f"{parts.strategy_path}: {error}") from error
+        except (Exception, SystemExit) as error:
             place = (
                 where(error, parts.strategy_path) if parts.strategy_path else type(parts.strategy).__name__
             )
@@ -187,7 +199,7 @@ class Engine:
 
     def _submit(self, approved: Approved) -> None:
         self.view.quotes = approved.quotes
-        if approved.quotes != self._last_wanted:
+        if approved.quotes != self._last_wanted and self.parts.executor.healthy:
             self._last_wanted = approved.quotes
             self.view.quote_updates += 1
         self.parts.executor.submit(approved)

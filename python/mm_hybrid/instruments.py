@@ -25,21 +25,6 @@ _QUOTES = ("USDT", "USDC", "USD")
 _LINEAR = re.compile(rf"^([A-Z0-9]{{2,}}?)({'|'.join(_QUOTES)})$")
 
 
-def venue_of(tardis_exchange: str) -> str | None:
-    """Return the venue whose market data a Tardis exchange id carries, or ``None`` for any other."""
-    return {"bybit": "bybit", "bybit-spot": "bybit", "bitget": "bitget", "bitget-futures": "bitget"}.get(
-        tardis_exchange
-    )
-
-
-def venue_symbol(tardis_symbol: str) -> str:
-    """Return the venue's spelling of a Tardis symbol: upper case, without separators or a contract suffix.
-
-    ``btcusdt``, ``BTC-USDT``, ``BTCUSDT_UMCBL`` and ``BTC/USDT`` all give ``BTCUSDT``.
-    """
-    return re.sub(r"_(UMCBL|SPBL|PERP)$", "", tardis_symbol.upper()).translate(str.maketrans("", "", "-_/"))
-
-
 def split_symbol(symbol: str) -> tuple[str, str]:
     """Return base and quote of a venue symbol.
 

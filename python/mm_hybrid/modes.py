@@ -21,6 +21,7 @@ from mm_hybrid.demo import CREDENTIALS
 from mm_hybrid.errors import ConfigError, MmHybridError
 from mm_hybrid.execution.gateway import Credentials
 from mm_hybrid.feed import LiveFeed
+from mm_hybrid.optimizer.client import key_from_env
 from mm_hybrid.processes import ServerProcess
 from mm_hybrid.result import SessionResult, SessionView
 from mm_hybrid.session import Session
@@ -57,7 +58,7 @@ async def run_mode(
             strategy=strategy,
             strategy_path=strategy_path,
             credentials=credentials,
-            advisor_key=os.environ.get(config.advisor.api_key_env),
+            advisor_key=key_from_env(config.advisor),
             finite_feed=False,
             on_line=on_line,
         )
@@ -66,6 +67,8 @@ async def run_mode(
 
 def _credentials(mode: Mode, config: SessionConfig) -> Credentials:
     venue = config.venue
+    if mode == "paper" and venue.url is None:
+        return CREDENTIALS  # The exchange is our own; real keys have no business there.
     if mode == "live" and venue.url is not None:
         raise ConfigError(
             f"venue.url = {venue.url!r}: live trades at the venue itself; use paper for a local exchange"

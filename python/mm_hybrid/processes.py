@@ -20,6 +20,7 @@ from mm_hybrid.errors import ServerError
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
+SECRET_PREFIXES = ("MM_HYBRID_API_", "HOLYSHEEP_")
 RESTART_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -88,7 +89,7 @@ class ServerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=_without_secrets(os.environ) | {"PYTHONUNBUFFERED": "1"},
             )
         self._process = process
         try:
@@ -118,6 +119,11 @@ class ServerProcess:
             else:
                 attempt = 0
                 self._on_event(f"{self.name} server is back")
+
+
+def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without keys: local servers need none, and accept their own."""
+    return {name: value for name, value in environ.items() if not name.startswith(SECRET_PREFIXES)}
 
 
 def _filled(argument: str, values: Mapping[str, str]) -> str:

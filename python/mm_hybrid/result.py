@@ -12,9 +12,10 @@ from mm_hybrid.config import Mode
 from mm_hybrid.engine import Engine
 from mm_hybrid.errors import MmHybridError
 from mm_hybrid.execution.executor import Counters, Executor
+from mm_hybrid.execution.orders import LiveOrder
 from mm_hybrid.optimizer.advisor import Advisor
 from mm_hybrid.pnl import PnlParts
-from mm_hybrid.types import Features, Quotes
+from mm_hybrid.types import Features
 
 NO_ADVICE: Mapping[str, int] = {"requested": 0, "accepted": 0, "clamped": 0, "rejected": 0, "in_flight": 0}
 
@@ -25,13 +26,14 @@ class SessionView:
 
     features: Features | None
     state: str
-    quotes: Quotes
     position: Decimal
     pnl: PnlParts
     orders: Mapping[str, int]
     fills: int
     advice: Mapping[str, int]
     last_refusal: str
+    trading: bool
+    resting: tuple[LiveOrder, ...]
 
     @classmethod
     def of(cls, engine: Engine, executor: Executor, advisor: Advisor | None) -> Self:
@@ -39,13 +41,14 @@ class SessionView:
         return cls(
             features=engine.view.features,
             state=engine.view.state,
-            quotes=engine.view.quotes,
             position=executor.position.qty_base,
             pnl=engine.ledger.parts,
             orders=order_counts(executor.counters),
             fills=executor.counters.fills,
             advice=NO_ADVICE if advisor is None else advisor.counters,
             last_refusal=engine.view.last_refusal,
+            trading=executor.healthy,
+            resting=executor.live_orders,
         )
 
 

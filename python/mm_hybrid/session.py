@@ -13,6 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import SecretStr
+
 from mm_hybrid._core import Cache, Estimators, __version__
 from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
@@ -48,7 +50,7 @@ class Session:
         strategy: Strategy,
         strategy_path: Path | None,
         credentials: Credentials,
-        advisor_key: str | None,
+        advisor_key: SecretStr | str | None,
         finite_feed: bool,
         on_line: Callable[[str], None],
         clock: Clock | None = None,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from mm_hybrid.errors import StrategyError
+from mm_hybrid.errors import ConfigError, StrategyError
 from mm_hybrid.types import Features, Position, Quote, Quotes, SpreadRecommendation
 
 
@@ -48,10 +48,11 @@ def load(path: Path) -> Strategy:
     """Load a strategy from a script.
 
     Raises:
-        StrategyError: the file is missing, does not run, or defines no strategy; names the file and line.
+        ConfigError: the file is missing.
+        StrategyError: it does not run or defines no strategy; names the file and line.
     """
     if not path.is_file():
-        raise StrategyError(f"{path}: no such strategy script")
+        raise ConfigError(f"{path}: no such strategy script")
     spec = importlib.util.spec_from_file_location(f"mm_hybrid_strategy_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise StrategyError(f"{path}: a strategy is a Python file (.py)")
@@ -61,7 +62,7 @@ def load(path: Path) -> Strategy:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise StrategyError(f"{path}:{error.lineno}: {error.msg}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StrategyError(f"{where(error, path)}: {type(error).__name__}: {error}") from error
     instance = getattr(module, "strategy", None)
     if instance is not None and callable(getattr(instance, "quotes", None)):

@@ -146,6 +146,16 @@ def broken_gz(folder: Path) -> Path:
     return path
 
 
+def test_keys_in_the_environment_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MM_HYBRID_API_KEY", "a-real-key")
+    monkeypatch.setenv("MM_HYBRID_API_SECRET", "a-real-secret")
+    result = result_of(run("demo", "--seconds", "3", "--json", "--out", "run", cwd=tmp_path))
+    assert result["quotes"] > 0
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            assert b"a-real-" not in path.read_bytes(), path
+
+
 class TestBadInput:
     def fails(self, folder: Path, code: int, *arguments: str, naming: list[str]) -> None:
         done = run(*arguments, cwd=folder, timeout_s=60)
@@ -181,6 +191,22 @@ class TestBadInput:
             "bad.py",
             naming=["bad.py:2", "ZeroDivisionError"],
         )
+
+    def test_a_strategy_that_exits(self, tmp_path: Path) -> None:
+        (tmp_path / "quit.py").write_text("import sys\ndef quotes(f, p, a):\n    sys.exit(0)\n")
+        self.fails(
+            tmp_path, 1, "demo", "--seconds", "5", "--strategy", "quit.py", naming=["quit.py:3", "SystemExit"]
+        )
+
+    def test_a_strategy_that_returns_no_quotes(self, tmp_path: Path) -> None:
+        (tmp_path / "nan.py").write_text("def quotes(f, p, a):\n    return [('buy', float('nan'))]\n")
+        self.fails(
+            tmp_path, 1, "demo", "--seconds", "5", "--strategy", "nan.py", naming=["nan.py", "price", "nan"]
+        )
+
+    def test_an_output_folder_that_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("")
+        self.fails(tmp_path, 2, "demo", "--out", "taken", naming=["--out taken"])
 
     def test_a_port_in_use(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

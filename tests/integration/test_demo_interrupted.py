@@ -65,3 +65,30 @@ def test_a_killed_demo_leaves_no_server_behind(tmp_path: Path) -> None:
     process.communicate(timeout=20)
     for name, pid in servers.items():
         wait_until(f"{name} to end", lambda pid=pid: not Path(f"/proc/{pid}").exists(), timeout_s=20)
+
+
+def test_a_killed_advisor_changes_nothing_for_the_quotes(tmp_path: Path) -> None:
+    process = started("demo", "--seconds", "10", "--json", "--out", "run", cwd=tmp_path)
+    wait_until("quotes", journal_has(tmp_path / "run", "SELECT 1 FROM outcome LIMIT 1"))
+    os.kill(children_of(process.pid)["advisor"], signal.SIGKILL)
+    killed_ns = time.time_ns()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "advisor server ended" in stderr
+    later = rows(
+        tmp_path / "run" / "journal.sqlite",
+        f"SELECT COUNT(*) FROM intent WHERE action IN ('create', 'amend') AND ts_ns > {killed_ns}",
+    )
+    assert later[0][0] > 0
+    assert json.loads(stdout)["open_orders_at_exit"] == 0
+
+
+def test_an_exchange_that_forgets_our_position_stops_trading(tmp_path: Path) -> None:
+    process = started("demo", "--seconds", "60", "--json", "--out", "run", cwd=tmp_path)
+    held = "SELECT 1 FROM mark WHERE CAST(position AS REAL) != 0 LIMIT 1"
+    wait_until("a position", journal_has(tmp_path / "run", held))
+    os.kill(children_of(process.pid)["exchange"], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=90)
+    assert process.returncode == 3, stderr
+    assert "position 0 at the venue" in stderr.splitlines()[-1]
+    assert json.loads(stdout)["open_orders_at_exit"] == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mm_hybrid.errors import StrategyError
+from mm_hybrid.errors import ConfigError, StrategyError
 from mm_hybrid.strategy import load
 
 REPO = Path(__file__).resolve().parents[2]
@@ -35,6 +35,7 @@ def test_an_object_with_state_is_a_strategy(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("def quotes(:\n", "mine.py:1"),
+        ("import sys\nsys.exit(0)\n", "mine.py:2: SystemExit"),
         ("x = 1\n1/0\n", "mine.py:2: ZeroDivisionError"),
         ("import no_such_module_at_all\n", "no_such_module_at_all"),
         ("x = 1\n", "neither a function quotes"),
@@ -46,5 +47,5 @@ def test_a_broken_script_is_named_with_its_line(tmp_path: Path, text: str, named
 
 
 def test_a_missing_script_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StrategyError, match=r"gone\.py: no such strategy script"):
+    with pytest.raises(ConfigError, match=r"gone\.py: no such strategy script"):
         load(tmp_path / "gone.py")

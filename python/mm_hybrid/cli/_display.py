@@ -78,9 +78,13 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "-"
 
 
-def _quote_text(view: SessionView, side: str) -> str:
-    prices = [f"{quote.price} x {quote.qty}" for quote in view.quotes if quote.side == side]
-    return ", ".join(prices) or "-"
+def _orders_text(view: SessionView, side: str) -> str:
+    orders = [f"{order.price} x {order.remaining}" for order in view.resting if order.side == side]
+    return ", ".join(orders) or "-"
+
+
+def _state(view: SessionView) -> str:
+    return view.state if view.trading else f"{view.state}, execution waits for the venue"
 
 
 def _table(view: SessionView) -> Table:
@@ -89,8 +93,8 @@ def _table(view: SessionView) -> Table:
         table.add_column(no_wrap=True, min_width=label_width)
     features = view.features
     market = "-" if features is None else f"{features.best_bid:.10g} / {features.best_ask:.10g}"
-    table.add_row("book", f"{view.state}", "market", market)
-    table.add_row("our bid", _quote_text(view, "buy"), "our ask", _quote_text(view, "sell"))
+    table.add_row("book", _state(view), "market", market)
+    table.add_row("our bid", _orders_text(view, "buy"), "our ask", _orders_text(view, "sell"))
     table.add_row("position", str(view.position), "profit", f"{view.pnl.total:+.4f}")
     table.add_row("spread", f"{view.pnl.spread_capture:+.4f}", "inventory", f"{view.pnl.inventory:+.4f}")
     table.add_row("fees", f"{view.pnl.fees:+.4f}", "fills", str(view.fills))
@@ -108,6 +112,6 @@ def _table(view: SessionView) -> Table:
 
 def _plain(view: SessionView, elapsed_s: float) -> str:
     return (
-        f"{elapsed_s:5.0f} s  {view.state}  bid {_quote_text(view, 'buy')}  ask {_quote_text(view, 'sell')}  "
+        f"{elapsed_s:5.0f} s  {_state(view)}  bid {_orders_text(view, 'buy')}  ask {_orders_text(view, 'sell')}  "
         f"position {view.position}  fills {view.fills}  profit {view.pnl.total:+.4f}"
     )

@@ -35,9 +35,11 @@ def present(result: SessionResult, interrupted: bool, *, as_json: bool) -> int:
         click.echo(_summary(result))
     if result.error is not None:
         raise result.error
-    if result.open_orders_at_exit:
+    if result.open_orders_at_exit or result.unknown_orders_at_exit:
         click.echo(
-            f"mm-hybrid: {result.open_orders_at_exit} orders may still be open at the exchange", err=True
+            f"mm-hybrid: at the exchange {result.open_orders_at_exit} orders may still be open, "
+            f"the fate of {result.unknown_orders_at_exit} is unknown",
+            err=True,
         )
         return EXIT_FAILED
     return EXIT_INTERRUPTED if interrupted else 0

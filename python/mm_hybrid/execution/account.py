@@ -14,7 +14,7 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.execution.orders import OrderRecord, Orders, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.journal import Journal
-from mm_hybrid.types import Fill, Position
+from mm_hybrid.types import Fill, Position, Side
 
 OnFill = Callable[[Fill], Decimal | None]
 
@@ -41,6 +41,7 @@ class Account:
         clock: time of changes.
         changed: called when something changed that may ask for new requests.
         stranger: called with an open order that has no record here.
+        crossed: called with the side of an order that was cancelled because it would have taken.
 
     Attributes:
         on_fill: called with each new execution; returns the mid known at that moment, for the journal.
@@ -53,6 +54,7 @@ class Account:
         *,
         changed: Callable[[], None],
         stranger: Callable[[VenueOrder], None],
+        crossed: Callable[[Side], None] = lambda _side: None,
     ) -> None:
         self.orders = Orders()
         self.position = Position()
@@ -62,6 +64,7 @@ class Account:
         self._clock = clock
         self._changed = changed
         self._stranger = stranger
+        self._crossed = crossed
         self._unmatched: list[tuple[int, Fill]] = []
 
     def take_order(self, seen: VenueOrder, *, source: str) -> None:
@@ -78,6 +81,7 @@ class Account:
         if record.state is OrderState.CANCELED:
             if is_post_only_cross(record.reason):
                 self.counters.post_only_crossed += 1
+                self._crossed(record.side)
             else:
                 self.counters.canceled += 1
         elif record.state is OrderState.REJECTED:

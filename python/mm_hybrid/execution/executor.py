@@ -44,12 +44,18 @@ class ExecutorTimes:
         overlap_s: how far back each comparison asks for executions again.
         unmatched_s: how long an execution waits for its order's id to become known.
         no_funds_pause_s: without orders on a side refused for want of margin.
+        crossed_pause_s: without orders on a side after one would have taken: the book it was priced on is old.
+        position_checks: times a position that differs from the venue's is looked at again before trading stops.
+        position_check_s: between two of them.
         stop_s: for cancelling everything at the end.
         resolve: times of lookups.
     """
 
     tend_s: float = 0.1
     reconcile_s: float = 10.0
+    crossed_pause_s: float = 0.25
+    position_checks: int = 4
+    position_check_s: float = 0.5
     overlap_s: float = 60.0
     unmatched_s: float = 2.0
     no_funds_pause_s: float = 5.0
@@ -101,7 +107,11 @@ class Executor:
         self._halted: str | None = None
         self._watermark_ms = 0
         self._account = account = Account(
-            journal, clock, changed=self._wake.set, stranger=self._take_stranger
+            journal,
+            clock,
+            changed=self._wake.set,
+            stranger=self._take_stranger,
+            crossed=lambda side: self._sender.pause(side, self._times.crossed_pause_s),
         )
         self._breaker = Breaker("orders", clock=clock, listener=self._note_breaker)
         self._sender = Sender(
@@ -157,6 +167,11 @@ class Executor:
     def unknown_orders(self) -> int:
         """Orders whose outcome is unknown now."""
         return sum(record.state is OrderState.PENDING_UNKNOWN for record in self._account.orders.live())
+
+    @property
+    def halted(self) -> str | None:
+        """Why execution has stopped for good, or ``None``."""
+        return self._halted
 
     @property
     def reconnects(self) -> int:
@@ -367,6 +382,25 @@ class Executor:
             if record.client_id not in listed and record.live and record.since_ns <= began_ns:
                 await self._look_up(record)
         self._watermark_ms = max(self._watermark_ms, next_watermark_ms)
+        await self._check_position()
+
+    async def _check_position(self) -> None:
+        """Compare the position with the venue's; a difference that no execution explains stops trading.
+
+        Executions on their way make the two differ for a moment, so a difference is looked at again first.
+        """
+        for attempt in range(self._times.position_checks):
+            if attempt:
+                await asyncio.sleep(self._times.position_check_s)
+                for fill in await self._gateway.executions(self._watermark_ms):
+                    self._account.take_fill(fill)
+            venue_base = await self._gateway.position()
+            own_base = self._account.position.qty_base
+            if venue_base == own_base:
+                return
+        self._halt(
+            f"position: {venue_base} at the venue, {own_base} by our executions; nothing explains the difference"
+        )
 
     def _declare_absent(self, record: OrderRecord) -> None:
         message = "not found anywhere within the window"

@@ -65,8 +65,13 @@ class Sender:
         self._breaker = breaker
         self._clock = clock
         self._halt = halt
-        self._no_funds_pause_ns = round(no_funds_pause_s * NS_PER_S)
+        self._no_funds_pause_s = no_funds_pause_s
         self._paused_until_ns: dict[Side, int] = {"buy": 0, "sell": 0}
+
+    def pause(self, side: Side, seconds: float) -> None:
+        """Send no orders of a side for a while."""
+        until_ns = self._clock.monotonic_ns() + round(seconds * NS_PER_S)
+        self._paused_until_ns[side] = max(self._paused_until_ns[side], until_ns)
 
     def side_open(self, side: Side) -> bool:
         """Return whether orders of a side may be sent now."""
@@ -109,7 +114,7 @@ class Sender:
         state = OrderState.NOT_PLACED if verdict is Verdict.NOT_SENT else OrderState.REJECTED
         self._account.end(record, state, failure.message, code=failure.code)
         if verdict is Verdict.NO_FUNDS:
-            self._paused_until_ns[record.side] = self._clock.monotonic_ns() + self._no_funds_pause_ns
+            self.pause(record.side, self._no_funds_pause_s)
         elif verdict is Verdict.AUTH:
             self._halt(failure.message)
 

@@ -18,9 +18,6 @@ from urllib.parse import urlsplit
 from mm_hybrid import __version__
 from mm_hybrid.config import SessionConfig
 
-CCXT_VERSION = "4.5.90"
-"""The version the gateway was tested with; ccxt changes daily."""
-
 CONNECT_TIMEOUT_S = 3.0
 SLOW_FSYNC_MS = 50.0
 
@@ -36,7 +33,7 @@ class Check:
 
 def check_machine(folder: Path) -> list[Check]:
     """Check the installation and the folder that a journal would be written to."""
-    return [_python(), _package("ccxt", CCXT_VERSION), _journal(folder), _loopback()]
+    return [_python(), _ccxt(), _journal(folder), _loopback()]
 
 
 async def check_config(config: SessionConfig) -> list[Check]:
@@ -66,12 +63,21 @@ def _python() -> Check:
     )
 
 
-def _package(name: str, tested: str) -> Check:
-    installed = importlib.metadata.version(name)
+def _ccxt() -> Check:
+    """Compare the installed ccxt, which changes daily, with the one this package is pinned to."""
+    try:
+        installed = importlib.metadata.version("ccxt")
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name="ccxt", ok=False, detail="not installed: pip install mm_hybrid")
+    try:
+        pins = importlib.metadata.requires("mm_hybrid") or []
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        pins = []
+    tested = next((pin.partition("==")[2] for pin in pins if pin.startswith("ccxt==")), installed)
     if installed == tested:
-        return Check(name=name, ok=True, detail=installed)
+        return Check(name="ccxt", ok=True, detail=installed)
     return Check(
-        name=name, ok=None, detail=f"{installed}, tested with {tested}: pip install {name}=={tested}"
+        name="ccxt", ok=None, detail=f"{installed}, tested with {tested}: pip install ccxt=={tested}"
     )
 
 

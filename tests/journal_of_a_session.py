@@ -58,6 +58,10 @@ async def write_session(
         for step in range(marks):
             clock.advance(100_000_000)
             await _one_moment(journal, ledger, clock, rng, step, reason)
+        for step in (0, 3):
+            await journal.intents([Intent(action="cancel", client_id=f"mm-1-{step}", reason=reason)])
+            clock.advance(4_000_000)
+            journal.outcome(state="CANCELED", client_id=f"mm-1-{step}", intent_seq=step + 1, source="stream")
         journal.state("engine", "stopped", "asked to")
         journal.refusal("position_limit", reason)
     await journal.close()

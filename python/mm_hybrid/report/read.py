@@ -240,17 +240,23 @@ def _take_mark(session: Session, row: MarkRow) -> None:
 
 def _read_orders(session: Session, reader: JournalReader) -> None:
     waiting: dict[int, tuple[int, str]] = {}
+    cancels: dict[str, int] = {}
     intents: Iterator[IntentRow | OutcomeRow] = reader.intents()
     for row in heapq.merge(intents, reader.outcomes(), key=_stamp):
         if isinstance(row, IntentRow):
             session.actions[row.action] += 1
             waiting[row.seq] = (row.ts_ns, row.action)
+            if row.action == "cancel" and row.client_id is not None:
+                cancels.setdefault(row.client_id, row.seq)
             continue
         session.outcomes[row.state] += 1
-        if row.state in _NOT_YET_ANSWERED or row.intent_seq is None or row.intent_seq not in waiting:
+        if row.state in _NOT_YET_ANSWERED or row.source == "local":
             continue
-        sent_ns, action = waiting.pop(row.intent_seq)
-        session.latency_ms.setdefault(action, array("d")).append((row.ts_ns - sent_ns) / 1e6)
+        # The venue confirms a cancel by the order's end, which names the order and not the request.
+        seq = cancels.pop(row.client_id or "", None) if row.state == "CANCELED" else row.intent_seq
+        if seq in waiting:
+            sent_ns, action = waiting.pop(seq)
+            session.latency_ms.setdefault(action, array("d")).append((row.ts_ns - sent_ns) / 1e6)
 
 
 def _stamp(row: MarkRow | FillRow | IntentRow | OutcomeRow) -> int:

@@ -54,7 +54,11 @@ async def test_a_position_held_at_the_start_earns_nothing_by_being_there(tmp_pat
 async def test_every_request_with_an_answer_has_a_latency(tmp_path: Path) -> None:
     await write_session(tmp_path / "journal.sqlite", marks=300)
     latency = summary(tmp_path / "journal.sqlite")["latency_ms"]
-    assert {action: values["n"] for action, values in latency.items()} == {"create": 100, "amend": 200, "cancel": 2}
+    assert {action: values["n"] for action, values in latency.items()} == {
+        "create": 100,
+        "amend": 200,
+        "cancel": 2,
+    }
     for values in latency.values():
         assert 2 <= values["p50"] <= values["p90"] <= values["p99"] <= values["max"]
 

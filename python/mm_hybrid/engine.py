@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,12 +55,8 @@ class EngineView:
 
     features: Features | None = None
     state: str = BookState.UNSYNCED
-    reason: str = "waiting for the first snapshot"
     quotes: Quotes = ()
     quote_updates: int = 0
-    refusals: int = 0
-    last_refusal: str = ""
-    latest_fills: list[Fill] = field(default_factory=list)
 
 
 class Calibrator(Protocol):
@@ -98,6 +94,7 @@ class Engine:
         self.ledger = PnlLedger(parts.executor.position.qty_base)
         self.view = EngineView()
         self._mid: Decimal | None = None
+        self._last_refusal = ""
         self._next_quote_ns = 0
         self._next_mark_ns = 0
         self._last_state: tuple[str, str] | None = None
@@ -205,9 +202,8 @@ class Engine:
         self.parts.executor.submit(approved)
 
     def _refuse(self, refused: Refused) -> None:
-        self.view.refusals += 1
-        if refused.reason != self.view.last_refusal:
-            self.view.last_refusal = refused.reason
+        if refused.reason != self._last_refusal:
+            self._last_refusal = refused.reason
             self.parts.journal.refusal(reason=refused.reason, detail="")
         self._pull(f"risk refused: {refused.reason}")
         if self.parts.risk.latched is not None:
@@ -219,7 +215,7 @@ class Engine:
         self.parts.executor.pull(reason)
 
     def _note_state(self, book: AggregatedOrderBook) -> None:
-        self.view.state, self.view.reason = book.state, book.reason
+        self.view.state = book.state
         if self._last_state != (book.state, book.reason):
             self._last_state = (book.state, book.reason)
             if book.state != BookState.LIVE and self.parts.advisor is not None:
@@ -230,7 +226,6 @@ class Engine:
         """Book a fill at the mid known now and return that mid, for the journal."""
         mid = self._mid if self._mid is not None else fill.price
         self.ledger.fill(fill, mid)
-        self.view.latest_fills = [*self.view.latest_fills[-9:], fill]
         return mid
 
     def _mark(self, now_ns: int) -> None:

@@ -31,7 +31,6 @@ class SessionView:
     orders: Mapping[str, int]
     fills: int
     advice: Mapping[str, int]
-    last_refusal: str
     trading: bool
     resting: tuple[LiveOrder, ...]
 
@@ -46,7 +45,6 @@ class SessionView:
             orders=order_counts(executor.counters),
             fills=executor.counters.fills,
             advice=NO_ADVICE if advisor is None else advisor.counters,
-            last_refusal=engine.view.last_refusal,
             trading=executor.healthy,
             resting=executor.live_orders,
         )

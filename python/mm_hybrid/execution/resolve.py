@@ -123,7 +123,7 @@ class Resolver:
         if record.state in {OrderState.PENDING_AMEND, OrderState.PENDING_CANCEL}:
             record.amend_price = record.amend_qty = None
             record.price, record.qty = found.price, found.qty
-            record.move(OrderState.OPEN, now_ns)
+            self._orders.move(record, OrderState.OPEN, now_ns)
 
     def _unseen_ns(self, record: OrderRecord) -> int:
         return self._clock.monotonic_ns() - record.since_ns

@@ -262,9 +262,15 @@ class Executor:
             raise JournalError(f"{self._journal.path}: no session recorded, so client ids could repeat")
         self._id_prefix = f"{self._tag}-{_base36(epoch)}-"
         recovery = Recovery(
-            self._account, self._reconciler, self._sweep, self._journal, self._clock,
-            alert=self._alert, adopt_position=self._adopt_position,
-        )  # fmt: skip
+            self._account,
+            self._journal,
+            self._clock,
+            resolver=self._resolver,
+            reconciler=self._reconciler,
+            sweep=self._sweep,
+            alert=self._alert,
+            adopt_position=self._adopt_position,
+        )
         await recovery.run()
         await self._streams.start()
         if self._halted is not None:
@@ -512,6 +518,8 @@ class Executor:
                 self._account.end(record, OrderState.NOT_PLACED, "stopped before it was sent", source="local")
             else:
                 await self._look_up(record)
+        for record in self._resolver.given_up:
+            await self._look_up(record)
         self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
 
     def _halt(self, reason: str) -> None:

@@ -15,8 +15,12 @@ from mm_hybrid.errors import GatewayError, RiskStopError
 from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.orders import ENDED_KEPT, OrderRecord, OrderState
 from mm_hybrid.execution.reconcile import Reconciler
+from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.execution.sweep import Sweep
 from mm_hybrid.journal import Journal, OpenedOrder, ReplayedState, replay
+
+DOUBTED_FOR_NS = 600_000_000_000
+"""Age of an intent up to which a start looks its order up again although an earlier one gave it up."""
 
 
 class Recovery:
@@ -24,10 +28,11 @@ class Recovery:
 
     Args:
         account: empty; filled here.
-        reconciler: fetches executions and compares positions.
-        sweep: cancels what rests and settles what is unknown.
         journal: what is known so far, and where what is found goes.
         clock: time of ages.
+        resolver: looks orders up, those given up lately too.
+        reconciler: fetches executions and compares positions.
+        sweep: cancels what rests and settles what is unknown.
         alert: told what people should see.
         adopt_position: take the venue's position over where the journal does not explain it.
     """
@@ -35,16 +40,18 @@ class Recovery:
     def __init__(
         self,
         account: Account,
-        reconciler: Reconciler,
-        sweep: Sweep,
         journal: Journal,
         clock: Clock,
         *,
+        resolver: Resolver,
+        reconciler: Reconciler,
+        sweep: Sweep,
         alert: Callable[[str], None],
         adopt_position: bool,
     ) -> None:
         self._account = account
         self._reconciler = reconciler
+        self._resolver = resolver
         self._sweep = sweep
         self._journal = journal
         self._clock = clock
@@ -94,7 +101,10 @@ class Recovery:
         self._reconciler.opening_base = known.opening or Decimal(0)
         ended = [order for order in known.orders.values() if order.ended]
         for order in [*ended[-ENDED_KEPT:], *known.unsettled]:
-            self._account.orders.add(self._record(order))
+            record = self._record(order)
+            self._account.orders.add(record)
+            if order.given_up and self._clock.now_ns() - order.intent_ns < DOUBTED_FOR_NS:
+                self._resolver.doubt(record)
 
     def _record(self, order: OpenedOrder) -> OrderRecord:
         age_ns = max(0, self._clock.now_ns() - order.intent_ns)

@@ -39,6 +39,7 @@ class OpenedOrder:
         qty: total quantity, likewise; the larger one while an amend's fate is open.
         filled: sum of its executions.
         state: the last one journalled; ``INTENT`` when nothing was heard.
+        given_up: whether the last word is that it was looked for and not found.
     """
 
     client_id: str
@@ -50,6 +51,7 @@ class OpenedOrder:
     filled: Decimal = Decimal(0)
     state: str = "INTENT"
     order_id: str | None = None
+    given_up: bool = False
 
     @property
     def ended(self) -> bool:
@@ -111,6 +113,7 @@ def _apply(state: ReplayedState, row: _Row) -> None:
         order = state.orders.get(row.client_id or "")
         if order is not None:
             order.state = row.state
+            order.given_up = row.state == "NOT_PLACED" and row.source == "lookup"
             order.order_id = row.order_id or order.order_id
     elif isinstance(row, FillRow):
         _fill(state, row)

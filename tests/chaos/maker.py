@@ -1,0 +1,166 @@
+"""One life of a maker: a whole session of the package, with a restless strategy and short patience."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from mm_hybrid import session as session_module
+from mm_hybrid.cli._signals import run_until_stopped
+from mm_hybrid.config import MarketConfig, OutputConfig, QuotingConfig, RiskConfig, SessionConfig, VenueConfig
+from mm_hybrid.demo import CREDENTIALS
+from mm_hybrid.errors import MmHybridError
+from mm_hybrid.execution import executor as executor_module
+from mm_hybrid.execution import gateway as gateway_module
+from mm_hybrid.execution.executor import Executor, ExecutorTimes
+from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.lanes import Budget
+from mm_hybrid.execution.resolve import ResolveConfig
+from mm_hybrid.execution.streams import PrivateStreams
+from mm_hybrid.session import Session
+from mm_hybrid.types import Features, Position, Quote, SpreadRecommendation
+
+from . import kill_points
+from .processes import announce
+from .script import WINDOW_S
+
+BUDGET = Budget(shared_per_s=100.0, cancel_per_s=40.0, read_per_s=60.0, create_per_s=30.0)
+REQUEST_TIMEOUT_S = 0.8
+TIMES = ExecutorTimes(
+    tend_s=0.05,
+    reconcile_s=1.0,
+    crossed_pause_s=0.05,
+    position_checks=12,
+    position_check_s=0.25,
+    overlap_s=30.0,
+    unmatched_s=1.0,
+    no_funds_pause_s=0.3,
+    stop_s=15.0,
+    resolve=ResolveConfig(grace_s=0.15, window_s=WINDOW_S, recancel_s=0.4, pause_s=(0.1, 0.4)),
+)
+
+
+class Restless:
+    """Quotes several levels a side near the touch and keeps changing its mind; silent when told to be."""
+
+    def __init__(self, *, levels: int, qty: str, pace_s: float, quiet: bool) -> None:
+        self._levels = levels
+        self._qty = Decimal(qty)
+        self._pace_s = pace_s
+        self._quiet = quiet
+        self._dice = random.Random()
+        self._next_s = 0.0
+        self._wanted: list[tuple[Any, int]] = []
+
+    def quotes(self, features: Features, position: Position, advice: SpreadRecommendation) -> list[Quote]:
+        """Return the levels wanted now, each a few ticks behind the touch."""
+        if self._quiet:
+            return []
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + self._pace_s
+            self._wanted = [
+                (side, level * 3 + self._dice.randrange(3))
+                for side in ("buy", "sell")
+                for level in range(self._dice.choice((0, 1, self._levels, self._levels, self._levels)))
+            ]
+        tick = float(features.instrument.tick_size)
+        best = {"buy": features.best_bid, "sell": features.best_ask}
+        sign = {"buy": -1, "sell": 1}
+        return [
+            Quote(side, best[side] + sign[side] * ticks * tick, self._qty) for side, ticks in self._wanted
+        ]
+
+
+def main(arguments: dict[str, Any]) -> int:
+    """Live until told to stop, or killed; 0 unless the session could not start or ended by itself."""
+    _shorten()
+    if (kill := arguments.get("kill")) is not None:
+        kill_points.install(kill["point"], kill["nth"])
+    code: int = run_until_stopped(functools.partial(_live, arguments))[0]
+    return code
+
+
+async def _live(arguments: dict[str, Any], stop: asyncio.Event) -> int:
+    config = _config(arguments)
+    session = Session(
+        config=config,
+        mode="paper",
+        strategy=Restless(
+            levels=arguments["levels"],
+            qty=arguments["qty"],
+            pace_s=arguments["pace_s"],
+            quiet=arguments["quiet"],
+        ),
+        strategy_path=None,
+        credentials=CREDENTIALS,
+        advisor_key=None,
+        finite_feed=False,
+        on_line=lambda _line: None,
+    )
+    try:
+        result = await session.run(
+            stop,
+            seconds=None,
+            on_started=lambda: announce("started"),
+            on_tick=lambda _view: None,
+        )
+    except MmHybridError as error:
+        announce("failed", error=f"{type(error).__name__}: {error}")
+        return 1
+    error_text = None if result.error is None else f"{type(result.error).__name__}: {result.error}"
+    announce(
+        "result",
+        error=error_text,
+        position=result.position,
+        fills=result.fills,
+        orders=result.orders,
+        open_orders=result.open_orders_at_exit,
+        unknown_orders=result.unknown_orders_at_exit,
+    )
+    return 0 if error_text is None else 1
+
+
+def _config(arguments: dict[str, Any]) -> SessionConfig:
+    qty, limit = float(arguments["qty"]), float(arguments["limit"])
+    value = qty * 60_000
+    risk: dict[str, Any] = {"max_order_quote": 2 * value, "max_loss_quote": 1e9, "max_position_quote": 1e9}
+    if "max_position_base" in RiskConfig.model_fields:
+        risk["max_position_base"] = limit
+    else:
+        risk["max_position_quote"] = limit * 60_000
+    return SessionConfig(
+        market=MarketConfig(
+            url=arguments["market_url"], exchange=arguments["market_exchange"], symbol="BTCUSDT"
+        ),
+        venue=VenueConfig(name=arguments["exchange"], symbol="BTCUSDT", url=arguments["exchange_url"]),
+        quoting=QuotingConfig(
+            order_size_quote=value,
+            position_limit_orders=limit / qty * 0.999,
+            requote_ms=40,
+            tolerance=0.0,
+        ),
+        risk=RiskConfig(**risk),
+        advisor={"enabled": False},
+        output=OutputConfig(dir=Path(arguments["folder"])),
+    )
+
+
+def _shorten() -> None:
+    """Make everything that waits wait less, and leave out the report, which nobody reads here."""
+    connect = Gateway.connect
+
+    async def short_connect(config: Any, credentials: Any, clock: Any) -> Gateway:
+        return await connect(config, credentials, clock, budget=BUDGET, timeout_s=REQUEST_TIMEOUT_S)
+
+    Gateway.connect = short_connect
+    gateway_module.KEEP_ALIVE_MS = 500
+    session_module.Executor = functools.partial(Executor, times=TIMES)
+    executor_module.PrivateStreams = functools.partial(
+        PrivateStreams, confirm_s=1.5, silence_s=1.5, backoff_s=(0.05, 0.4)
+    )
+    session_module.build_report = lambda _journal, _report: None

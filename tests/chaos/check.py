@@ -221,6 +221,11 @@ def unknown_resolved(diary: Diary) -> int:
     return sum(until is not None for _, _, until in _unknown(diary))
 
 
+def fault_kinds(names: Iterable[str]) -> set[str]:
+    """Return the kinds of fault among ``on/fault`` names; a batch of requests is no kind of its own."""
+    return {name.replace("_batch/", "/") for name in names}
+
+
 def _nothing_lost(ledger: Ledger, diary: Diary) -> Iterator[Violation]:
     server = defaultdict(list)
     for order in ledger.own_orders:

@@ -21,7 +21,7 @@ from mm_hybrid.journal import Journal, writer
 
 from .processes import announce
 
-CREATE_PATHS = ("/order/create", "/order/place-order")
+CREATE_PATHS = ("/order/create", "/order/place-order", "/order/batch-place-order")
 
 
 class Countdown:
@@ -80,12 +80,14 @@ def _after_send(hit: Countdown) -> None:
 
 def _after_ack(hit: Countdown) -> None:
     """The venue has acknowledged a create; nobody here knows it yet."""
-    _wrap(Gateway, "create", functools.partial(_after, hit))
+    for name in ("create", "create_batch"):
+        _wrap(Gateway, name, functools.partial(_after, hit))
 
 
 def _after_cancel(hit: Countdown) -> None:
     """The venue has acknowledged a cancel; nobody here knows it yet."""
-    _wrap(Gateway, "cancel", functools.partial(_after, hit))
+    for name in ("cancel", "cancel_batch"):
+        _wrap(Gateway, name, functools.partial(_after, hit))
 
 
 def _mid_record(hit: Countdown) -> None:
@@ -140,7 +142,7 @@ def _in_recovery(hit: Countdown) -> None:
         return query
 
     _wrap(Executor, "start", wrap_start)
-    for name in ("open_orders", "executions", "order", "cancel", "position"):
+    for name in ("open_orders", "executions", "order", "cancel", "cancel_batch", "position"):
         _wrap(Gateway, name, wrap_query)
 
 

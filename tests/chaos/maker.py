@@ -6,21 +6,30 @@ import asyncio
 import functools
 import random
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from mm_hybrid import session as session_module
 from mm_hybrid.cli._signals import run_until_stopped
-from mm_hybrid.config import MarketConfig, OutputConfig, QuotingConfig, RiskConfig, SessionConfig, VenueConfig
+from mm_hybrid.config import (
+    AdvisorConfig,
+    ExecutionConfig,
+    MarketConfig,
+    OutputConfig,
+    QuotingConfig,
+    RiskConfig,
+    SessionConfig,
+    VenueConfig,
+)
 from mm_hybrid.demo import CREDENTIALS
 from mm_hybrid.errors import MmHybridError
 from mm_hybrid.execution import executor as executor_module
 from mm_hybrid.execution import gateway as gateway_module
-from mm_hybrid.execution.executor import Executor, ExecutorTimes
+from mm_hybrid.execution.executor import ExecutorTimes
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Budget
-from mm_hybrid.execution.resolve import ResolveConfig
 from mm_hybrid.execution.streams import PrivateStreams
 from mm_hybrid.session import Session
 from mm_hybrid.types import Features, Position, Quote, SpreadRecommendation
@@ -30,19 +39,11 @@ from .processes import announce
 from .script import WINDOW_S
 
 BUDGET = Budget(shared_per_s=100.0, cancel_per_s=40.0, read_per_s=60.0, create_per_s=30.0)
-REQUEST_TIMEOUT_S = 0.8
-TIMES = ExecutorTimes(
-    tend_s=0.05,
-    reconcile_s=1.0,
-    crossed_pause_s=0.05,
-    position_checks=12,
-    position_check_s=0.25,
-    overlap_s=30.0,
-    unmatched_s=1.0,
-    no_funds_pause_s=0.3,
-    stop_s=15.0,
-    resolve=ResolveConfig(grace_s=0.15, window_s=WINDOW_S, recancel_s=0.4, pause_s=(0.1, 0.4)),
-)
+"""More requests than venues allow, so that a run of seconds has the orders of minutes."""
+
+PAUSES = {"tend_s": 0.05, "unmatched_s": 1.0, "no_funds_pause_s": 0.3, "crossed_pause_s": 0.05}
+LOOKUP_PAUSES_S = (0.1, 0.4)
+OVERLAP_S = 30.0
 
 
 class Restless:
@@ -78,7 +79,7 @@ class Restless:
 
 def main(arguments: dict[str, Any]) -> int:
     """Live until told to stop, or killed; 0 unless the session could not start or ended by itself."""
-    _shorten()
+    _hurry()
     if (kill := arguments.get("kill")) is not None:
         kill_points.install(kill["point"], kill["nth"])
     code: int = run_until_stopped(functools.partial(_live, arguments))[0]
@@ -128,39 +129,53 @@ async def _live(arguments: dict[str, Any], stop: asyncio.Event) -> int:
 def _config(arguments: dict[str, Any]) -> SessionConfig:
     qty, limit = float(arguments["qty"]), float(arguments["limit"])
     value = qty * 60_000
-    risk: dict[str, Any] = {"max_order_quote": 2 * value, "max_loss_quote": 1e9, "max_position_quote": 1e9}
-    if "max_position_base" in RiskConfig.model_fields:
-        risk["max_position_base"] = limit
-    else:
-        risk["max_position_quote"] = limit * 60_000
     return SessionConfig(
         market=MarketConfig(
             url=arguments["market_url"], exchange=arguments["market_exchange"], symbol="BTCUSDT"
         ),
         venue=VenueConfig(name=arguments["exchange"], symbol="BTCUSDT", url=arguments["exchange_url"]),
         quoting=QuotingConfig(
-            order_size_quote=value,
-            position_limit_orders=limit / qty * 0.999,
-            requote_ms=40,
-            tolerance=0.0,
+            order_size_quote=value, position_limit_orders=1000, requote_ms=40, tolerance=0.0
         ),
-        risk=RiskConfig(**risk),
-        advisor={"enabled": False},
+        risk=RiskConfig(
+            max_position_base=limit, max_position_quote=1e9, max_order_quote=2 * value, max_loss_quote=1e9
+        ),
+        execution=ExecutionConfig(
+            orders_via=arguments["orders_via"],
+            request_timeout_s=0.8,
+            grace_s=0.15,
+            window_s=WINDOW_S,
+            recancel_s=0.4,
+            reconcile_s=1.0,
+            position_checks=12,
+            position_check_s=0.25,
+            silence_s=1.5,
+            stop_s=15.0,
+        ),
+        advisor=AdvisorConfig(enabled=False),
         output=OutputConfig(dir=Path(arguments["folder"])),
     )
 
 
-def _shorten() -> None:
-    """Make everything that waits wait less, and leave out the report, which nobody reads here."""
+def _hurry() -> None:
+    """Shorten the pauses that are not for users to set, and leave out the report, which nobody reads here."""
     connect = Gateway.connect
 
-    async def short_connect(config: Any, credentials: Any, clock: Any) -> Gateway:
-        return await connect(config, credentials, clock, budget=BUDGET, timeout_s=REQUEST_TIMEOUT_S)
+    async def connect_with_budget(*args: Any, **kwargs: Any) -> Gateway:
+        return await connect(*args, budget=BUDGET, **kwargs)
 
-    Gateway.connect = short_connect
+    def times_of(config: ExecutionConfig) -> ExecutorTimes:
+        times = ExecutorTimes.configured(config)
+        return replace(
+            times,
+            **PAUSES,
+            resolve=replace(times.resolve, pause_s=LOOKUP_PAUSES_S),
+            reconcile=replace(times.reconcile, overlap_s=OVERLAP_S, funding_s=1.0),
+        )
+
+    ExecutorTimes.configured = ExecutorTimes.of
+    ExecutorTimes.of = times_of
+    Gateway.connect = connect_with_budget
     gateway_module.KEEP_ALIVE_MS = 500
-    session_module.Executor = functools.partial(Executor, times=TIMES)
-    executor_module.PrivateStreams = functools.partial(
-        PrivateStreams, confirm_s=1.5, silence_s=1.5, backoff_s=(0.05, 0.4)
-    )
+    executor_module.PrivateStreams = functools.partial(PrivateStreams, confirm_s=1.5, backoff_s=(0.05, 0.4))
     session_module.build_report = lambda _journal, _report: None

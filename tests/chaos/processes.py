@@ -101,12 +101,19 @@ class Nursery:
     Args:
         fork: fork from a preloaded process instead of starting interpreters.
         pythonpath: folders searched before all others, for instance a patched copy of the package.
+        environ: more environment variables.
     """
 
-    def __init__(self, *, fork: bool = True, pythonpath: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        fork: bool = True,
+        pythonpath: Sequence[str | Path] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._lock = threading.Lock()
         self._own: dict[int, subprocess.Popen[bytes]] = {}
-        self._environ = _environ(pythonpath)
+        self._environ = _environ(pythonpath) | dict(environ or {})
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         if fork:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from .check import Diary, Facts, Ledger, check, testimony_of, unknown_resolved
+from .check import Diary, Facts, Ledger, check, fault_kinds, testimony_of, unknown_resolved
 from .processes import Nursery, Process, StartError
 from .script import MIN_FAULT_KINDS, MIN_ORDERS, WINDOW_S, Kill, Script
 
@@ -93,6 +93,7 @@ class Run:
             "qty": script.qty,
             "limit": str(self.limit_base),
             "pace_s": script.pace_s,
+            "orders_via": script.orders_via,
             "quiet": quiet,
             "kill": None if kill is None else asdict(kill),
         }
@@ -186,13 +187,10 @@ class Run:
         with sqlite3.connect(f"file:{self.state}?mode=ro", uri=True) as database:
             sql = "SELECT count(*) FROM event WHERE kind = 'accepted' AND client_id LIKE 'mm-%'"
             orders = database.execute(sql).fetchone()[0]
-            sql = (
-                "SELECT count(DISTINCT json_extract(body, '$.on') || '/' || json_extract(body, '$.fault')) "
-                "FROM event WHERE kind = 'fault'"
-            )
-            kinds = database.execute(sql).fetchone()[0]
+            sql = "SELECT DISTINCT json_extract(body, '$.on', '$.fault') FROM event WHERE kind = 'fault'"
+            kinds = fault_kinds("/".join(json.loads(row[0])) for row in database.execute(sql))
         database.close()
-        return bool(orders >= MIN_ORDERS and kinds >= MIN_FAULT_KINDS)
+        return bool(orders >= MIN_ORDERS and len(kinds) >= MIN_FAULT_KINDS)
 
     def place_foreign(self, count: int) -> None:
         """Let somebody else rest orders far from the market."""
@@ -254,7 +252,7 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
     return {
         "exchange": script.exchange,
         "seed": script.seed,
-        "counts": orders >= MIN_ORDERS and len(faults) >= MIN_FAULT_KINDS,
+        "counts": orders >= MIN_ORDERS and len(fault_kinds(faults)) >= MIN_FAULT_KINDS,
         "kills": run.kills,
         "failed_starts": run.failed_starts,
         "faults_injected": sum(faults.values()),

@@ -76,6 +76,7 @@ class Script:
         qty: quantity of one quote, base.
         limit_qty: position limit, in quotes.
         pace_s: least time between two changes of the quotes.
+        orders_via: ``rest`` or ``websocket``, how orders are sent.
     """
 
     exchange: str
@@ -91,6 +92,7 @@ class Script:
     qty: str = "0.010"
     limit_qty: int = 5
     pace_s: float = 0.15
+    orders_via: str = "rest"
 
     def as_json(self) -> dict[str, Any]:
         """Return the script as JSON-ready values."""
@@ -116,11 +118,12 @@ def script_of(exchange: str, seed: int, *, kills: int = 2) -> Script:
         raise ValueError(f"exchange {exchange!r}: one of {', '.join(VENUES)}")
     dice = random.Random(f"{exchange}-{seed}")
     paged = dice.random() < 0.35
+    by_stream = exchange == "bybit" and dice.random() < 0.25
     page = PAGE[exchange]
     return Script(
         exchange=exchange,
         seed=seed,
-        faults={"seed": seed, "rules": _rules(exchange, dice)},
+        faults={"seed": seed, "rules": _rules(exchange, dice, by_stream=by_stream)},
         kills=tuple(_kill(dice, first=i == 0) for i in range(kills)),
         foreign_before=page // 2 + dice.randrange(5) if paged else 0,
         foreign_at_kill=page + dice.randrange(5) if paged else 0,
@@ -128,6 +131,7 @@ def script_of(exchange: str, seed: int, *, kills: int = 2) -> Script:
         levels=dice.choice((2, 3, 3, 4)),
         limit_qty=dice.choice((4, 5, 6)),
         pace_s=dice.choice((0.1, 0.15, 0.25)),
+        orders_via="websocket" if by_stream else "rest",
     )
 
 
@@ -151,19 +155,22 @@ def _kill(dice: random.Random, *, first: bool) -> Kill:
     )
 
 
-def _rules(exchange: str, dice: random.Random) -> list[dict[str, Any]]:
-    """Draw ten rules: one of each group first, then more of the two that lose orders."""
-    groups = _menu(exchange).groups
-    names = list(groups) + dice.choices(("create", "cancel", "push", "read"), k=10 - len(groups))
+def _rules(exchange: str, dice: random.Random, *, by_stream: bool) -> list[dict[str, Any]]:
+    """Draw nine rules: those that lose orders in every run, of the rest three sorts."""
+    groups = _menu(exchange, by_stream=by_stream).groups
+    often = ("create", "create", "cancel", "push", "read", *(("trade_socket",) if by_stream else ()))
+    names = [*often, dice.choice(often), *dice.sample([name for name in groups if name not in often], k=3)]
     drawn: list[dict[str, Any]] = []
     for name in names:
-        free = [rule for rule in groups[name] if not any(_same(rule, one) for one in drawn)]
-        drawn.append(_settled(dice.choice(free), dice, exchange))
-    return drawn
+        drawn.append(dice.choice([rule for rule in groups[name] if rule not in drawn]))
+    settled = [_settled(rule, dice, exchange) for rule in drawn]
+    return [twin for rule in settled for twin in _with_batch(rule)]
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one["on"] == other["on"] and one["fault"] == other["fault"]
+def _with_batch(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a rule and, for requests that may go several at a time, the same one on batches."""
+    on = rule["on"]
+    return [rule, {**rule, "on": f"{on}_batch"}] if on in {"create", "cancel", "amend"} else [rule]
 
 
 def _settled(rule: dict[str, Any], dice: random.Random, exchange: str) -> dict[str, Any]:
@@ -178,7 +185,7 @@ def _settled(rule: dict[str, Any], dice: random.Random, exchange: str) -> dict[s
     return settled
 
 
-def _menu(exchange: str) -> _Menu:
+def _menu(exchange: str, *, by_stream: bool) -> _Menu:
     """Return every fault that can be drawn.
 
     Late appearances stay within the window, except those of ``create_very_late``: they test what is remembered of
@@ -224,6 +231,10 @@ def _menu(exchange: str) -> _Menu:
         menu.add("push", push, "delay", share=many, delay_ms=(20, 800))
     menu.add("socket", "private_ws", "kill", share=(0.01, 0.04), limit=6)
     menu.add("socket", "private_ws", "silence", share=(0.005, 0.02), limit=2)
+    if by_stream:
+        menu.add("trade_socket", "trade_ws", "kill", share=(0.02, 0.06), limit=6)
+        menu.add("trade_socket", "trade_ws", "silence", share=(0.01, 0.03), limit=2)
+        menu.add("trade_socket", "trade_ws", "no_reply", share=(0.05, 0.15))
     menu.add("clock", "server", "clock_skew", share=None, skew_ms=-6000, from_s=1.5, until_s=2.5)
     menu.add("clock", "time", "delay_before", share=many, delay_ms=(50, 300))
     return menu

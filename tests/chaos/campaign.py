@@ -129,7 +129,7 @@ def _one(plan: Plan, seed: int, nursery: Nursery, market_url: str) -> dict[str, 
             "error": f"{error!r}",
             "violations": [],
         }
-    if not result["violations"]:
+    if result["counts"] and not result["violations"]:
         shutil.rmtree(folder, ignore_errors=True)
     return result
 

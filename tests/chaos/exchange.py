@@ -64,9 +64,12 @@ def main(arguments: dict[str, Any]) -> int:
     witness = Witness(Path(arguments["journal"]), Path(arguments["witness"]))
 
     async def body(stop: asyncio.Event) -> None:
-        async with ExchangeServer(config, matching_for(config), before_accept=witness) as server:
+        matching = matching_for(config)
+        async with ExchangeServer(config, matching, before_accept=witness) as server:
             feed = MarketFeed(config, server.apply)
             feed.start()
+            while not (matching.is_synced() or stop.is_set()):
+                await asyncio.sleep(0.005)
             announce("ready", url=server.url, port=server.port)
             await stop.wait()
             await feed.close()

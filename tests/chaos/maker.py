@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import random
 import time
 from dataclasses import replace
@@ -31,6 +32,7 @@ from mm_hybrid.execution.executor import ExecutorTimes
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Budget
 from mm_hybrid.execution.streams import PrivateStreams
+from mm_hybrid.result import SessionView
 from mm_hybrid.session import Session
 from mm_hybrid.types import Features, Position, Quote, SpreadRecommendation
 
@@ -77,6 +79,30 @@ class Restless:
         ]
 
 
+class _Sampler:
+    """Announces now and then what this process uses; never, without a period."""
+
+    def __init__(self, period_s: float | None) -> None:
+        self._period_s = period_s
+        self._began_s = self._next_s = time.monotonic()
+
+    def tick(self, view: SessionView) -> None:
+        """Take a sample when it is time."""
+        now_s = time.monotonic()
+        if self._period_s is None or now_s < self._next_s:
+            return
+        self._next_s = now_s + self._period_s
+        announce(
+            "sample",
+            seconds=now_s - self._began_s,
+            rss_kb=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024,
+            tasks=len(asyncio.all_tasks()),
+            fds=sum(1 for _ in Path("/proc/self/fd").iterdir()),
+            orders=view.orders["placed"],
+            open_orders=len(view.resting),
+        )
+
+
 def main(arguments: dict[str, Any]) -> int:
     """Live until told to stop, or killed; 0 unless the session could not start or ended by itself."""
     _hurry()
@@ -103,12 +129,10 @@ async def _live(arguments: dict[str, Any], stop: asyncio.Event) -> int:
         finite_feed=False,
         on_line=lambda _line: None,
     )
+    sampler = _Sampler(arguments["sample_s"])
     try:
         result = await session.run(
-            stop,
-            seconds=None,
-            on_started=lambda: announce("started"),
-            on_tick=lambda _view: None,
+            stop, seconds=None, on_started=lambda: announce("started"), on_tick=sampler.tick
         )
     except MmHybridError as error:
         announce("failed", error=f"{type(error).__name__}: {error}")

@@ -36,13 +36,13 @@ class StartError(RuntimeError):
 class Process:
     """A running child; its stdout is a file of JSON lines."""
 
-    def __init__(self, pid: int, out: Path, wait: Any) -> None:
+    def __init__(self, pid: int, out: Path, offset: int, wait: Any) -> None:
         self.pid = pid
         self.out = out
         self.code: int | None = None
         self._pidfd = os.pidfd_open(pid)
         self._wait = wait
-        self._offset = out.stat().st_size if out.exists() else 0
+        self._offset = offset
         self.started_s = time.monotonic()
 
     def ended(self, timeout_s: float = 0.0) -> bool:
@@ -77,6 +77,7 @@ class Process:
     def lines(self) -> list[dict[str, Any]]:
         """Return what the process has announced so far."""
         with self.out.open("rb") as file:
+            file.seek(self._offset)
             text = file.read()
         return [
             json.loads(line) for line in text.splitlines() if line.startswith(b"{") and line.endswith(b"}")
@@ -130,9 +131,10 @@ class Nursery:
     def start(self, module: str, arguments: Mapping[str, Any], *, out: Path, log: Path) -> Process:
         """Start ``main(arguments)`` of a module of this package."""
         out.touch()
+        offset = out.stat().st_size
         if self._socket is not None:
             call = {"do": "start", "module": module, "arguments": arguments, "out": str(out), "log": str(log)}
-            return Process(int(self._ask(call)["pid"]), out, self._reap)
+            return Process(int(self._ask(call)["pid"]), out, offset, self._reap)
         command = [sys.executable, "-m", f"{PACKAGE}.processes", module, json.dumps(arguments)]
         with out.open("ab") as out_file, log.open("ab") as log_file:
             child = subprocess.Popen(
@@ -145,7 +147,7 @@ class Nursery:
                 start_new_session=True,
             )
         self._own[child.pid] = child
-        return Process(child.pid, out, lambda pid: self._own.pop(pid).wait())
+        return Process(child.pid, out, offset, lambda pid: self._own.pop(pid).wait())
 
     def close(self) -> None:
         """End the preloaded process, and with it whatever it started."""

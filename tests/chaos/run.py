@@ -79,7 +79,9 @@ class Run:
             raise StartError(f"the exchange did not start, see {self.folder / 'exchange.log'}")
         self.url = ready["url"]
 
-    def start_maker(self, *, kill: Kill | None = None, quiet: bool = False) -> Process:
+    def start_maker(
+        self, *, kill: Kill | None = None, quiet: bool = False, sample_s: float | None = None
+    ) -> Process:
         """Start one life of the maker."""
         script = self.script
         self.lives += 1
@@ -95,6 +97,7 @@ class Run:
             "pace_s": script.pace_s,
             "orders_via": script.orders_via,
             "quiet": quiet,
+            "sample_s": sample_s,
             "kill": None if kill is None else asdict(kill),
         }
         out = self.folder / f"maker-{self.lives}.out"
@@ -145,14 +148,14 @@ class Run:
         if maker.ended():
             self._ended_alone(maker)
             maker = self._started()
-        self._stop(maker)
+        self.stop(maker)
 
     def recover_again(self) -> dict[str, int]:
         """Start once more with nothing to do, stop, and return the journal's size before."""
         size = Diary.read(self.journal).size
         maker = self.start_maker(quiet=True)
         maker.line("started", START_TIMEOUT_S)
-        self._stop(maker)
+        self.stop(maker)
         return size
 
     def _started(self) -> Process:
@@ -165,7 +168,8 @@ class Run:
             self._ended_alone(maker)
         raise StartError(f"no start succeeded, see {self.folder}")
 
-    def _stop(self, maker: Process) -> None:
+    def stop(self, maker: Process) -> None:
+        """Ask a maker to stop and keep its last words."""
         code = maker.end(STOP_TIMEOUT_S)
         last = next((line for line in reversed(maker.lines()) if line["event"] in {"failed", "result"}), None)
         self.ends.append(last or {"event": "crashed", "code": code, "life": self.lives})

@@ -100,14 +100,25 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
 @click.option(
     "--ledger", type=click.Path(path_type=Path), default=None, help="Append each execution here (JSON lines)."
 )
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="SQLite file of all that happens; started on it again, the exchange goes on from there.",
+)
+@click.option(
+    "--faults", type=click.Path(path_type=Path), default=None, help="Script of what goes wrong (JSON)."
+)
 @_common
 def exchange(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     """Serve a paper exchange that speaks Bybit v5 or Bitget v2 over the local matching engine."""
-    from mm_hybrid.servers.exchange import ExchangeServerConfig, serve_exchange
+    from mm_hybrid.servers.exchange import ExchangeServerConfig, FaultScript, serve_exchange
 
     values["base"] = values["base"] or split_symbol(values["symbol"])[0]
     values["market_exchange"] = values["market_exchange"] or TARDIS_EXCHANGE[values["venue"]]
     values = {key: value for key, value in values.items() if value is not None}
+    if "faults" in values:
+        values["faults"] = FaultScript.read(values["faults"])
     _run(ExchangeServerConfig, serve_exchange, values, as_json=as_json, until_stdin_closes=until_stdin_closes)
 
 

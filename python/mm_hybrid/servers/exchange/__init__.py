@@ -2,6 +2,14 @@
 
 from mm_hybrid.servers.exchange.app import ExchangeServer
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.faults import Faults, FaultScript
 from mm_hybrid.servers.exchange.serve import matching_for, serve_exchange
 
-__all__ = ["ExchangeServer", "ExchangeServerConfig", "matching_for", "serve_exchange"]
+__all__ = [
+    "ExchangeServer",
+    "ExchangeServerConfig",
+    "FaultScript",
+    "Faults",
+    "matching_for",
+    "serve_exchange",
+]

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Literal
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.servers.exchange.admission import check_grid, check_new, margin
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.eventlog import EventLog
 from mm_hybrid.servers.exchange.ids import IdSource
 from mm_hybrid.servers.exchange.ledger import Ledger
 from mm_hybrid.servers.exchange.matching import Matching
 from mm_hybrid.servers.exchange.orders import (
     CancelCause,
+    ExecutionType,
     Order,
     OrderRefusedError,
     OrderRequest,
-    OrderStatus,
     OwnExecution,
     RefusalReason,
+    SelfMatch,
 )
 from mm_hybrid.servers.exchange.position import PositionBook
-
-_CLIENT_ID = re.compile(r"[A-Za-z0-9_.:#/-]+")
+from mm_hybrid.servers.exchange.setup import Setup
+from mm_hybrid.servers.exchange.state import AccountState, Fill, Funding
+from mm_hybrid.servers.exchange.wire import number
+from mm_hybrid.types import Side
 
 Change = Order | OwnExecution | Literal["balance"]
 """What subscribers hear of: an order that changed, an execution, or position and wallet after executions."""
@@ -32,29 +36,57 @@ Change = Order | OwnExecution | Literal["balance"]
 class Account:
     """Checks requests, hands them to the matching engine and books what comes back.
 
-    Every method runs on the event loop's thread and finishes without awaiting: no request is half booked.
+    Every method runs on the event loop's thread and finishes without awaiting: no request is half booked. Whoever
+    calls one commits the log afterwards, before anything is sent.
+
+    Attributes:
+        setup: switches of account and market, replaced as a whole.
+        hide_new_until_ns: orders placed while this is set are shown by queries only from then on.
+        skew_ms: how far the clock that clients see runs ahead; bookings are not affected.
     """
 
     def __init__(self, config: ExchangeServerConfig, matching: Matching, clock: Clock) -> None:
         self.config = config
         self.ids = IdSource(config.venue, clock)
+        self.log = EventLog(config.state, _meta(config))
         self.ledger = Ledger(config.ledger)
-        self.position = PositionBook()
+        self.setup = Setup()
+        self.state = AccountState(self.log, self.ledger, config.quote)
+        self.hide_new_until_ns = 0
+        self.skew_ms: Callable[[], int] = lambda: 0
         self._matching = matching
         self._clock = clock
-        self._orders: dict[str, Order] = {}
-        self._open: dict[str, Order] = {}
-        self._by_client_id: dict[str, Order] = {}
         self._subscribers: list[Callable[[Change], None]] = []
         self._last_price = Decimal(0)
+        self._balance = config.balance
+        self._restore()
+        self._to_rest = list(self.state.open.values())
+
+    def _restore(self) -> None:
+        known = self.log.meta()
+        self._balance = Decimal(known.get("balance", self.config.balance))
+        if "setup" in known:
+            self.setup = Setup.model_validate_json(known["setup"])
+        self.state.replay(self.ids)
 
     def subscribe(self, subscriber: Callable[[Change], None]) -> None:
         """Call ``subscriber`` for every change from now on, in the sequence of booking."""
         self._subscribers.append(subscriber)
 
     def now_ms(self) -> int:
-        """Return the server's time in milliseconds."""
-        return self._clock.now_ns() // 1_000_000
+        """Return the server's time in milliseconds, as clients see it."""
+        return self._clock.now_ns() // 1_000_000 + self.skew_ms()
+
+    def now_ns(self) -> int:
+        """Return the time of bookings."""
+        return self._clock.now_ns()
+
+    def configure(self, setup: Setup) -> None:
+        """Switch the set-up of account and market; it outlives the server with the state file."""
+        self.setup = setup
+        if setup.balance is not None:
+            self._balance = setup.balance
+        self.log.set_meta({"setup": setup.model_dump_json(), "balance": str(self._balance)})
 
     # Requests
 
@@ -65,10 +97,12 @@ class Account:
             OrderRefusedError: nothing was placed.
         """
         self._check_market()
-        self._check_new(request)
+        check_new(self.config, self.setup, self.state, request)
+        if not request.reduce_only:
+            self._check_funds(request.side, request.price, request.qty, replaced=None)
         now_ns = self._clock.now_ns()
         order = Order(
-            serial=len(self._orders) + 1,
+            serial=len(self.state.orders) + 1,
             order_id=self.ids.take("order"),
             client_id=request.client_id,
             side=request.side,
@@ -77,28 +111,14 @@ class Account:
             post_only=request.post_only,
             ioc=request.ioc or request.price is None,
             reduce_only=request.reduce_only,
+            self_match=request.self_match,
             created_ns=now_ns,
             updated_ns=now_ns,
             mid_at_creation=self.mark_price(),
+            visible_ns=self.hide_new_until_ns,
         )
-        self._orders[order.order_id] = order
-        self._open[order.order_id] = order
-        if order.client_id:
-            self._by_client_id[order.client_id] = order
-        status, trades = self._matching.place(
-            order.order_id,
-            order.side,
-            None if order.price is None else str(order.price),
-            str(order.qty),
-            post_only=order.post_only,
-            ioc=order.ioc,
-            now_ns=now_ns,
-        )
-        if status == "open" and not trades:
-            self._tell(order)
-        self.book_trades(trades)
-        if status == "canceled" and order.is_open:
-            self._end(order, CancelCause.POST_ONLY if order.post_only else CancelCause.NO_LIQUIDITY)
+        self.state.accept(order)
+        self._match(order)
         return order
 
     def amend(self, order: Order, *, price: Decimal | None, qty: Decimal | None) -> None:
@@ -107,105 +127,211 @@ class Account:
         Raises:
             OrderRefusedError: the order stands as it was.
         """
-        if not order.is_open:
-            raise OrderRefusedError(
-                RefusalReason.ORDER_NOT_FOUND, f"order {order.order_id} is {order.status}"
-            )
+        self._check_open(order)
         self._check_market()
         new_price = order.price if price is None else price
         new_qty = order.qty if qty is None else qty
         if (new_price, new_qty) == (order.price, order.qty):
             raise OrderRefusedError(RefusalReason.NOT_MODIFIED, "neither price nor quantity changes")
-        self.check_grid(new_price, new_qty)
+        check_grid(self.config, new_price, new_qty)
         if new_qty <= order.filled_qty:
             raise OrderRefusedError(RefusalReason.QTY_BELOW_FILLED, f"{order.filled_qty} of it has traded")
         if not order.reduce_only:
             self._check_funds(order.side, new_price, new_qty - order.filled_qty, replaced=order)
         now_ns = self._clock.now_ns()
-        order.price, order.qty, order.updated_ns = new_price, new_qty, now_ns
+        self.state.amend(order, new_price, new_qty, now_ns)
+        if self._own_in_the_way(order):
+            self._matching.cancel(order.order_id)
+            order.unmatched_qty = order.filled_qty
+            self._match(order)
+            return
         status, trades = self._matching.amend(
             order.order_id,
             price=None if price is None else str(price),
-            qty=None if qty is None else str(qty),
+            qty=None if qty is None else str(qty - order.unmatched_qty),
             now_ns=now_ns,
         )
-        if status == "open" and not trades:
-            self._tell(order)
-        self.book_trades(trades)
-        if status == "canceled" and order.is_open:
-            self._end(order, CancelCause.POST_ONLY if order.post_only else CancelCause.NO_LIQUIDITY)
+        self._settle(order, status, trades)
 
-    def cancel(self, order: Order) -> None:
+    def cancel(self, order: Order, cause: CancelCause = CancelCause.USER) -> None:
         """Cancel an open order.
 
         Raises:
             OrderRefusedError: it has ended already.
         """
-        if not order.is_open:
-            raise OrderRefusedError(
-                RefusalReason.ORDER_NOT_FOUND, f"order {order.order_id} is {order.status}"
-            )
+        self._check_open(order)
         self._matching.cancel(order.order_id)
-        self._end(order, CancelCause.USER)
+        self.end(order, cause)
 
-    def cancel_all(self) -> list[Order]:
+    def cancel_all(self, cause: CancelCause = CancelCause.USER) -> list[Order]:
         """Cancel every open order; return them."""
-        orders = list(self._open.values())
+        orders = list(self.state.open.values())
         for order in orders:
-            self.cancel(order)
+            self.cancel(order, cause)
         return orders
+
+    # Events that no request of the client causes
 
     def book_trades(self, trades: Iterable[Any]) -> None:
         """Book what the matching engine traded, whether on a request or on a market event."""
         booked = False
         for trade in trades:
-            self._book(trade)
+            order = self.state.orders[trade.order_id]
+            self.book(
+                order,
+                Decimal(trade.price),
+                Decimal(trade.qty),
+                is_maker=trade.is_maker,
+                print_id=trade.print_id,
+                print_price=trade.print_price,
+                exchange_ts_ns=trade.exchange_ts_ns,
+            )
             booked = True
         if booked:
-            self._drop_reduce_only()
-            for subscriber in self._subscribers:
-                subscriber("balance")
+            self.after_trades()
 
-    def check_grid(self, price: Decimal | None, qty: Decimal) -> None:
-        """Check price and quantity against the listed contract's steps and minima.
+    def fill(self, order: Order, qty: Decimal | None = None) -> None:
+        """Fill an open order at its own price, as if a taker had come; the whole of it by default.
 
         Raises:
-            OrderRefusedError: the first rule broken.
+            OrderRefusedError: it has ended already.
         """
-        config = self.config
-        if not qty.is_finite() or qty <= 0:
-            raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"quantity {qty}")
-        if price is not None:
-            if not price.is_finite() or price <= 0:
-                raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"price {price}")
-            if price % config.tick_size:
-                raise OrderRefusedError(
-                    RefusalReason.PRICE_OFF_GRID, f"{price} is no multiple of {config.tick_size}"
-                )
-        if qty < config.smallest_qty:
-            raise OrderRefusedError(RefusalReason.BELOW_MIN_QTY, f"{qty} is below {config.smallest_qty}")
-        if qty % config.lot_size:
-            raise OrderRefusedError(RefusalReason.QTY_OFF_GRID, f"{qty} is no multiple of {config.lot_size}")
-        if price is not None and price * qty < config.min_notional:
-            raise OrderRefusedError(
-                RefusalReason.BELOW_MIN_NOTIONAL, f"{price * qty} is below {config.min_notional}"
+        self._check_open(order)
+        self._fill_outside(order, order.price or self.mark_price(), qty or order.remaining_qty, is_maker=True)
+        self.after_trades()
+
+    def rest_again(self) -> None:
+        """Put orders of an earlier run back into the engine, once there is a market.
+
+        One that the market has gone through meanwhile was filled there at its own price.
+        """
+        if not self._to_rest or not self._matching.is_synced():
+            return
+        waiting, self._to_rest = self._to_rest, []
+        for order in waiting:
+            if not order.is_open:
+                continue
+            order.unmatched_qty = order.filled_qty
+            status, _ = self._matching.place(
+                order.order_id,
+                order.side,
+                None if order.price is None else str(order.price),
+                str(order.remaining_qty),
+                post_only=True,
+                ioc=False,
+                now_ns=self._clock.now_ns(),
             )
+            if status != "open":
+                self.fill(order)
+
+    # Booking
+
+    def book(
+        self,
+        order: Order,
+        price: Decimal,
+        qty: Decimal,
+        *,
+        is_maker: bool,
+        print_id: str | None,
+        print_price: str | None,
+        exchange_ts_ns: int,
+    ) -> None:
+        """Book one trade of an order and tell of it."""
+        rate = self.config.maker_fee_rate if is_maker else self.config.taker_rate
+        fill = Fill(
+            exec_id=self.ids.take("execution"),
+            order_id=order.order_id,
+            client_id=order.client_id,
+            side=order.side,
+            price=price,
+            qty=qty,
+            fee=price * qty * rate,
+            fee_rate=rate,
+            is_maker=is_maker,
+            print_id=print_id,
+            print_price=print_price,
+            exchange_ts_ns=exchange_ts_ns,
+        )
+        self.book_fill(fill)
+        self._tell(order)
+
+    def book_fill(self, fill: Fill) -> OwnExecution:
+        """Book an execution and tell of it."""
+        execution = self.state.execute(fill, self._clock.now_ns())
+        self._tell(execution)
+        return execution
+
+    def settle_funding(self, rate: Decimal) -> Funding:
+        """Book funding on the present position at the mark price and tell of it."""
+        mark, position, now_ns = self.mark_price(), self.position.qty, self._clock.now_ns()
+        amount = -position * mark * rate
+        funding = self.state.fund(self.ids.take("bill"), rate, amount, mark, now_ns)
+        if self.config.venue == "bybit" and position:
+            self.book_fill(
+                Fill(
+                    exec_id=self.ids.take("execution"),
+                    order_id=self.ids.take("order"),
+                    client_id="",
+                    # The side that would open the position.
+                    side="buy" if position > 0 else "sell",
+                    price=mark,
+                    qty=abs(position),
+                    fee=-amount,
+                    fee_rate=rate if position > 0 else -rate,
+                    is_maker=False,
+                    print_id=None,
+                    print_price=None,
+                    exchange_ts_ns=now_ns,
+                    exec_type=ExecutionType.FUNDING,
+                )
+            )
+        self._tell("balance")
+        return funding
+
+    def after_trades(self) -> None:
+        """Do what follows on a batch of executions."""
+        self._drop_reduce_only()
+        self._tell("balance")
+
+    def end(self, order: Order, cause: CancelCause) -> None:
+        """End an order that the engine does not hold any more, and tell of it."""
+        self.state.end(order, cause, self._clock.now_ns())
+        self._tell(order)
 
     # Queries
+
+    @property
+    def position(self) -> PositionBook:
+        """The position, with cash, fees and funding."""
+        return self.state.position
 
     def find(self, *, order_id: str | None = None, client_id: str | None = None) -> Order | None:
         """Return the order of that id, open or ended; the exchange's id goes before the client's."""
         if order_id:
-            return self._orders.get(order_id)
-        return self._by_client_id.get(client_id) if client_id else None
+            return self.state.orders.get(order_id)
+        return self.state.by_client_id.get(client_id) if client_id else None
 
     def open_orders(self) -> Iterator[Order]:
         """Iterate over open orders, newest first."""
-        return reversed(self._open.values())
+        return reversed(self.state.open.values())
 
     def ended_orders(self) -> Iterator[Order]:
         """Iterate over filled and cancelled orders, newest first."""
-        return (order for order in reversed(self._orders.values()) if not order.is_open)
+        return (order for order in reversed(self.state.orders.values()) if not order.is_open)
+
+    def shown(self, orders: Iterable[Order]) -> Iterator[Order]:
+        """Leave out the orders that queries do not show yet."""
+        now_ns = self._clock.now_ns()
+        return (order for order in orders if order.visible_ns <= now_ns)
+
+    def shown_executions(self) -> Iterator[OwnExecution]:
+        """Iterate over the executions that queries show, newest first."""
+        now_ns, orders = self._clock.now_ns(), self.state.orders
+        for one in reversed(self.ledger.executions):
+            order = orders.get(one.order_id)
+            if order is None or order.visible_ns <= now_ns:
+                yield one
 
     def mark_price(self) -> Decimal:
         """Return the market's mid price on half ticks, the last known one while the book is not in sync."""
@@ -217,8 +343,9 @@ class Account:
 
     @property
     def wallet_balance(self) -> Decimal:
-        """Quote balance with closed profit and fees, without open profit."""
-        return self.config.balance + self.position.realised_profit - self.position.fees
+        """Quote balance with closed profit, fees and funding, without open profit."""
+        book = self.position
+        return self._balance + book.realised_profit - book.fees + book.funding
 
     @property
     def unrealised_profit(self) -> Decimal:
@@ -238,7 +365,7 @@ class Account:
     @property
     def order_margin(self) -> Decimal:
         """Quote initial margin open orders add on top of the position's, on the worse side."""
-        return self._margin() - self.position_margin
+        return margin(self.state, self.mark_price(), self.config.leverage) - self.position_margin
 
     # Inside
 
@@ -246,33 +373,23 @@ class Account:
         if not self._matching.is_synced():
             raise OrderRefusedError(RefusalReason.NO_MARKET, "the market's book is not in sync")
 
-    def _check_new(self, request: OrderRequest) -> None:
-        limit = 36 if self.config.venue == "bybit" else 50
-        if request.client_id:
-            if len(request.client_id) > limit or not _CLIENT_ID.fullmatch(request.client_id):
-                raise OrderRefusedError(
-                    RefusalReason.BAD_CLIENT_ID, f"at most {limit} letters, digits, - and _"
-                )
-            if request.client_id in self._by_client_id:
-                raise OrderRefusedError(RefusalReason.DUPLICATE_CLIENT_ID, request.client_id)
-        self.check_grid(request.price, request.qty)
-        if request.post_only and request.price is None:
-            raise OrderRefusedError(RefusalReason.BAD_PARAMETER, "a market order cannot be post-only")
-        if len(self._open) >= self.config.max_open_orders:
+    @staticmethod
+    def _check_open(order: Order) -> None:
+        if not order.is_open:
             raise OrderRefusedError(
-                RefusalReason.TOO_MANY_ORDERS, f"{self.config.max_open_orders} orders are open"
+                RefusalReason.ORDER_NOT_FOUND, f"order {order.order_id} is {order.status}"
             )
-        if request.reduce_only:
-            signed = request.qty if request.side == "buy" else -request.qty
-            if self.position.qty * signed >= 0 or request.qty > abs(self.position.qty):
-                raise OrderRefusedError(RefusalReason.REDUCE_ONLY, f"the position is {self.position.qty}")
-        else:
-            self._check_funds(request.side, request.price, request.qty, replaced=None)
 
-    def _check_funds(self, side: str, price: Decimal | None, qty: Decimal, *, replaced: Order | None) -> None:
-        value = (self.mark_price() if price is None else price) * qty
-        before = self._margin()
-        after = self._margin(
+    def _check_funds(
+        self, side: Side, price: Decimal | None, qty: Decimal, *, replaced: Order | None
+    ) -> None:
+        mark = self.mark_price()
+        value = (mark if price is None else price) * qty
+        before = margin(self.state, mark, self.config.leverage)
+        after = margin(
+            self.state,
+            mark,
+            self.config.leverage,
             without=replaced,
             more_buys=value if side == "buy" else Decimal(0),
             more_sells=value if side == "sell" else Decimal(0),
@@ -283,81 +400,123 @@ class Account:
                 f"margin {after} {self.config.quote} above equity {self.equity}",
             )
 
-    def _margin(
-        self,
-        *,
-        without: Order | None = None,
-        more_buys: Decimal = Decimal(0),
-        more_sells: Decimal = Decimal(0),
-    ) -> Decimal:
-        """Return the margin of the worse case: all open buys filled, or all open sells."""
-        buys, sells = more_buys, more_sells
-        for order in self._open.values():
-            if order is without or order.reduce_only or order.price is None:
-                continue
-            if order.side == "buy":
-                buys += order.remaining_qty * order.price
-            else:
-                sells += order.remaining_qty * order.price
-        held = self.position.qty * self.mark_price()
-        return max(abs(held), abs(held + buys), abs(held - sells)) / self.config.leverage
-
-    def _book(self, trade: Any) -> None:
-        order = self._orders[trade.order_id]
-        price, qty = Decimal(trade.price), Decimal(trade.qty)
-        rate = self.config.maker_fee_rate if trade.is_maker else self.config.taker_rate
-        fee = price * qty * rate
-        now_ns = self._clock.now_ns()
-        closed, profit = self.position.apply(order.side, price, qty, fee, now_ns)
-        order.filled_qty += qty
-        order.filled_value += price * qty
-        order.fees += fee
-        order.updated_ns = now_ns
-        order.status = OrderStatus.PARTIALLY_FILLED if order.remaining_qty else OrderStatus.FILLED
-        execution = OwnExecution(
-            serial=len(self.ledger.executions) + 1,
-            exec_id=self.ids.take("execution"),
-            order_id=order.order_id,
-            client_id=order.client_id,
-            side=order.side,
-            price=price,
-            qty=qty,
-            fee=fee,
-            fee_rate=rate,
-            is_maker=trade.is_maker,
-            print_id=trade.print_id,
-            print_price=trade.print_price,
-            exchange_ts_ns=trade.exchange_ts_ns,
-            booked_ns=now_ns,
-            order_price=order.price,
-            order_qty=order.qty,
-            leaves_qty=order.remaining_qty,
-            closed_qty=closed,
-            profit=profit,
-        )
-        order.executions.append(execution)
-        self.ledger.append(execution)
+    def _match(self, order: Order) -> None:
+        """Match an accepted order that is not in the engine: against own resting orders, then the market."""
+        resting_own = self._own_in_the_way(order)
+        if resting_own and order.post_only:
+            self.end(order, CancelCause.POST_ONLY)
+            return
+        for maker in resting_own:
+            self._take_up_to(order, maker)
+            if not order.is_open or not self._meet(order, maker):
+                break
         if not order.is_open:
-            del self._open[order.order_id]
-        for subscriber in self._subscribers:
-            subscriber(execution)
-        self._tell(order)
+            return
+        self._settle(order, *self._send(order, order.price, ioc=order.ioc))
+
+    def _own_in_the_way(self, order: Order) -> list[Order]:
+        """Return own resting orders that the order would meet, best price first."""
+        met = [
+            other
+            for other in self.state.open.values()
+            if other is not order
+            and other.side != order.side
+            and other.price is not None
+            and (
+                order.price is None
+                or (other.price <= order.price if order.side == "buy" else other.price >= order.price)
+            )
+        ]
+        return sorted(met, key=lambda one: one.price or 0, reverse=order.side == "sell")
+
+    def _take_up_to(self, order: Order, maker: Order) -> None:
+        """Let the order take what the market offers at better prices than the own resting one."""
+        step = -self.config.tick_size if order.side == "buy" else self.config.tick_size
+        limit = (maker.price or Decimal(0)) + step
+        if limit > 0:
+            _, trades = self._send(order, limit, ioc=True)
+            self.book_trades(trades)
+            order.unmatched_qty = order.filled_qty
+
+    def _meet(self, taker: Order, maker: Order) -> bool:
+        """Do what the taker asked for on meeting an own order; return whether it goes on."""
+        wish = taker.self_match
+        if wish in (SelfMatch.CANCEL_MAKER, SelfMatch.CANCEL_BOTH):
+            self.cancel(maker, CancelCause.SELF_MATCH)
+        if wish in (SelfMatch.CANCEL_TAKER, SelfMatch.CANCEL_BOTH):
+            self.end(taker, CancelCause.SELF_MATCH)
+        if wish is SelfMatch.NONE:
+            qty = min(taker.remaining_qty, maker.remaining_qty)
+            price = maker.price or self.mark_price()
+            self._fill_outside(maker, price, qty, is_maker=True)
+            self._fill_outside(taker, price, qty, is_maker=False)
+            self.after_trades()
+        return taker.is_open
+
+    def _fill_outside(self, order: Order, price: Decimal, qty: Decimal, *, is_maker: bool) -> None:
+        """Book a fill the engine does not know of, and tell the engine what is left."""
+        order.unmatched_qty += qty
+        now_ns = self._clock.now_ns()
+        if qty < order.remaining_qty:
+            self._matching.amend(
+                order.order_id, price=None, qty=str(order.qty - order.unmatched_qty), now_ns=now_ns
+            )
+        else:
+            self._matching.cancel(order.order_id)
+        self.book(
+            order,
+            price,
+            qty,
+            is_maker=is_maker,
+            print_id=None,
+            print_price=None,
+            exchange_ts_ns=now_ns,
+        )
+
+    def _send(self, order: Order, price: Decimal | None, *, ioc: bool) -> tuple[str, Iterable[Any]]:
+        return self._matching.place(
+            order.order_id,
+            order.side,
+            None if price is None else str(price),
+            str(order.remaining_qty),
+            post_only=order.post_only,
+            ioc=ioc,
+            now_ns=self._clock.now_ns(),
+        )
+
+    def _settle(self, order: Order, status: str, trades: Iterable[Any]) -> None:
+        """Book the engine's answer to a new or amended order."""
+        trades = list(trades)
+        if status == "open" and not trades:
+            self._tell(order)
+        self.book_trades(trades)
+        if status == "canceled" and order.is_open:
+            self.end(order, CancelCause.POST_ONLY if order.post_only else CancelCause.NO_LIQUIDITY)
 
     def _drop_reduce_only(self) -> None:
         """Cancel reduce-only orders that the position no longer covers."""
-        for order in [order for order in self._open.values() if order.reduce_only]:
+        for order in [order for order in self.state.open.values() if order.reduce_only]:
             signed = order.remaining_qty if order.side == "buy" else -order.remaining_qty
             if self.position.qty * signed >= 0 or abs(signed) > abs(self.position.qty):
-                self._matching.cancel(order.order_id)
-                self._end(order, CancelCause.REDUCE_ONLY)
+                self.cancel(order, CancelCause.REDUCE_ONLY)
 
-    def _end(self, order: Order, cause: CancelCause) -> None:
-        order.status = OrderStatus.CANCELED
-        order.cancel_cause = cause
-        order.updated_ns = self._clock.now_ns()
-        del self._open[order.order_id]
-        self._tell(order)
-
-    def _tell(self, order: Order) -> None:
+    def _tell(self, change: Change) -> None:
         for subscriber in self._subscribers:
-            subscriber(order)
+            subscriber(change)
+
+
+def _meta(config: ExchangeServerConfig) -> dict[str, str]:
+    return {
+        "venue": config.venue,
+        "symbol": config.symbol,
+        "base": config.base,
+        "quote": config.quote,
+        "balance": str(config.balance),
+        "tick_size": number(config.tick_size),
+        "lot_size": number(config.lot_size),
+        "min_qty": number(config.smallest_qty),
+        "min_notional": number(config.min_notional),
+        "maker_fee_rate": str(config.maker_fee_rate),
+        "taker_fee_rate": str(config.taker_rate),
+        "leverage": str(config.leverage),
+    }

@@ -11,13 +11,19 @@ from aiohttp import web
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.errors import ServerError
 from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.admin import Admin
 from mm_hybrid.servers.exchange.bitget_rest import BitgetRest
 from mm_hybrid.servers.exchange.bitget_ws import BitgetStreams
 from mm_hybrid.servers.exchange.bybit_rest import BybitRest
+from mm_hybrid.servers.exchange.bybit_trade import BybitTradeStream
 from mm_hybrid.servers.exchange.bybit_ws import BybitStreams
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
-from mm_hybrid.servers.exchange.ledger import ledger_row
+from mm_hybrid.servers.exchange.faults import FaultRule, Faults
+from mm_hybrid.servers.exchange.intake import BeforeAccept, Intake, Venue
+from mm_hybrid.servers.exchange.limits import AddressLimit, RateLimits
 from mm_hybrid.servers.exchange.matching import Matching
+from mm_hybrid.servers.exchange.pushes import FaultTimers
+from mm_hybrid.servers.exchange.spoil import Carrier, RestFront
 
 
 class ExchangeServer:
@@ -25,19 +31,43 @@ class ExchangeServer:
 
     Attributes:
         account: the one account, for what no venue path shows.
+        faults: the fault script in force; ``replace`` puts another in force.
         url: ``http://host:port`` once started; clients replace scheme and host of the venue's URLs by it.
     """
 
     def __init__(
-        self, config: ExchangeServerConfig, matching: Matching, *, clock: Clock | None = None
+        self,
+        config: ExchangeServerConfig,
+        matching: Matching,
+        *,
+        clock: Clock | None = None,
+        before_accept: BeforeAccept | None = None,
     ) -> None:
         self.config = config
         self._clock = WallClock() if clock is None else clock
         self._matching = matching
-        self.account = Account(config, matching, self._clock)
-        is_bybit = config.venue == "bybit"
-        self._streams = (BybitStreams if is_bybit else BitgetStreams)(self.account, self._clock)
-        self._rest = (BybitRest if is_bybit else BitgetRest)(self.account, self._clock)
+        self.account = account = Account(config, matching, self._clock)
+        self.faults = Faults(self._clock, config.faults)
+        self.faults.observe(self._note_fault)
+        account.skew_ms = lambda: self.faults.skew_ms
+        limits = RateLimits(config, self._clock)
+        intake = Intake(account, before_accept)
+        self._carrier = Carrier(account, self.faults, intake, self._clock)
+        self._streams: BybitStreams | BitgetStreams
+        self._trade: BybitTradeStream | None = None
+        venue: Venue
+        if config.venue == "bybit":
+            venue = BybitRest(account, self._clock, limits)
+            self._streams = BybitStreams(account, self.faults)
+            self._trade = BybitTradeStream(account, venue, self._carrier, limits)
+        else:
+            venue = BitgetRest(account, self._clock, limits)
+            self._streams = BitgetStreams(account, self.faults)
+        self._front = RestFront(venue, account, self._carrier, AddressLimit(config, self._clock))
+        sockets = (
+            self._streams.sessions if self._trade is None else (*self._streams.sessions, self._trade.sessions)
+        )
+        self._timers = FaultTimers(self.faults, sockets)
         self._runner: web.AppRunner | None = None
         self.url = ""
         self.port = 0
@@ -58,9 +88,10 @@ class ExchangeServer:
             ServerError: the port is taken.
         """
         app = web.Application()
-        app.add_routes(
-            [*self._rest.routes(), *self._streams.routes(), web.get("/_admin/ledger", self._ledger)]
-        )
+        app.add_routes([*Admin(self.account, self.faults).routes(), *self._streams.routes()])
+        if self._trade is not None:
+            app.add_routes(self._trade.routes())
+        app.router.add_route("*", "/{path:.*}", self._front.handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.config.host, self.config.port)
@@ -75,18 +106,27 @@ class ExchangeServer:
             ) from error
         self.port = self._runner.addresses[0][1]
         self.url = f"http://{self.config.host}:{self.port}"
+        self._timers.start()
+        self.account.rest_again()
 
     def apply(self, batch: Any) -> None:
         """Take market events: book what they fill and push it."""
         self.account.book_trades(self._matching.apply(batch))
+        self.account.rest_again()
+        self.account.log.commit()
 
     async def close(self) -> None:
         """Close connections, stop listening, close the ledger file; safe to call twice."""
         runner, self._runner = self._runner, None
         if runner is not None:
+            self._timers.close()
+            await self._carrier.close()
             await self._streams.close()
+            if self._trade is not None:
+                await self._trade.close()
             await runner.cleanup()
         self.account.ledger.close()
+        self.account.log.close()
 
-    async def _ledger(self, _: web.Request) -> web.Response:
-        return web.json_response([ledger_row(one) for one in self.account.ledger.executions])
+    def _note_fault(self, rule: FaultRule) -> None:
+        self.account.log.append("fault", self._clock.now_ns(), {"on": rule.on, "fault": rule.fault})

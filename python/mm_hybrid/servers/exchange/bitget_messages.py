@@ -27,6 +27,8 @@ _CANCEL_REASON = {
     CancelCause.POST_ONLY: "post_only_cancel",
     CancelCause.NO_LIQUIDITY: "ioc_cancel",
     CancelCause.REDUCE_ONLY: "reduce_only_cancel",
+    CancelCause.SELF_MATCH: "stp_cancel",
+    CancelCause.DISCONNECTED: "normal_cancel",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.admission import check_grid
 from mm_hybrid.servers.exchange.bitget_messages import PRODUCT
 from mm_hybrid.servers.exchange.bitget_protocol import BitgetError
 from mm_hybrid.servers.exchange.orders import Order, OrderRefusedError, OrderRequest, RefusalReason
@@ -145,7 +146,7 @@ class BitgetOrders:
 
     def _check_sizes(self, price: Decimal | None, qty: Decimal) -> None:
         try:
-            self._account.check_grid(price, qty)
+            check_grid(self._account.config, price, qty)
         except OrderRefusedError as refused:
             raise BitgetError.of(refused) from refused
 

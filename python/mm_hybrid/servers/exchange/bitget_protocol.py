@@ -10,6 +10,7 @@ import hmac
 
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
 from mm_hybrid.servers.exchange.orders import OrderRefusedError, RefusalReason
+from mm_hybrid.servers.exchange.setup import Setup
 from mm_hybrid.servers.exchange.wire import sign
 
 _WINDOW_MS = 30_000
@@ -28,6 +29,11 @@ _CODES: dict[RefusalReason, tuple[str, str]] = {
     RefusalReason.ORDER_NOT_FOUND: ("40768", "Order does not exist"),
     RefusalReason.NOT_MODIFIED: ("40923", "Order size and price have not changed"),
     RefusalReason.QTY_BELOW_FILLED: ("40017", "Parameter verification failed"),
+    RefusalReason.NOT_TRADABLE: ("40034", "The symbol is not open for trading"),
+    RefusalReason.POSITION_MODE: (
+        "40774",
+        "The order type for unilateral position must also be the unilateral position type.",
+    ),
     RefusalReason.NO_MARKET: ("40308", "The contract is being temporarily maintained"),
 }
 
@@ -80,3 +86,13 @@ def check_signature(
     expected = base64.b64encode(sign(config.api_secret.get_secret_value(), payload)).decode()
     if not hmac.compare_digest(expected, signature):
         raise BitgetError("40009", "sign signature error")
+
+
+def check_address(setup: Setup, remote: str) -> None:
+    """Refuse a key used from an address it is not bound to.
+
+    Raises:
+        BitgetError: 40018.
+    """
+    if setup.allowed_ips is not None and remote not in setup.allowed_ips:
+        raise BitgetError("40018", "Invalid IP")

@@ -5,38 +5,59 @@ Source: Bitget v2 API documentation, public and futures pages. A refusal is HTTP
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import unquote
-
-from aiohttp import web
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange import bitget_messages as messages
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bitget_orders import BitgetOrders
-from mm_hybrid.servers.exchange.bitget_protocol import BitgetError, check_signature, check_window, envelope
+from mm_hybrid.servers.exchange.bitget_protocol import (
+    BitgetError,
+    check_address,
+    check_signature,
+    check_window,
+    envelope,
+)
+from mm_hybrid.servers.exchange.intake import Incoming, Outgoing
+from mm_hybrid.servers.exchange.limits import RateLimits
 from mm_hybrid.servers.exchange.orders import Order, OwnExecution
-from mm_hybrid.servers.exchange.wire import Fields, RateLimit, first, page_size, parse_object, text, window_ns
+from mm_hybrid.servers.exchange.wire import Fields, first, page_size, text, window_ns
 
 _PAGE = (100, 100)
 
+_ENDPOINTS = {
+    "/api/v2/mix/order/place-order": "create",
+    "/api/v2/mix/order/modify-order": "amend",
+    "/api/v2/mix/order/cancel-order": "cancel",
+    "/api/v2/mix/order/cancel-all-orders": "cancel_all",
+    "/api/v2/mix/order/batch-place-order": "create_batch",
+    "/api/v2/mix/order/batch-cancel-orders": "cancel_batch",
+    "/api/v2/mix/order/orders-pending": "open_orders",
+    "/api/v2/mix/order/orders-history": "order_history",
+    "/api/v2/mix/order/detail": "order_detail",
+    "/api/v2/mix/order/fills": "executions",
+    "/api/v2/mix/order/fill-history": "executions",
+    "/api/v2/mix/position/all-position": "positions",
+    "/api/v2/mix/position/single-position": "positions",
+    "/api/v2/mix/account/accounts": "wallet",
+    "/api/v2/mix/account/account": "wallet",
+    "/api/v2/public/time": "time",
+    "/api/v2/mix/market/contracts": "markets",
+}
+
 Action = Callable[[Fields], object]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class BitgetRest:
     """The REST half: public market paths, signed account paths."""
 
-    def __init__(self, account: Account, clock: Clock) -> None:
+    def __init__(self, account: Account, _: Clock, limits: RateLimits) -> None:
         self._account = account
         self._config = account.config
-        self._clock = clock
         self._orders = BitgetOrders(account)
-        self._limits: dict[str, RateLimit] = {}
-
-    def routes(self) -> Iterable[web.RouteDef]:
-        """Return every path served."""
-        public: dict[str, Action] = {
+        self._limits = limits
+        market: dict[str, Action] = {
             "/api/v2/public/time": self._time,
             "/api/v2/mix/market/contracts": self._contracts,
             "/api/v2/spot/public/coins": _nothing,
@@ -63,50 +84,62 @@ class BitgetRest:
             "/api/v2/mix/order/batch-cancel-orders": self._orders.cancel_batch,
             "/api/v2/mix/order/cancel-all-orders": self._orders.cancel_all,
         }
-        yield from (web.get(path, self._public(action)) for path, action in public.items())
-        yield from (web.get(path, self._private(action)) for path, action in queries.items())
-        yield from (web.post(path, self._private(action)) for path, action in commands.items())
+        self._routes: dict[tuple[str, str], Callable[[Incoming], Outgoing]] = {
+            **{("GET", path): self._open(action) for path, action in market.items()},
+            **{("GET", path): self._signed(action) for path, action in queries.items()},
+            **{("POST", path): self._signed(action) for path, action in commands.items()},
+        }
 
-    # Frames
+    def endpoint(self, request: Incoming) -> str:
+        """Return the kind of request as fault scripts name it; empty for the others."""
+        return _ENDPOINTS.get(request.path, "")
 
-    def _public(self, action: Action) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            return self._answer(lambda: action({**request.query}))
-
-        return handle
-
-    def _private(self, action: Action) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            body = await request.text()
-            limit = self._limits.setdefault(
-                request.path, RateLimit(self._config.rate_limit_per_s, self._clock)
-            )
-
-            def run() -> object:
-                self._authenticate(request, body)
-                if not limit.take():
-                    raise BitgetError("429", "Too Many Requests")
-                params: Fields | None = {**request.query}
-                if request.method == "POST":
-                    params = parse_object(body)
-                if params is None:
-                    raise BitgetError("40020", "Parameter body error")
-                return action(params)
-
-            return self._answer(run)
-
-        return handle
-
-    def _answer(self, run: Callable[[], object]) -> web.Response:
-        now_ms = self._account.now_ms()
+    def answer(self, request: Incoming) -> Outgoing:
+        """Carry a request out; a refusal is HTTP 400 with a code in the body."""
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            body = envelope("40404", "Request URL NOT FOUND", None, self._account.now_ms())
+            return Outgoing.json("40404", body, status=404)
         try:
-            data = run()
+            return route(request)
         except BitgetError as error:
-            status = 429 if error.code == "429" else 400
-            return web.json_response(envelope(error.code, error.message, None, now_ms), status=status)
-        return web.json_response(envelope("00000", "success", data, now_ms))
+            return self.refusal(error.code, error.message)
 
-    def _authenticate(self, request: web.Request, body: str) -> None:
+    def _open(self, action: Action) -> Callable[[Incoming], Outgoing]:
+        return lambda request: self._accepted(action(request.query))
+
+    def _signed(self, action: Action) -> Callable[[Incoming], Outgoing]:
+        def run(request: Incoming) -> Outgoing:
+            self._authenticate(request)
+            if not self._limits.of(_ENDPOINTS.get(request.path, request.path)).take():
+                raise BitgetError("429", "Too Many Requests")
+            if request.params is None:
+                raise BitgetError("40020", "Parameter body error")
+            return self._accepted(action(request.params))
+
+        return run
+
+    def refusal(self, code: int | str, message: str) -> Outgoing:
+        """Return a refusal with that code."""
+        status = 429 if str(code) == "429" else 400
+        return Outgoing.json(code, envelope(str(code), message, None, self._account.now_ms()), status=status)
+
+    def troubled(self, fault: str) -> Outgoing:
+        """Return the venue's reply in times of trouble."""
+        match fault:
+            case "rate_limit":
+                return self.refusal("429", "Too Many Requests")
+            case "ip_ban":
+                return Outgoing(code=429, body="", status=429, content_type="text/plain")
+            case "maintenance":
+                return self.refusal("40200", "Server upgrade, please try again later")
+            case _:
+                return self.refusal("40010", "Request timed out")
+
+    def _accepted(self, data: object) -> Outgoing:
+        return Outgoing.json("00000", envelope("00000", "success", data, self._account.now_ms()))
+
+    def _authenticate(self, request: Incoming) -> None:
         headers = request.headers
         names = {
             "ACCESS-KEY": "40001",
@@ -118,13 +151,14 @@ class BitgetRest:
             if not headers.get(name):
                 raise BitgetError(code, f"{name.replace('-', '_')} cannot be empty")
         stamp = headers["ACCESS-TIMESTAMP"]
-        check_window(stamp, self._account.now_ms())
-        path, _, query = request.raw_path.partition("?")
+        check_window(stamp, request.received_ms)
         # What is signed is the query before percent-encoding.
-        payload = stamp + request.method + path + (f"?{unquote(query)}" if query else "") + body
+        query = f"?{unquote(request.raw_query)}" if request.raw_query else ""
+        payload = stamp + request.method + request.path + query + request.body
         check_signature(
             self._config, headers["ACCESS-KEY"], headers["ACCESS-PASSPHRASE"], headers["ACCESS-SIGN"], payload
         )
+        check_address(self._account.setup, request.remote)
 
     # Market
 
@@ -143,16 +177,16 @@ class BitgetRest:
 
     def _detail(self, params: Fields) -> object:
         order = self._orders.find(params) if self._orders.is_ours(params) else None
-        if order is None:
+        if order is None or not list(self._account.shown([order])):
             missing = "The data of the order cannot be found, please confirm the order number"
             raise BitgetError("40109", missing)
         return messages.order_row(order, self._config, detail=True)
 
     def _pending(self, params: Fields) -> object:
-        return self._order_page(self._account.open_orders(), params)
+        return self._order_page(self._account.shown(self._account.open_orders()), params)
 
     def _history(self, params: Fields) -> object:
-        return self._order_page(self._account.ended_orders(), params)
+        return self._order_page(self._account.shown(self._account.ended_orders()), params)
 
     def _order_page(self, newest_first: Iterable[Order], params: Fields) -> Fields:
         begin, end = window_ns(params)
@@ -188,7 +222,7 @@ class BitgetRest:
                 and (not order_id or one.order_id == order_id)
             )
 
-        newest_first = reversed(self._account.ledger.executions)
+        newest_first = self._account.shown_executions()
         fills = filter(chosen, newest_first) if self._orders.is_ours(params) else ()
         rows = first(fills, page_size(params.get("limit"), *_PAGE))
         return {

@@ -8,24 +8,39 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange import bitget_messages as messages
 from mm_hybrid.servers.exchange.account import Account, Change
-from mm_hybrid.servers.exchange.bitget_protocol import BitgetError, check_signature, check_window
-from mm_hybrid.servers.exchange.orders import Order, OwnExecution
+from mm_hybrid.servers.exchange.bitget_protocol import (
+    BitgetError,
+    check_address,
+    check_signature,
+    check_window,
+)
+from mm_hybrid.servers.exchange.faults import Faults
+from mm_hybrid.servers.exchange.orders import ExecutionType, Order, OwnExecution
+from mm_hybrid.servers.exchange.pushes import Pushes
 from mm_hybrid.servers.exchange.streams import Session, Sessions
 from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
 
 _CHANNELS = ("orders", "fill", "positions", "account")
-_LOGIN_CODES = {"40006": 30011, "40012": 30012, "40005": 30013, "40008": 30014, "40009": 30015}
+_LOGIN_CODES = {
+    "40006": 30011,
+    "40012": 30012,
+    "40005": 30013,
+    "40008": 30014,
+    "40009": 30015,
+    "40018": 30010,
+}
 
 
 class BitgetStreams:
     """The WebSocket half: login, subscriptions, and a push for every change of the account."""
 
-    def __init__(self, account: Account, _: Clock) -> None:
+    def __init__(self, account: Account, faults: Faults) -> None:
         self._account = account
-        self._private = Sessions(lambda: account.ids.take("connection"))
+        self._private = Sessions("private_ws", lambda: account.ids.take("connection"), faults)
+        self._pushes = Pushes(self._private, faults)
+        self.sessions = (self._private,)
         account.subscribe(self._push)
 
     def routes(self) -> list[web.RouteDef]:
@@ -34,6 +49,7 @@ class BitgetStreams:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._pushes.close()
         await self._private.close()
 
     # Pushes
@@ -41,18 +57,22 @@ class BitgetStreams:
     def _push(self, change: Change) -> None:
         config = self._account.config
         if isinstance(change, Order):
-            self._publish("orders", [messages.order_push(change, config)])
+            self._publish("push_order", "orders", [messages.order_push(change, config)])
         elif isinstance(change, OwnExecution):
-            self._publish("fill", [messages.fill_row(change, config, stream=True)])
+            if change.exec_type is not ExecutionType.FUNDING:
+                row = messages.fill_row(change, config, stream=True)
+                self._publish("push_execution", "fill", [row])
         else:
-            self._publish("positions", self._positions())
-            self._publish("account", [messages.account_push(self._account)])
+            self._publish("push_position", "positions", self._positions())
+            self._publish("push_account", "account", [messages.account_push(self._account)])
 
-    def _publish(self, channel: str, rows: list[Fields]) -> None:
-        for key in ("instId", "coin") if channel == "account" else ("instId",):
-            for name in ("default", self._account.config.symbol):
-                arg: Fields = {"instType": messages.PRODUCT, "channel": channel, key: name}
-                self._private.broadcast(_topic(arg), self._message(arg, rows))
+    def _publish(self, kind: str, channel: str, rows: list[Fields]) -> None:
+        args: list[Fields] = [
+            {"instType": messages.PRODUCT, "channel": channel, key: name}
+            for key in (("instId", "coin") if channel == "account" else ("instId",))
+            for name in ("default", self._account.config.symbol)
+        ]
+        self._pushes.publish(kind, [(_topic(arg), self._message(arg, rows)) for arg in args])
 
     def _message(self, arg: Fields, rows: list[Fields]) -> Fields:
         return {"action": "snapshot", "arg": arg, "data": rows, "ts": self._account.now_ms()}
@@ -90,6 +110,7 @@ class BitgetStreams:
                 text(arg, "sign"),
                 f"{stamp}GET/user/verify",
             )
+            check_address(self._account.setup, session.remote)
         except BitgetError as error:
             session.send({"event": "error", "code": _LOGIN_CODES[error.code], "msg": error.message})
             return

@@ -22,12 +22,16 @@ _STATUS = {
 _CANCEL_TYPE = {
     CancelCause.USER: "CancelByUser",
     CancelCause.REDUCE_ONLY: "CancelByReduceOnly",
+    CancelCause.SELF_MATCH: "CancelBySmp",
+    CancelCause.DISCONNECTED: "CancelByDCP",
 }
 _REJECT_REASON = {
     CancelCause.POST_ONLY: "EC_PostOnlyWillTakeLiquidity",
     CancelCause.NO_LIQUIDITY: "EC_NoImmediateQtyToFill",
     CancelCause.USER: "EC_PerCancelRequest",
     CancelCause.REDUCE_ONLY: "EC_PerCancelRequest",
+    CancelCause.SELF_MATCH: "EC_PerCancelRequest",
+    CancelCause.DISCONNECTED: "EC_PerCancelRequest",
 }
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hmac
 
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.limits import RateLimit
 from mm_hybrid.servers.exchange.orders import OrderRefusedError, RefusalReason
+from mm_hybrid.servers.exchange.setup import Setup
 from mm_hybrid.servers.exchange.wire import Fields, sign
 
 _AHEAD_MS = 1000
@@ -32,6 +34,8 @@ _CODES: dict[RefusalReason, tuple[int, str]] = {
         "The order remains unchanged as the parameters entered match the existing ones.",
     ),
     RefusalReason.NO_MARKET: (110066, "Trading is currently not allowed"),
+    RefusalReason.NOT_TRADABLE: (110074, "This contract is not live"),
+    RefusalReason.POSITION_MODE: (10001, "position idx not match position mode"),
     RefusalReason.QTY_BELOW_FILLED: (
         110064,
         "The number of contracts modified cannot be less than or equal to the filled quantity",
@@ -86,3 +90,31 @@ def check_signature(config: ExchangeServerConfig, key: str, signature: str, payl
     expected = sign(config.api_secret.get_secret_value(), payload).hex()
     if not hmac.compare_digest(expected, signature):
         raise BybitError(10004, f"error sign! origin_string[{payload}]")
+
+
+def check_address(setup: Setup, remote: str) -> None:
+    """Refuse a key used from an address it is not bound to.
+
+    Raises:
+        BybitError: 10010.
+    """
+    if setup.allowed_ips is not None and remote not in setup.allowed_ips:
+        raise BybitError(10010, f"Unmatched IP, please check your API key's bound IP addresses. {remote}")
+
+
+def limit_headers(limit: RateLimit) -> dict[str, str]:
+    """Return the headers that tell what is left of an allowance."""
+    return {
+        "X-Bapi-Limit": str(limit.per_second),
+        "X-Bapi-Limit-Status": str(limit.remaining),
+        "X-Bapi-Limit-Reset-Timestamp": str(limit.reset_ms),
+    }
+
+
+def spent_headers(per_second: int, now_ms: int) -> dict[str, str]:
+    """Return the headers of an allowance used up until the next second."""
+    return {
+        "X-Bapi-Limit": str(per_second),
+        "X-Bapi-Limit-Status": "0",
+        "X-Bapi-Limit-Reset-Timestamp": str((now_ms // 1000 + 1) * 1000),
+    }

@@ -5,24 +5,30 @@ Source: Bybit v5 API documentation, Market, Trade, Position, Account and User pa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import quote, unquote
-
-from aiohttp import web
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange import bybit_messages as messages
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bybit_orders import BybitOrders
-from mm_hybrid.servers.exchange.bybit_protocol import BybitError, check_signature, check_window, envelope
+from mm_hybrid.servers.exchange.bybit_protocol import (
+    BybitError,
+    check_address,
+    check_signature,
+    check_window,
+    envelope,
+    limit_headers,
+    spent_headers,
+)
+from mm_hybrid.servers.exchange.intake import Incoming, Outgoing
+from mm_hybrid.servers.exchange.limits import RateLimits
 from mm_hybrid.servers.exchange.orders import Order, OwnExecution
 from mm_hybrid.servers.exchange.wire import (
     Fields,
-    RateLimit,
     first,
     millis,
     page_size,
-    parse_object,
     text,
     window_ns,
 )
@@ -31,24 +37,38 @@ _OPEN_PAGE = (20, 50)
 _EXECUTION_PAGE = (50, 100)
 _RECENT_ENDED = 500
 
+_ENDPOINTS = {
+    "/v5/order/create": "create",
+    "/v5/order/amend": "amend",
+    "/v5/order/cancel": "cancel",
+    "/v5/order/cancel-all": "cancel_all",
+    "/v5/order/create-batch": "create_batch",
+    "/v5/order/amend-batch": "amend_batch",
+    "/v5/order/cancel-batch": "cancel_batch",
+    "/v5/order/realtime": "open_orders",
+    "/v5/order/history": "order_history",
+    "/v5/execution/list": "executions",
+    "/v5/position/list": "positions",
+    "/v5/account/wallet-balance": "wallet",
+    "/v5/market/time": "time",
+    "/v5/market/instruments-info": "markets",
+}
+_PUBLIC = ("/v5/market/time", "/v5/market/instruments-info")
+
 Action = Callable[[Fields], Fields]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Reply = tuple[Fields, Fields]
 
 
 class BybitRest:
     """The REST half: public market paths, signed account paths."""
 
-    def __init__(self, account: Account, clock: Clock) -> None:
+    def __init__(self, account: Account, clock: Clock, limits: RateLimits) -> None:
         self._account = account
         self._config = account.config
         self._clock = clock
         self._orders = BybitOrders(account)
-        self._limits: dict[str, RateLimit] = {}
-
-    def routes(self) -> Iterable[web.RouteDef]:
-        """Return every path served."""
-        public: dict[str, Action] = {
+        self._limits = limits
+        market: dict[str, Action] = {
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
         }
@@ -75,60 +95,74 @@ class BybitRest:
             "/v5/order/amend-batch": self._orders.amend,
             "/v5/order/cancel-batch": self._orders.cancel,
         }
-        yield from (web.get(path, self._public(action)) for path, action in public.items())
-        yield from (web.get(path, self._private(_single(action))) for path, action in queries.items())
-        yield from (web.post(path, self._private(_single(action))) for path, action in commands.items())
-        yield from (web.post(path, self._private(self._batch(action))) for path, action in batches.items())
+        self._routes: dict[tuple[str, str], Callable[[Incoming], Outgoing]] = {
+            **{("GET", path): self._open(action) for path, action in market.items()},
+            **{("GET", path): self._signed(_single(action)) for path, action in queries.items()},
+            **{("POST", path): self._signed(_single(action)) for path, action in commands.items()},
+            **{("POST", path): self._signed(self._batch(action)) for path, action in batches.items()},
+        }
 
-    # Frames
+    def endpoint(self, request: Incoming) -> str:
+        """Return the kind of request as fault scripts name it; empty for the others."""
+        return _ENDPOINTS.get(request.path, "")
 
-    def _public(self, action: Action) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            return self._answer(lambda: (action({**request.query}), {}))
-
-        return handle
-
-    def _private(self, action: Callable[[Fields], Reply]) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            body = await request.text()
-            limit = self._limits.setdefault(
-                request.path, RateLimit(self._config.rate_limit_per_s, self._clock)
-            )
-
-            def run() -> Reply:
-                self._authenticate(request, body)
-                if not limit.take():
-                    raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
-                params: Fields | None = {**request.query}
-                if request.method == "POST":
-                    params = parse_object(body)
-                if params is None:
-                    raise BybitError(10001, "params error: the body is no JSON object")
-                return action(params)
-
-            response = self._answer(run)
-            response.headers["X-Bapi-Limit"] = str(limit.per_second)
-            response.headers["X-Bapi-Limit-Status"] = str(limit.remaining)
-            response.headers["X-Bapi-Limit-Reset-Timestamp"] = str(limit.reset_ms)
-            return response
-
-        return handle
-
-    def _answer(self, run: Callable[[], Reply]) -> web.Response:
+    def answer(self, request: Incoming) -> Outgoing:
+        """Carry a request out; a refusal is HTTP 200 with its code in the body."""
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            return Outgoing(code=404, body="404 page not found", status=404, content_type="text/plain")
         try:
-            result, extra = run()
+            reply = route(request)
         except BybitError as error:
-            return web.json_response(envelope(error.code, error.message, {}, self._account.now_ms()))
-        return web.json_response(envelope(0, "OK", result, self._account.now_ms(), extra))
+            reply = self.refusal(error.code, error.message)
+        if request.path not in _PUBLIC:
+            reply.headers |= limit_headers(self._limits.of(_ENDPOINTS.get(request.path, request.path)))
+        return reply
 
-    def _authenticate(self, request: web.Request, body: str) -> None:
+    def _open(self, action: Action) -> Callable[[Incoming], Outgoing]:
+        return lambda request: self._accepted(action(request.query), {})
+
+    def _signed(self, action: Callable[[Fields], Reply]) -> Callable[[Incoming], Outgoing]:
+        def run(request: Incoming) -> Outgoing:
+            self._authenticate(request)
+            if not self._limits.of(_ENDPOINTS.get(request.path, request.path)).take():
+                raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
+            if request.params is None:
+                raise BybitError(10001, "params error: the body is no JSON object")
+            return self._accepted(*action(request.params))
+
+        return run
+
+    def refusal(self, code: int | str, message: str) -> Outgoing:
+        """Return a refusal with that code."""
+        return Outgoing.json(code, envelope(int(code), message, {}, self._account.now_ms()))
+
+    def troubled(self, fault: str) -> Outgoing:
+        """Return the venue's reply in times of trouble."""
+        match fault:
+            case "rate_limit":
+                reply = self.refusal(10006, "Too many visits. Exceeded the API Rate Limit.")
+                reply.headers |= spent_headers(self._config.rate_limit_per_s, self._account.now_ms())
+                return reply
+            case "ip_ban":
+                body = "403 Forbidden: access too frequent"
+                return Outgoing(code=403, body=body, status=403, content_type="text/plain")
+            case "maintenance":
+                return self.refusal(110066, "Trading is currently not allowed.")
+            case _:
+                return self.refusal(10000, "Server Timeout")
+
+    def _accepted(self, result: Fields, extra: Fields) -> Outgoing:
+        return Outgoing.json(0, envelope(0, "OK", result, self._account.now_ms(), extra))
+
+    def _authenticate(self, request: Incoming) -> None:
         headers = request.headers
         stamp, window = headers.get("X-BAPI-TIMESTAMP", ""), headers.get("X-BAPI-RECV-WINDOW", "")
         key = headers.get("X-BAPI-API-KEY", "")
-        query = request.raw_path.partition("?")[2]
-        payload = stamp + key + window + (body if request.method == "POST" else query)
-        check_window(stamp, window, self._account.now_ms())
+        payload = stamp + key + window + (request.body if request.method == "POST" else request.raw_query)
+        check_window(stamp, window, request.received_ms)
         check_signature(self._config, key, headers.get("X-BAPI-SIGN", ""), payload)
+        check_address(self._account.setup, request.remote)
 
     def _batch(self, action: Action) -> Callable[[Fields], Reply]:
         return lambda params: self._orders.batch(action, params)
@@ -156,7 +190,7 @@ class BybitRest:
         exact = self._exact(params)
         if exact is not None:
             return self._order_page(exact, params)
-        return self._order_page(self._account.open_orders(), params)
+        return self._order_page(self._account.shown(self._account.open_orders()), params)
 
     def _history(self, params: Fields) -> Fields:
         if not self._asks_for_us(params):
@@ -164,7 +198,7 @@ class BybitRest:
         exact = self._exact(params)
         if exact is not None:
             return self._order_page([order for order in exact if not order.is_open], params)
-        return self._order_page(self._account.ended_orders(), params)
+        return self._order_page(self._account.shown(self._account.ended_orders()), params)
 
     def _exact(self, params: Fields) -> list[Order] | None:
         """Return the order asked for by id, open or ended lately; ``None`` when no id was given."""
@@ -176,7 +210,7 @@ class BybitRest:
             order.is_open or order in first(self._account.ended_orders(), _RECENT_ENDED)
         ):
             return []
-        return [order]
+        return list(self._account.shown([order]))
 
     def _order_page(self, newest_first: Iterable[Order], params: Fields) -> Fields:
         after = self._account.find(order_id=_cursor_id(params))
@@ -206,7 +240,7 @@ class BybitRest:
                 and (before_serial is None or one.serial < before_serial)
             )
 
-        newest_first = reversed(self._account.ledger.executions)
+        newest_first = self._account.shown_executions()
         rows = first(filter(chosen, newest_first), page_size(params.get("limit"), *_EXECUTION_PAGE))
         cursor = _cursor([f"{one.serial}:2" for one in rows])
         return _page([messages.execution_row(one, self._account) for one in rows], cursor)

@@ -1,48 +1,45 @@
-"""Bybit v5 private and trade streams.
+"""Bybit v5 private stream.
 
-Source: Bybit v5 API documentation, pages WebSocket Connect, WebSocket Trade Guideline, private streams.
-The private stream signs in with ``success``, the trade stream with ``retCode``; both take JSON pings.
+Source: Bybit v5 API documentation, pages WebSocket Connect and private streams. Sign-in is answered by
+``success``, unlike on the trade stream; pings are JSON.
 """
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange import bybit_messages as messages
 from mm_hybrid.servers.exchange.account import Account, Change
-from mm_hybrid.servers.exchange.bybit_orders import BybitOrders
-from mm_hybrid.servers.exchange.bybit_protocol import BybitError, check_signature, check_window
+from mm_hybrid.servers.exchange.bybit_protocol import BybitError
+from mm_hybrid.servers.exchange.bybit_trade import sign_in
+from mm_hybrid.servers.exchange.faults import Faults
 from mm_hybrid.servers.exchange.orders import Order, OwnExecution
+from mm_hybrid.servers.exchange.pushes import Pushes
 from mm_hybrid.servers.exchange.streams import Session, Sessions
-from mm_hybrid.servers.exchange.wire import Fields, RateLimit, parse_object, text
+from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
 
 _TOPICS = {f"{topic}{suffix}" for topic in ("order", "execution", "position") for suffix in ("", ".linear")}
 _TOPICS |= {"wallet", "dcp", "dcp.future", "greeks"}
 
 
 class BybitStreams:
-    """The WebSocket half: sign in, subscribe, orders by socket, a push for every change of the account."""
+    """Sign in, subscribe, and a push for every change of the account."""
 
-    def __init__(self, account: Account, clock: Clock) -> None:
+    def __init__(self, account: Account, faults: Faults) -> None:
         self._account = account
-        self._orders = BybitOrders(account)
-        self._limit = RateLimit(account.config.rate_limit_per_s, clock)
-        self._private = Sessions(lambda: account.ids.take("connection"))
-        self._trade = Sessions(lambda: account.ids.take("connection"))
+        self._private = Sessions("private_ws", lambda: account.ids.take("connection"), faults)
+        self._pushes = Pushes(self._private, faults)
+        self.sessions = (self._private,)
         account.subscribe(self._push)
 
     def routes(self) -> list[web.RouteDef]:
-        """Return both paths."""
-        return [
-            web.get("/v5/private", self._private.handler(self._on_private)),
-            web.get("/v5/trade", self._trade.handler(self._on_trade)),
-        ]
+        """Return the one path."""
+        return [web.get("/v5/private", self._private.handler(self._on_private))]
 
     async def close(self) -> None:
         """Close every connection."""
+        self._pushes.close()
         await self._private.close()
-        await self._trade.close()
 
     # Pushes
 
@@ -52,24 +49,34 @@ class BybitStreams:
             row = messages.order_row(change, account.config)
             del row["isLeverage"]
             extra: Fields = {"category": messages.CATEGORY, "feeCurrency": account.config.quote}
-            self._publish("order", row | extra)
+            self._publish("push_order", "order", row | extra)
         elif isinstance(change, OwnExecution):
             row = messages.execution_row(change, account)
-            self._publish("execution", row | {"category": messages.CATEGORY, "isLeverage": "0"})
+            self._publish(
+                "push_execution", "execution", row | {"category": messages.CATEGORY, "isLeverage": "0"}
+            )
         else:
             position = messages.position_row(account, stream=True)
-            self._publish("position", position | {"category": messages.CATEGORY})
-            self._publish("wallet", messages.wallet_row(account, stream=True))
+            self._publish("push_position", "position", position | {"category": messages.CATEGORY})
+            self._publish("push_wallet", "wallet", messages.wallet_row(account, stream=True))
 
-    def _publish(self, topic: str, row: Fields) -> None:
-        for name in (topic, f"{topic}.linear"):
-            message: Fields = {
-                "id": self._account.ids.take("push"),
-                "topic": name,
-                "creationTime": self._account.now_ms(),
-                "data": [row],
-            }
-            self._private.broadcast(name, message)
+    def _publish(self, kind: str, topic: str, row: Fields) -> None:
+        now_ms = self._account.now_ms()
+        self._pushes.publish(
+            kind,
+            [
+                (
+                    name,
+                    {
+                        "id": self._account.ids.take("push"),
+                        "topic": name,
+                        "creationTime": now_ms,
+                        "data": [row],
+                    },
+                )
+                for name in (topic, f"{topic}.linear")
+            ],
+        )
 
     # Private stream
 
@@ -81,7 +88,7 @@ class BybitStreams:
             reply["req_id"] = message["req_id"]
         if op == "auth":
             try:
-                self._sign_in(session, message)
+                sign_in(self._account, session, message)
             except BybitError as error:
                 reply |= {"success": False, "ret_msg": error.message}
         elif op == "ping":
@@ -108,64 +115,3 @@ class BybitStreams:
         else:
             session.topics.difference_update(topics)
         return ""
-
-    # Trade stream
-
-    def _on_trade(self, session: Session, frame: str) -> None:
-        message = parse_object(frame) or {}
-        op = text(message, "op")
-        reply: Fields = {"retCode": 0, "retMsg": "OK", "op": op, "connId": session.connection_id}
-        if "reqId" in message:
-            reply["reqId"] = message["reqId"]
-        try:
-            if op == "auth":
-                self._sign_in(session, message)
-            elif op == "ping":
-                reply |= {"op": "pong", "data": [str(self._account.now_ms())]}
-            else:
-                reply["data"] = {}
-                reply["header"] = self._limit_header()
-                reply["data"] = self._trade_request(session, op, message)
-        except BybitError as error:
-            reply |= {"retCode": error.code, "retMsg": error.message}
-        session.send(reply)
-
-    def _trade_request(self, session: Session, op: str, message: Fields) -> Fields:
-        actions = {
-            "order.create": self._orders.create,
-            "order.amend": self._orders.amend,
-            "order.cancel": self._orders.cancel,
-        }
-        action = actions.get(op)
-        if action is None:
-            raise BybitError(10404, "op type is not found")
-        if not session.authenticated:
-            raise BybitError(10003, "Unauthorized: sign in first")
-        header, args = message.get("header"), message.get("args")
-        if not isinstance(header, dict) or not isinstance(args, list) or len(args) != 1:
-            raise BybitError(10001, "params error: header and one element of args are required")
-        window = text(header, "X-BAPI-RECV-WINDOW")
-        check_window(text(header, "X-BAPI-TIMESTAMP"), window, self._account.now_ms())
-        if not self._limit.take():
-            raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
-        return action(args[0] if isinstance(args[0], dict) else {})
-
-    def _limit_header(self) -> Fields:
-        return {
-            "X-Bapi-Limit": str(self._limit.per_second),
-            "X-Bapi-Limit-Status": str(self._limit.remaining),
-            "X-Bapi-Limit-Reset-Timestamp": str(self._limit.reset_ms),
-            "Traceid": self._account.ids.take("trace").replace("-", ""),
-            "Timenow": str(self._account.now_ms()),
-        }
-
-    def _sign_in(self, session: Session, message: Fields) -> None:
-        """Check key, expiry and signature of an auth request."""
-        args = message.get("args")
-        if not isinstance(args, list) or len(args) != 3:
-            raise BybitError(10001, "params error: auth takes key, expires, signature")
-        key, expires, signature = (str(arg) for arg in args)
-        check_signature(self._account.config, key, signature, f"GET/realtime{expires}")
-        if not expires.isdigit() or int(expires) <= self._account.now_ms():
-            raise BybitError(10002, "Params Error: expires is in the past")
-        session.authenticated = True

@@ -6,7 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from mm_hybrid.servers.exchange.faults import FaultScript
 
 Venue = Literal["bybit", "bitget"]
 
@@ -39,8 +41,13 @@ class ExchangeServerConfig(BaseModel):
         market_url: ``ws://host:port`` of a tardis-machine server; ``None`` if the caller applies the market.
         market_exchange: exchange of the market data as Tardis spells it; the venue's own by default.
         market_symbol: symbol of the market data; ``symbol`` by default.
-        rate_limit_per_s: private REST requests a second; generous, since this is a test ground.
+        rate_limit_per_s: private requests a second per kind; generous, since this is a test ground.
+        rate_limits: other allowances by kind of request (``create``, ``open_orders``, …).
+        address_limit_per_5s: requests an address may send in five seconds; ``None`` is any number.
+        address_ban_s: how long an address that sent more is turned away.
         ledger: file that receives every execution as one JSON line.
+        state: SQLite file that holds all that happened; a server started on it again goes on from there.
+        faults: script of what goes wrong.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +74,21 @@ class ExchangeServerConfig(BaseModel):
     market_exchange: str | None = None
     market_symbol: str | None = None
     rate_limit_per_s: int = Field(default=1000, ge=1)
+    rate_limits: dict[str, int] = Field(default_factory=dict)
+    address_limit_per_5s: int | None = Field(default=None, ge=1)
+    address_ban_s: float = Field(default=600.0, gt=0)
     ledger: Path | None = None
+    state: Path | None = None
+    faults: FaultScript = FaultScript()
+
+    @field_validator("faults", mode="before")
+    @classmethod
+    def _read_script(cls, value: object) -> object:
+        if isinstance(value, FaultScript):
+            return value
+        if isinstance(value, str | Path):
+            return FaultScript.read(Path(value))
+        return FaultScript.parse(value, "faults")
 
     @model_validator(mode="after")
     def _sizes_are_on_the_grid(self) -> Self:

@@ -25,6 +25,11 @@ class IdSource:
         self._count = 0
         self._last = 0
 
+    def skip(self, used: str) -> None:
+        """Take note of an id of an earlier run, so that growing ids go on above it."""
+        if used.isdigit():
+            self._last = max(self._last, int(used))
+
     def take(self, kind: str) -> str:
         """Return the next id; ``kind`` (``order``, ``execution``, …) keeps UUID families apart."""
         self._count += 1

@@ -24,6 +24,7 @@ def ledger_row(execution: OwnExecution) -> dict[str, object]:
         "print_id": execution.print_id,
         "print_price": execution.print_price,
         "exchange_ts_ns": execution.exchange_ts_ns,
+        "exec_type": str(execution.exec_type),
     }
 
 
@@ -45,6 +46,10 @@ class Ledger:
         if self._file is not None:
             self._file.write(json.dumps(ledger_row(execution)) + "\n")
             self._file.flush()
+
+    def restore(self, execution: OwnExecution) -> None:
+        """Take an execution of an earlier run, which the file holds already."""
+        self.executions.append(execution)
 
     def close(self) -> None:
         """Close the file, if any; further appends stay in memory."""

@@ -25,6 +25,25 @@ class CancelCause(StrEnum):
     POST_ONLY = "post_only"
     NO_LIQUIDITY = "no_liquidity"
     REDUCE_ONLY = "reduce_only"
+    SELF_MATCH = "self_match"
+    DISCONNECTED = "disconnected"
+
+
+class SelfMatch(StrEnum):
+    """What happens when an order meets a resting one of the same account; the taker's wish decides."""
+
+    NONE = "none"
+    CANCEL_MAKER = "cancel_maker"
+    CANCEL_TAKER = "cancel_taker"
+    CANCEL_BOTH = "cancel_both"
+
+
+class ExecutionType(StrEnum):
+    """What an execution is of, in Bybit's words; ``FUNDING`` moves cash and no position."""
+
+    TRADE = "Trade"
+    ADL = "AdlTrade"
+    FUNDING = "Funding"
 
 
 class RefusalReason(StrEnum):
@@ -44,6 +63,8 @@ class RefusalReason(StrEnum):
     NOT_MODIFIED = "not_modified"
     QTY_BELOW_FILLED = "qty_below_filled"
     NO_MARKET = "no_market"
+    NOT_TRADABLE = "not_tradable"
+    POSITION_MODE = "position_mode"
 
 
 class OrderRefusedError(Exception):
@@ -66,13 +87,16 @@ class OrderRequest:
     post_only: bool = False
     ioc: bool = False
     reduce_only: bool = False
+    self_match: SelfMatch = SelfMatch.NONE
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Order:
     """One order over its life; only the account changes it.
 
-    ``serial`` counts orders in the sequence of their arrival and is what pages are cut by.
+    ``serial`` counts orders in the sequence of their arrival and is what pages are cut by. ``visible_ns`` is
+    when queries begin to show it. ``unmatched_qty`` has traded without the matching engine knowing of it, so
+    that the engine's total for the order is that much less.
     """
 
     serial: int
@@ -87,6 +111,9 @@ class Order:
     created_ns: int
     updated_ns: int
     mid_at_creation: Decimal
+    self_match: SelfMatch = SelfMatch.NONE
+    visible_ns: int = 0
+    unmatched_qty: Decimal = Decimal(0)
     status: OrderStatus = OrderStatus.NEW
     cancel_cause: CancelCause | None = None
     filled_qty: Decimal = Decimal(0)
@@ -112,12 +139,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnExecution:
-    """One trade of one own order, as booked.
+    """One trade of one own order, as booked; or one the venue made for the account, without a client id.
 
-    ``fee`` is positive when paid. ``print_id`` names the market trade that filled a resting order, when it
-    has a name. ``exchange_ts_ns`` is the market's time of that trade, ``booked_ns`` the server's; on a replay
-    of an old day the two are far apart. ``closed_qty`` is what it took off a position and ``profit`` what
-    that realised.
+    ``fee`` is positive when paid; of a funding it is what was paid. ``print_id`` names the market trade that
+    filled a resting order, when it has a name. ``exchange_ts_ns`` is the market's time of that trade,
+    ``booked_ns`` the server's; on a replay of an old day the two are far apart. ``closed_qty`` is what it took
+    off a position and ``profit`` what that realised.
     """
 
     serial: int
@@ -139,6 +166,7 @@ class OwnExecution:
     leaves_qty: Decimal
     closed_qty: Decimal
     profit: Decimal
+    exec_type: ExecutionType = ExecutionType.TRADE
 
     @property
     def value(self) -> Decimal:

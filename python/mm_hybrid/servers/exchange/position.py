@@ -23,6 +23,7 @@ class PositionBook:
         entry_value: signed quote value at entry.
         cash: signed quote cash from trading, fees not included.
         fees: quote fees paid; negative is a net rebate.
+        funding: quote cash from funding; received is positive.
         opened_ns: when the position last left zero.
         updated_ns: when it last changed.
     """
@@ -31,6 +32,7 @@ class PositionBook:
     entry_value: Decimal = _ZERO
     cash: Decimal = _ZERO
     fees: Decimal = _ZERO
+    funding: Decimal = _ZERO
     opened_ns: int = 0
     updated_ns: int = 0
 

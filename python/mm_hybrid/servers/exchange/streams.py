@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import ClientConnectionResetError, web
 
+from mm_hybrid.servers.exchange.faults import Faults
 from mm_hybrid.servers.exchange.wire import Fields
 
 _OUTBOX_MESSAGES = 10_000
@@ -17,17 +18,28 @@ _CLOSE_S = 1.0
 class Session:
     """One client connection: who it is, what it follows, and what it has still to be sent."""
 
-    def __init__(self, connection_id: str, socket: web.WebSocketResponse) -> None:
+    def __init__(
+        self,
+        connection_id: str,
+        socket: web.WebSocketResponse,
+        remote: str,
+        kill: Callable[[], None],
+        is_silent: Callable[[], bool],
+    ) -> None:
         self.connection_id = connection_id
         self.authenticated = False
+        self.remote = remote
         self.topics: set[str] = set()
+        self.kill = kill
+        self.silent_epoch = 0
+        self._is_silent = is_silent
         self._socket = socket
         self._outbox: asyncio.Queue[str] = asyncio.Queue(_OUTBOX_MESSAGES)
         self._overflowed = False
 
     def send(self, message: Fields | str) -> None:
         """Queue a message; a session whose outbox is full is closed rather than sent with gaps."""
-        if self._overflowed:
+        if self._overflowed or self._is_silent():
             return
         try:
             self._outbox.put_nowait(message if isinstance(message, str) else json.dumps(message))
@@ -45,12 +57,21 @@ class Session:
 
 
 class Sessions:
-    """All connections of one WebSocket path."""
+    """All connections of one WebSocket path; their faults are drawn here under the path's name.
 
-    def __init__(self, take_id: Callable[[], str]) -> None:
+    What counts as an occurrence is a frame that tells of orders: a push, or the reply to an order request.
+    """
+
+    def __init__(self, name: str, take_id: Callable[[], str], faults: Faults) -> None:
+        self.name = name
+        self.on_left: Callable[[Session], None] = lambda _: None
         self._take_id = take_id
+        self._faults = faults
         self._sessions: set[Session] = set()
         self._sockets: set[web.WebSocketResponse] = set()
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions)
 
     def handler(
         self, receive: Callable[[Session, str], None]
@@ -67,7 +88,17 @@ class Sessions:
     ) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(timeout=_CLOSE_S, max_msg_size=1 << 20)
         await socket.prepare(request)
-        session = Session(self._take_id(), socket)
+
+        def kill() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
+        def is_silent() -> bool:
+            return session.silent_epoch == self._faults.epoch or self._faults.is_in_force(
+                self.name, "silence"
+            )
+
+        session = Session(self._take_id(), socket, request.remote or "", kill, is_silent)
         self._sessions.add(session)
         self._sockets.add(socket)
         writer = asyncio.create_task(session.write_forever(), name=f"outbox {session.connection_id}")
@@ -78,6 +109,7 @@ class Sessions:
         finally:
             self._sessions.discard(session)
             self._sockets.discard(socket)
+            self.on_left(session)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
         return socket
@@ -88,7 +120,23 @@ class Sessions:
         if followers:
             line = json.dumps(message)
             for session in followers:
-                session.send(line)
+                self.deliver(session, line)
+
+    def deliver(self, session: Session, message: Fields | str) -> None:
+        """Queue a message that may meet a fault of the socket."""
+        fault = self._faults.draw(self.name)
+        if fault is not None and fault.name == "no_reply":
+            return
+        if fault is not None and fault.name == "silence":
+            session.silent_epoch = self._faults.epoch
+        session.send(message)
+        if fault is not None and fault.name == "kill":
+            session.kill()
+
+    def kill_all(self) -> None:
+        """Cut every connection without a goodbye."""
+        for session in list(self._sessions):
+            session.kill()
 
     async def close(self) -> None:
         """Close every connection."""

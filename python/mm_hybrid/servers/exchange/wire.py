@@ -10,8 +10,6 @@ from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import TypeVar
 
-from mm_hybrid.clock import Clock
-
 Row = TypeVar("Row")
 
 Fields = dict[str, object]
@@ -84,31 +82,3 @@ def window_ns(params: Fields) -> tuple[int, int]:
         int(begin) * 1_000_000 if begin.isdigit() else 0,
         int(end) * 1_000_000 + 999_999 if end.isdigit() else 1 << 63,
     )
-
-
-class RateLimit:
-    """Counts requests in whole seconds and says how many are left, as the venues' headers do."""
-
-    def __init__(self, per_second: int, clock: Clock) -> None:
-        self.per_second = per_second
-        self._clock = clock
-        self._second = 0
-        self._used = 0
-
-    def take(self) -> bool:
-        """Count one request; ``False`` when this second's allowance is used up."""
-        second = self._clock.now_ns() // 1_000_000_000
-        if second != self._second:
-            self._second, self._used = second, 0
-        self._used += 1
-        return self._used <= self.per_second
-
-    @property
-    def remaining(self) -> int:
-        """Requests left in this second."""
-        return max(0, self.per_second - self._used)
-
-    @property
-    def reset_ms(self) -> int:
-        """When the next allowance begins."""
-        return (self._second + 1) * 1000

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from ccxt.async_support.base.ws.client import Client as StreamClient
 
 from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.executor import Executor
@@ -63,6 +64,15 @@ def _after_journal(hit: Countdown) -> None:
 def _after_send(hit: Countdown) -> None:
     """A create is in the kernel's hands, its reply is not here."""
 
+    def wrap_frame(original: Any) -> Any:
+        async def send(self: Any, message: Any) -> Any:
+            result = await original(self, message)
+            if isinstance(message, dict) and message.get("op") == "order.create":
+                hit()
+            return result
+
+        return send
+
     def wrap(original: Any) -> Any:
         async def send(self: Any, connection: Any) -> Any:
             response = await original(self, connection)
@@ -76,6 +86,7 @@ def _after_send(hit: Countdown) -> None:
         return send
 
     _wrap(aiohttp.ClientRequest, "send", wrap)
+    _wrap(StreamClient, "send", wrap_frame)
 
 
 def _after_ack(hit: Countdown) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_hybrid import session as session_module
+from mm_hybrid.breaker import Breaker
 from mm_hybrid.cli._signals import run_until_stopped
 from mm_hybrid.config import (
     AdvisorConfig,
@@ -26,6 +27,7 @@ from mm_hybrid.config import (
 )
 from mm_hybrid.demo import CREDENTIALS
 from mm_hybrid.errors import MmHybridError
+from mm_hybrid.execution import breakers as breakers_module
 from mm_hybrid.execution import executor as executor_module
 from mm_hybrid.execution import gateway as gateway_module
 from mm_hybrid.execution.executor import ExecutorTimes
@@ -44,6 +46,7 @@ BUDGET = Budget(shared_per_s=100.0, cancel_per_s=40.0, read_per_s=60.0, create_p
 """More requests than venues allow, so that a run of seconds has the orders of minutes."""
 
 PAUSES = {"tend_s": 0.05, "unmatched_s": 1.0, "no_funds_pause_s": 0.3, "crossed_pause_s": 0.05}
+BREAKER_OPEN_S = {"open_for_s": 0.3, "max_open_for_s": 1.0}
 LOOKUP_PAUSES_S = (0.1, 0.4)
 OVERLAP_S = 30.0
 
@@ -200,6 +203,7 @@ def _hurry() -> None:
     ExecutorTimes.configured = ExecutorTimes.of
     ExecutorTimes.of = times_of
     Gateway.connect = connect_with_budget
+    breakers_module.Breaker = functools.partial(Breaker, **BREAKER_OPEN_S)
     gateway_module.KEEP_ALIVE_MS = 500
     executor_module.PrivateStreams = functools.partial(PrivateStreams, confirm_s=1.5, backoff_s=(0.05, 0.4))
     session_module.build_report = lambda _journal, _report: None

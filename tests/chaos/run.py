@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import time
+import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -26,6 +27,10 @@ RESOLVE_BOUND_S = WINDOW_S + 8.0
 MARKET_EXCHANGE = {"bybit": "bybit", "bitget": "bitget-futures"}
 
 
+class NoStartError(RuntimeError):
+    """A maker does not start any more."""
+
+
 @dataclass(slots=True)
 class Run:
     """State of one run while it goes on."""
@@ -40,6 +45,11 @@ class Run:
     failed_starts: int = 0
     ends: list[dict[str, Any]] = field(default_factory=list)
     lives: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether a maker ended in a way that no start mends."""
+        return any(end["event"] != "result" or end["error"] is not None for end in self.ends)
 
     @property
     def journal(self) -> Path:
@@ -108,6 +118,8 @@ class Run:
     def be_killed(self, kill: Kill) -> None:
         """Live one life that ends by SIGKILL; a start that the faults made impossible is tried again."""
         for _ in range(START_ATTEMPTS):
+            if self.broken:
+                break
             maker = self.start_maker(kill=kill)
             if kill.point == "random":
                 over = maker.ended(kill.after_s)
@@ -122,13 +134,13 @@ class Run:
                 self.kills.append(kill.point)
                 return
             self._ended_alone(maker)
-        raise StartError(f"no start succeeded, see {self.folder}")
+        raise NoStartError(f"no start succeeded, see {self.folder}")
 
     def _ended_alone(self, maker: Process) -> None:
         """File how a maker ended that was neither killed nor told to stop."""
         last = next((line for line in reversed(maker.lines()) if line["event"] in {"failed", "result"}), None)
-        if last is not None and last["event"] == "failed":
-            self.failed_starts += 1
+        if last is not None and last["event"] == "failed" and "RiskStopError" not in last["error"]:
+            self.failed_starts += 1  # The faults may have made it impossible: the next one may be luckier.
         else:
             self.ends.append(last or {"event": "crashed", "code": maker.code, "life": self.lives})
 
@@ -139,6 +151,12 @@ class Run:
         began_s = time.monotonic()
         if (kill_s := self.script.server_kill_s) is not None and not maker.ended(kill_s):
             self._restart_exchange()
+        for _ in range(self.script.funding):
+            maker.ended(0.4)
+            self.post("funding", {"rate": "0.0001"})
+        if self.script.adl_qty is not None:
+            maker.ended(0.4)
+            self.post("adl", {"qty": self.script.adl_qty}, may_be_refused=True)
         while not maker.ended(0.1):
             lived_s = time.monotonic() - began_s
             if lived_s >= longest_s or (lived_s >= least_s and self._counts()):
@@ -160,13 +178,15 @@ class Run:
 
     def _started(self) -> Process:
         for _ in range(START_ATTEMPTS):
+            if self.broken:
+                break
             maker = self.start_maker()
             if maker.line("started", START_TIMEOUT_S) is not None:
                 return maker
             if not maker.ended(1.0):
                 maker.kill()
             self._ended_alone(maker)
-        raise StartError(f"no start succeeded, see {self.folder}")
+        raise NoStartError(f"no start succeeded, see {self.folder}")
 
     def stop(self, maker: Process) -> None:
         """Ask a maker to stop and keep its last words."""
@@ -208,15 +228,20 @@ class Run:
             with log.open("ab") as file:
                 file.write(os.urandom(24 + 2048))
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: dict[str, Any], *, may_be_refused: bool = False) -> Any:
         """Tell the exchange something as its operator."""
         request = urllib.request.Request(
             f"{self.url}/_admin/{path}",
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return json.loads(reply.read() or b"null")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as reply:
+                return json.loads(reply.read() or b"null")
+        except urllib.error.HTTPError as error:
+            if may_be_refused and error.code == 400:
+                return None
+            raise RuntimeError(f"{path}: {error.code} {error.read().decode(errors='replace')}") from None
 
 
 def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dict[str, Any]:
@@ -226,6 +251,7 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
     (folder / "script.json").write_text(json.dumps(script.as_json(), indent=1))
     (folder / "faults.json").write_text(json.dumps(script.faults))
     run = Run(script, folder, nursery, market_url)
+    size: dict[str, int] | None = None
     try:
         run.start_exchange()
         run.place_foreign(script.foreign_before)
@@ -237,6 +263,9 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
                 run.place_foreign(script.foreign_at_kill)
         run.last_life()
         size = run.recover_again()
+    except NoStartError as error:
+        if not run.broken:
+            run.ends.append({"event": "failed", "error": str(error)})
     finally:
         if run.exchange is not None:
             run.exchange.end(5.0)

@@ -71,7 +71,8 @@ class Script:
         foreign_before: orders of somebody else that rest from the start.
         foreign_at_kill: more of them, placed while the maker is dead; with them ours are not on the first page.
         server_kill_s: when the exchange server is killed and started again on its state, seconds into the last life.
-        funding: times the position is charged or paid.
+        funding: times the position is charged or paid in the last life.
+        adl_qty: base quantity by which the venue itself cuts the position in the last life, if any.
         levels: quotes a side.
         qty: quantity of one quote, base.
         limit_qty: position limit, in quotes.
@@ -87,7 +88,7 @@ class Script:
     foreign_at_kill: int = 0
     server_kill_s: float | None = None
     funding: int = 0
-    adl: int = 0
+    adl_qty: str | None = None
     levels: int = 3
     qty: str = "0.010"
     limit_qty: int = 5
@@ -128,6 +129,8 @@ def script_of(exchange: str, seed: int, *, kills: int = 2) -> Script:
         foreign_before=page // 2 + dice.randrange(5) if paged else 0,
         foreign_at_kill=page + dice.randrange(5) if paged else 0,
         server_kill_s=round(dice.uniform(0.5, 2.0), 2) if dice.random() < 0.2 else None,
+        funding=dice.choice((0, 0, 0, 1, 2)),
+        adl_qty="0.005" if dice.random() < 0.15 else None,
         levels=dice.choice((2, 3, 3, 4)),
         limit_qty=dice.choice((4, 5, 6)),
         pace_s=dice.choice((0.1, 0.15, 0.25)),
@@ -139,18 +142,18 @@ def _kill(dice: random.Random, *, first: bool) -> Kill:
     # The first start finds nothing that it could be killed at while recovering.
     point = dice.choice([point for point in KILL_POINTS if not (first and point == "in_recovery")])
     nth = {
-        "after_journal": (1, 12),
-        "after_send": (1, 15),
-        "after_ack": (1, 15),
+        "after_journal": (1, 8),
+        "after_send": (1, 8),
+        "after_ack": (1, 8),
         "mid_record": (1, 60),
         "before_fill": (1, 6),
-        "after_cancel": (1, 8),
+        "after_cancel": (1, 4),
         "in_recovery": (1, 4),
     }.get(point, (1, 1))
     return Kill(
         point=point,
         nth=dice.randint(*nth),
-        after_s=round(dice.uniform(0.8, 3.5), 2) if point == "random" else 4.0,
+        after_s=round(dice.uniform(0.8, 3.5), 2) if point == "random" else 3.0,
         torn=point in {"mid_record", "random"} and dice.random() < 0.5,
     )
 

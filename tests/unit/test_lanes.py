@@ -84,9 +84,9 @@ async def test_a_waiter_that_gives_up_costs_nothing(clock):
 
 def test_what_the_venue_says_is_left_lowers_a_lane_and_no_other(clock):
     lanes = Lanes(clock, BUDGET)
-    lanes.limit_seen(Lane.CREATE, remaining=1, reset_in_s=1)
+    lanes.limit_seen(Lane.CREATE, per_s=None, remaining=1, reset_in_s=1)
     assert drain(lanes, Lane.CREATE) == 1
-    lanes.limit_seen(Lane.CREATE, remaining=0, reset_in_s=2)
+    lanes.limit_seen(Lane.CREATE, per_s=None, remaining=0, reset_in_s=2)
     clock.advance(SECOND)
     assert drain(lanes, Lane.CREATE) == 0
     assert lanes.try_acquire(Lane.CANCEL)

@@ -38,6 +38,7 @@ def a_fill(exec_id: str, qty: object, **facts: object) -> Fill:
         "side": "buy",
         "price": D(100),
         "qty": D(str(qty)),
+        "fee": D(0),
         "fee_quote": D(0),
         "fee_currency": "USDT",
         "is_maker": True,
@@ -201,6 +202,10 @@ def test_orders_and_executions_are_read_exactly_from_the_venues_text():
     )
 
 
+def at_par(fee, currency, price):
+    return {"USDT": fee, "BTC": fee * price}.get(currency, fee * D("0.5"))
+
+
 @pytest.mark.parametrize(("fee", "cash"), [("0.0123", "-0.0123"), ("-0.005", "0.005")])
 def test_a_bybit_fee_is_a_cost_and_becomes_negative_cash(fee, cash):
     raw = {
@@ -215,7 +220,8 @@ def test_a_bybit_fee_is_a_cost_and_becomes_negative_cash(fee, cash):
         "isMaker": True,
         "execTime": "7",
     }
-    assert wire.parse_fill("bybit", raw, 0).fee_quote == D(cash)
+    fill = wire.parse_fill("bybit", raw, 0, at_par)
+    assert (fill.fee, fill.fee_quote) == (D(cash), D(cash))
 
 
 @pytest.mark.parametrize("fee", ["-0.0123", "0.005"])
@@ -230,7 +236,7 @@ def test_a_bitget_fee_is_signed_cash_already(fee):
         "feeDetail": [{"feeCoin": "USDT", "totalFee": fee, "deduction": "no"}],
         "cTime": "7",
     }
-    fill = wire.parse_fill("bitget", raw, 0)
+    fill = wire.parse_fill("bitget", raw, 0, at_par)
     assert (fill.fee_quote, fill.is_maker, fill.client_id) == (D(fee), True, "")
 
 

@@ -44,6 +44,16 @@ VenueStatus = Literal["open", "filled", "canceled", "rejected"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """A post-only limit order to send."""
+
+    client_id: str
+    side: Side
+    price: Decimal
+    qty: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VenueOrder:
     """An order as the venue tells it, by push or by query.
 
@@ -118,6 +128,15 @@ class OrderRecord:
     def owed(self) -> Decimal:
         """Quantity the venue has reported as filled and no execution has accounted for yet."""
         return max(ZERO, self.venue_filled - self.filled)
+
+    def collides(self, seen: VenueOrder) -> bool:
+        """Return whether an order at the venue bears this one's client id and is not what was asked for.
+
+        Only while nothing is known of this one: later its price and quantity may have been amended.
+        """
+        if self.order_id is not None or self.state not in {OrderState.SENT, OrderState.PENDING_UNKNOWN}:
+            return False
+        return (seen.side, seen.price, seen.qty) != (self.side, self.price, self.qty)
 
     def move(self, state: OrderState, now_ns: int) -> bool:
         """Change the state; return whether it changed. Terminal states stay, but a lost order may be found.

@@ -1,0 +1,117 @@
+"""What happens before the first quote: everything an earlier start left is found, ended and accounted for.
+
+The journal says what was intended and how far its outcome is known. Orders without an end are taken as live and
+fillable until the venue has told; what rests is cancelled; executions that nobody was there to hear are fetched and
+journalled; and only when the position these lead to is the venue's own may quoting begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from mm_hybrid.clock import Clock
+from mm_hybrid.errors import GatewayError, RiskStopError
+from mm_hybrid.execution.account import Account
+from mm_hybrid.execution.orders import OrderRecord, OrderState
+from mm_hybrid.execution.reconcile import Reconciler
+from mm_hybrid.execution.sweep import Sweep
+from mm_hybrid.journal import Journal, OpenedOrder, ReplayedState, replay
+
+
+class Recovery:
+    """Brings an account from its journal to agreement with the venue.
+
+    Args:
+        account: empty; filled here.
+        reconciler: fetches executions and compares positions.
+        sweep: cancels what rests and settles what is unknown.
+        journal: what is known so far, and where what is found goes.
+        clock: time of ages.
+        alert: told what people should see.
+        adopt_position: take the venue's position over where the journal does not explain it.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        reconciler: Reconciler,
+        sweep: Sweep,
+        journal: Journal,
+        clock: Clock,
+        *,
+        alert: Callable[[str], None],
+        adopt_position: bool,
+    ) -> None:
+        self._account = account
+        self._reconciler = reconciler
+        self._sweep = sweep
+        self._journal = journal
+        self._clock = clock
+        self._alert = alert
+        self._adopt_position = adopt_position
+
+    async def run(self) -> None:
+        """Recover; afterwards nothing of ours rests and the position is the venue's.
+
+        Raises:
+            GatewayError: the venue cannot be used, or orders of ours could not be cancelled.
+            RiskStopError: the venue's position is not explained by the journal and its executions.
+            JournalError: the journal cannot be read.
+        """
+        await self._journal.flush()
+        known = replay(self._journal.path)
+        self._restore(known)
+        self._reconciler.begin(known.watermark_ms, known.funding_watermark_ms)
+        self._account.counters.orphans_canceled, left = await self._sweep.run("left by an earlier start")
+        if left:
+            raise GatewayError(f"{left} orders of an earlier start could not be cancelled")
+        if known.opening is None:
+            await self._take_over("first start")
+            return
+        await self._reconciler.fetch()
+        self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
+        difference = await self._reconciler.check_position()
+        if difference is None:
+            return
+        for line in difference.lines():
+            self._alert(line)
+        self._journal.state("position", "differs", str(difference))
+        if not self._adopt_position:
+            raise RiskStopError(
+                f"{difference}; start once with execution.adopt_position = true to take it over"
+            )
+        await self._take_over(str(difference))
+
+    def _restore(self, known: ReplayedState) -> None:
+        """Take orders without an end as unknown since their intent, and the position as the journal has it."""
+        self._account.position = known.position
+        self._account.orders.exec_ids |= known.exec_ids
+        self._reconciler.opening_base = known.opening or Decimal(0)
+        for order in known.unsettled:
+            record = self._record(order)
+            self._account.orders.add(record)
+            if order.order_id is not None:
+                self._account.orders.identify(record, order.order_id)
+
+    def _record(self, order: OpenedOrder) -> OrderRecord:
+        age_ns = max(0, self._clock.now_ns() - order.intent_ns)
+        return OrderRecord(
+            client_id=order.client_id,
+            side=order.side,
+            price=order.price,
+            qty=order.qty,
+            filled=order.filled,
+            state=OrderState.PENDING_UNKNOWN,
+            intent_seq=order.intent_seq,
+            since_ns=self._clock.monotonic_ns() - age_ns,
+            reason="left by an earlier start",
+        )
+
+    async def _take_over(self, reason: str) -> None:
+        """Take the venue's position as it is; what has been executed so far is part of it and not booked."""
+        qty, contained = await self._reconciler.opening()
+        contained -= self._account.orders.exec_ids
+        self._account.orders.exec_ids |= contained
+        self._account.open_with(qty)
+        self._journal.opening(qty, reason, contains=contained)

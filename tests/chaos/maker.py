@@ -108,6 +108,7 @@ class _Sampler:
 
 def main(arguments: dict[str, Any]) -> int:
     """Live until told to stop, or killed; 0 unless the session could not start or ended by itself."""
+    os.environ.update(arguments["environ"])
     _hurry()
     if (kill := arguments.get("kill")) is not None:
         kill_points.install(kill["point"], kill["nth"])
@@ -205,5 +206,6 @@ def _hurry() -> None:
     Gateway.connect = connect_with_budget
     breakers_module.Breaker = functools.partial(Breaker, **BREAKER_OPEN_S)
     gateway_module.KEEP_ALIVE_MS = 500
+    gateway_module.BAN_S = 1.0
     executor_module.PrivateStreams = functools.partial(PrivateStreams, confirm_s=1.5, backoff_s=(0.05, 0.4))
     session_module.build_report = lambda _journal, _report: None

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PACKAGE = __name__.rpartition(".")[0]
+PACKAGE = "tests.chaos"
 REPO = Path(__file__).resolve().parents[2]
 PRELOADED = ("exchange", "maker", "market")
 _PR_SET_PDEATHSIG = 1
@@ -165,8 +165,11 @@ class Nursery:
         if self._socket is None:
             raise RuntimeError("no preloaded process")
         with self._lock:
-            self._socket.send(json.dumps(call).encode())
-            reply = self._socket.recv(_MESSAGE_BYTES)
+            try:
+                self._socket.send(json.dumps(call).encode())
+                reply = self._socket.recv(_MESSAGE_BYTES)
+            except ConnectionError:
+                reply = b""
         if not reply:
             raise StartError("the preloaded process has ended")
         answer: dict[str, Any] = json.loads(reply)
@@ -229,7 +232,6 @@ def _run(module: str, arguments: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    PACKAGE = __spec__.name.rpartition(".")[0]
     if len(sys.argv) == 2:
         _serve(socket.socket(fileno=int(sys.argv[1])))
     else:

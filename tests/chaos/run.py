@@ -89,9 +89,7 @@ class Run:
             raise StartError(f"the exchange did not start, see {self.folder / 'exchange.log'}")
         self.url = ready["url"]
 
-    def start_maker(
-        self, *, kill: Kill | None = None, quiet: bool = False, sample_s: float | None = None
-    ) -> Process:
+    def start_maker(self, *, kill: Kill | None = None, quiet: bool = False, **more: Any) -> Process:
         """Start one life of the maker."""
         script = self.script
         self.lives += 1
@@ -107,8 +105,10 @@ class Run:
             "pace_s": script.pace_s,
             "orders_via": script.orders_via,
             "quiet": quiet,
-            "sample_s": sample_s,
+            "sample_s": None,
+            "environ": {},
             "kill": None if kill is None else asdict(kill),
+            **more,
         }
         out = self.folder / f"maker-{self.lives}.out"
         return self.nursery.start("maker", arguments, out=out, log=self.folder / f"maker-{self.lives}.log")
@@ -207,14 +207,24 @@ class Run:
         delays = [rule["delay_ms"][1] for rule in self.script.faults["rules"] if "delay_ms" in rule]
         return max(delays, default=0) / 1000
 
+    def accepted(self) -> int:
+        """Return how many orders of the maker the exchange has accepted so far."""
+        sql = "SELECT count(*) FROM event WHERE kind = 'accepted' AND client_id LIKE 'mm-%'"
+        return int(self._query(sql)[0][0])
+
     def _counts(self) -> bool:
-        with sqlite3.connect(f"file:{self.state}?mode=ro", uri=True) as database:
-            sql = "SELECT count(*) FROM event WHERE kind = 'accepted' AND client_id LIKE 'mm-%'"
-            orders = database.execute(sql).fetchone()[0]
-            sql = "SELECT DISTINCT json_extract(body, '$.on', '$.fault') FROM event WHERE kind = 'fault'"
-            kinds = fault_kinds("/".join(json.loads(row[0])) for row in database.execute(sql))
-        database.close()
-        return bool(orders >= MIN_ORDERS and len(kinds) >= MIN_FAULT_KINDS)
+        rows = self._query(
+            "SELECT DISTINCT json_extract(body, '$.on', '$.fault') FROM event WHERE kind = 'fault'"
+        )
+        kinds = fault_kinds("/".join(json.loads(row[0])) for row in rows)
+        return len(kinds) >= MIN_FAULT_KINDS and self.accepted() >= MIN_ORDERS
+
+    def _query(self, sql: str) -> list[Any]:
+        database = sqlite3.connect(f"file:{self.state}?mode=ro", uri=True)
+        try:
+            return database.execute(sql).fetchall()
+        finally:
+            database.close()
 
     def place_foreign(self, count: int) -> None:
         """Let somebody else rest orders far from the market."""

@@ -37,14 +37,14 @@ def test_any_other_order_is_found(calls, why):
 
 @pytest.mark.parametrize("exchange", ["bybit", "bitget"])
 def test_no_order_leaves_before_its_intent_is_synced(exchange, tmp_path):
-    calls = write_order.record(exchange, tmp_path, seconds=1.5)
+    calls = write_order.record(exchange, tmp_path, orders=10)
     assert write_order.orders_sent(calls) >= 10
     assert list(write_order.sent_too_early(calls)) == []
 
 
 def test_a_journal_that_does_not_sync_is_found(tmp_path):
     package = mutations.patched(mutations.NO_FSYNC, tmp_path / "package")
-    calls = write_order.record("bybit", tmp_path, seconds=1.0, package=package)
+    calls = write_order.record("bybit", tmp_path, orders=5, package=package)
     shutil.rmtree(package)
     assert write_order.orders_sent(calls) >= 5
     assert len(list(write_order.sent_too_early(calls))) == write_order.orders_sent(calls)

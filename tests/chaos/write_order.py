@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .processes import REPO, Nursery
 from .run import MARKET_EXCHANGE, START_TIMEOUT_S, STOP_TIMEOUT_S, Run
 from .script import Script
 
+TRADE_TIMEOUT_S = 30.0
 SOURCE = Path(__file__).with_name("write_order.c")
 
 
@@ -80,32 +82,30 @@ def _first(calls: list[Call], what: str) -> dict[str, int]:
     return first
 
 
-def record(exchange: str, folder: Path, *, seconds: float, package: Path = REPO / "python") -> list[Call]:
-    """Let a maker trade in peace for some seconds under the recorder and return its calls.
+def record(exchange: str, folder: Path, *, orders: int, package: Path = REPO / "python") -> list[Call]:
+    """Let a maker trade in peace under the recorder until it has placed some orders, and return its calls.
 
     Args:
         exchange: ``bybit`` or ``bitget``.
         folder: where everything is put.
-        seconds: how long it trades.
+        orders: how many it places, at least.
         package: folder that holds the package to test.
     """
     log = folder / "calls.log"
     script = Script(exchange=exchange, seed=0, faults={"seed": 0, "rules": []}, kills=())
     (folder / "faults.json").write_text('{"rules": []}')
     with ExitStack() as stack:
-        plain = Nursery(pythonpath=[package])
-        stack.callback(plain.close)
-        preloaded = {"LD_PRELOAD": str(build(folder)), "WRITE_ORDER_LOG": str(log)}
-        recorded = Nursery(fork=False, pythonpath=[package], environ=preloaded)
-        stack.callback(recorded.close)
+        nursery = Nursery(pythonpath=[package], environ={"LD_PRELOAD": str(build(folder))})
+        stack.callback(nursery.close)
         arguments = {"exchange": MARKET_EXCHANGE[exchange], "seed": 1}
-        market = plain.start("market", arguments, out=folder / "market.out", log=folder / "market.log")
+        market = nursery.start("market", arguments, out=folder / "market.out", log=folder / "market.log")
         ready = market.line("ready", START_TIMEOUT_S)
-        run = Run(script, folder, plain, ready["url"] if ready else "")
+        run = Run(script, folder, nursery, ready["url"] if ready else "")
         run.start_exchange()
-        run.nursery = recorded
-        maker = run.start_maker()
+        maker = run.start_maker(environ={"WRITE_ORDER_LOG": str(log)})
         maker.line("started", START_TIMEOUT_S)
-        maker.ended(seconds)
+        deadline_s = time.monotonic() + TRADE_TIMEOUT_S
+        while run.accepted() < orders and time.monotonic() < deadline_s and not maker.ended(0.1):
+            pass
         maker.end(STOP_TIMEOUT_S)
     return calls_of(log.read_text().splitlines())

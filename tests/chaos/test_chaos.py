@@ -13,6 +13,7 @@ from .check import fault_kinds
 from .processes import REPO
 from .script import KILL_POINTS, VENUES, script_of
 
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched by pidfd and /proc")
 SMOKE_SEEDS = range(1, 3)
 
 
@@ -50,6 +51,7 @@ def test_a_patch_that_does_not_fit_any_more_fails_loudly(tmp_path):
         mutations.Patch(file="a.py", old="x = 2", new="").apply(tmp_path)
 
 
+@needs_linux
 @pytest.mark.parametrize("exchange", VENUES)
 @pytest.mark.timeout(120)
 def test_through_kills_and_faults_nothing_is_lost(exchange, tmp_path):
@@ -87,6 +89,7 @@ def test_a_soak_notices_a_leak(what):
     assert [row["what"] for row in soak.growth_of(leaking) if not row["within"]] == [what]
 
 
+@needs_linux
 @pytest.mark.timeout(60)
 def test_nothing_grows_while_trading_under_faults(tmp_path):
     report = soak.soak("bitget", tmp_path, seconds=8.0, sample_s=0.25)

@@ -1,14 +1,15 @@
 """Each intent is written, synced and only then sent, as the kernel saw it."""
 
 import shutil
+import sys
 
 import pytest
 
 from . import mutations, write_order
 from .write_order import Call
 
-pytestmark = pytest.mark.skipif(
-    write_order.compiler() is None, reason="needs a C compiler to build the recorder"
+records = pytest.mark.skipif(
+    sys.platform != "linux" or write_order.compiler() is None, reason="needs Linux and a C compiler"
 )
 
 WRITE = Call(10, 20, "write", frozenset({"mm-a-1"}))
@@ -35,6 +36,7 @@ def test_any_other_order_is_found(calls, why):
     assert found == f"mm-a-1 was sent before its intent was {why}"
 
 
+@records
 @pytest.mark.parametrize("exchange", ["bybit", "bitget"])
 def test_no_order_leaves_before_its_intent_is_synced(exchange, tmp_path):
     calls = write_order.record(exchange, tmp_path, orders=10)
@@ -42,6 +44,7 @@ def test_no_order_leaves_before_its_intent_is_synced(exchange, tmp_path):
     assert list(write_order.sent_too_early(calls)) == []
 
 
+@records
 def test_a_journal_that_does_not_sync_is_found(tmp_path):
     package = mutations.patched(mutations.NO_FSYNC, tmp_path / "package")
     calls = write_order.record("bybit", tmp_path, orders=5, package=package)

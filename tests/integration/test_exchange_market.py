@@ -15,7 +15,8 @@ from mm_hybrid.servers.exchange import ExchangeServerConfig, serve_exchange
 class TardisDouble:
     """Answers one subscription with a snapshot; prints and disconnects when told."""
 
-    def __init__(self) -> None:
+    def __init__(self, exchange: str = "bybit") -> None:
+        self.exchange = exchange
         self.connections: list[ServerConnection] = []
 
     async def follow(self, connection: ServerConnection) -> None:
@@ -30,7 +31,7 @@ class TardisDouble:
     async def send(self, message: dict[str, object]) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         whole = {
-            "exchange": "bybit",
+            "exchange": self.exchange,
             "symbol": "BTCUSDT",
             "timestamp": stamp,
             "localTimestamp": stamp,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -26,10 +26,12 @@ OPTIONS = {
 }
 
 
-def serve(venue: str, **settings: object) -> ExchangeServer:
+def serve(
+    venue: str, *, before_accept: Callable[[str, Sequence[str]], None] | None = None, **settings: object
+) -> ExchangeServer:
     """A server over the real matching engine, its market applied by the test."""
     config = ExchangeServerConfig(venue=venue, **settings)
-    return ExchangeServer(config, matching_for(config))
+    return ExchangeServer(config, matching_for(config), before_accept=before_accept)
 
 
 def connect(server: ExchangeServer, **overrides: object) -> ccxt.pro.Exchange:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange.admission import check_grid, check_new, margin
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.displayed import DisplayedMarket
 from mm_hybrid.servers.exchange.eventlog import EventLog
 from mm_hybrid.servers.exchange.ids import IdSource
 from mm_hybrid.servers.exchange.ledger import Ledger
@@ -40,8 +41,10 @@ class Account:
     calls one commits the log afterwards, before anything is sent.
 
     Attributes:
+        market: what public pages show.
         setup: switches of account and market, replaced as a whole.
         hide_new_until_ns: orders placed while this is set are shown by queries only from then on.
+        splits_fill: asked at each fill whether it comes as two executions.
         skew_ms: how far the clock that clients see runs ahead; bookings are not affected.
     """
 
@@ -52,8 +55,10 @@ class Account:
         self.ledger = Ledger(config.ledger)
         self.setup = Setup()
         self.state = AccountState(self.log, self.ledger, config.quote)
+        self.market = DisplayedMarket(config)
         self.hide_new_until_ns = 0
         self.skew_ms: Callable[[], int] = lambda: 0
+        self.splits_fill: Callable[[], bool] = lambda: False
         self._matching = matching
         self._clock = clock
         self._subscribers: list[Callable[[Change], None]] = []
@@ -177,15 +182,16 @@ class Account:
         booked = False
         for trade in trades:
             order = self.state.orders[trade.order_id]
-            self.book(
-                order,
-                Decimal(trade.price),
-                Decimal(trade.qty),
-                is_maker=trade.is_maker,
-                print_id=trade.print_id,
-                print_price=trade.print_price,
-                exchange_ts_ns=trade.exchange_ts_ns,
-            )
+            for qty in self._parts(Decimal(trade.qty)):
+                self.book(
+                    order,
+                    Decimal(trade.price),
+                    qty,
+                    is_maker=trade.is_maker,
+                    print_id=trade.print_id,
+                    print_price=trade.print_price,
+                    exchange_ts_ns=trade.exchange_ts_ns,
+                )
             booked = True
         if booked:
             self.after_trades()
@@ -492,6 +498,14 @@ class Account:
         self.book_trades(trades)
         if status == "canceled" and order.is_open:
             self.end(order, CancelCause.POST_ONLY if order.post_only else CancelCause.NO_LIQUIDITY)
+
+    def _parts(self, qty: Decimal) -> tuple[Decimal, ...]:
+        """Return the quantities one fill is booked in."""
+        lot = self.config.lot_size
+        if qty < 2 * lot or not self.splits_fill():
+            return (qty,)
+        first = qty // lot // 2 * lot
+        return first, qty - first
 
     def _drop_reduce_only(self) -> None:
         """Cancel reduce-only orders that the position no longer covers."""

@@ -50,6 +50,7 @@ class ExchangeServer:
         self.faults = Faults(self._clock, config.faults)
         self.faults.observe(self._note_fault)
         account.skew_ms = lambda: self.faults.skew_ms
+        account.splits_fill = lambda: self.faults.draw("fill") is not None
         limits = RateLimits(config, self._clock)
         intake = Intake(account, before_accept)
         self._carrier = Carrier(account, self.faults, intake, self._clock)
@@ -57,8 +58,8 @@ class ExchangeServer:
         self._trade: BybitTradeStream | None = None
         venue: Venue
         if config.venue == "bybit":
-            venue = BybitRest(account, self._clock, limits)
-            self._streams = BybitStreams(account, self.faults)
+            venue = rest = BybitRest(account, self._clock, limits)
+            self._streams = BybitStreams(account, self.faults, lambda: rest.dcp_window_s)
             self._trade = BybitTradeStream(account, venue, self._carrier, limits)
         else:
             venue = BitgetRest(account, self._clock, limits)
@@ -111,6 +112,7 @@ class ExchangeServer:
 
     def apply(self, batch: Any) -> None:
         """Take market events: book what they fill and push it."""
+        self.account.market.apply(batch)
         self.account.book_trades(self._matching.apply(batch))
         self.account.rest_again()
         self.account.log.commit()

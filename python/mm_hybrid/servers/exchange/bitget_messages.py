@@ -10,7 +10,14 @@ from decimal import Decimal
 
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
-from mm_hybrid.servers.exchange.orders import CancelCause, Order, OrderStatus, OwnExecution
+from mm_hybrid.servers.exchange.orders import (
+    CancelCause,
+    ExecutionType,
+    Order,
+    OrderStatus,
+    OwnExecution,
+)
+from mm_hybrid.servers.exchange.state import Funding
 from mm_hybrid.servers.exchange.wire import Fields, millis, number, rounded
 
 PRODUCT = "USDT-FUTURES"
@@ -32,7 +39,11 @@ _CANCEL_REASON = {
 }
 
 
-def instrument(config: ExchangeServerConfig) -> Fields:
+# Reduced by the venue rather than by an order of the client.
+_TRADE_SIDE_PREFIX = {ExecutionType.TRADE: "", ExecutionType.ADL: "reduce_", ExecutionType.FUNDING: ""}
+
+
+def instrument(config: ExchangeServerConfig, *, tradable: bool) -> Fields:
     """Return the one listed contract as the contracts page shows it.
 
     The tick is written as a number of decimal places and the last digit's step.
@@ -60,7 +71,7 @@ def instrument(config: ExchangeServerConfig) -> Fields:
         "maxSymbolOrderNum": str(config.max_open_orders),
         "maxProductOrderNum": str(config.max_open_orders),
         "maxPositionNum": "150",
-        "symbolStatus": "normal",
+        "symbolStatus": "normal" if tradable else "off",
         "offTime": "-1",
         "limitOpenTime": "-1",
         "deliveryTime": "",
@@ -137,7 +148,7 @@ def order_push(order: Order, config: ExchangeServerConfig) -> Fields:
         "side": order.side,
         "size": number(order.qty),
         "status": _STATUS[order.status],
-        "stpMode": "none",
+        "stpMode": str(order.self_match),
         "tradeSide": f"{order.side}_single",
         "presetStopSurplusPrice": "",
         "presetStopLossPrice": "",
@@ -182,7 +193,7 @@ def fill_row(execution: OwnExecution, config: ExchangeServerConfig, *, stream: b
         "side": execution.side,
         "quoteVolume": number(execution.value),
         "profit": rounded(execution.profit),
-        "tradeSide": f"{execution.side}_single",
+        "tradeSide": f"{_TRADE_SIDE_PREFIX[execution.exec_type]}{execution.side}_single",
         "posMode": "one_way_mode",
         "tradeScope": "maker" if execution.is_maker else "taker",
         "cTime": millis(execution.exchange_ts_ns),
@@ -193,7 +204,37 @@ def fill_row(execution: OwnExecution, config: ExchangeServerConfig, *, stream: b
             "orderType": "market" if execution.order_price is None else "limit",
             "uTime": millis(execution.exchange_ts_ns),
         }
-    return row | {"enterPointSource": "api"}
+    return row | {"enterPointSource": "api" if execution.exec_type is ExecutionType.TRADE else "sys"}
+
+
+def bill_row(funding: Funding, config: ExchangeServerConfig) -> Fields:
+    """Return a funding settlement as the account bill page shows it; paid is negative."""
+    return {
+        "billId": funding.bill_id,
+        "symbol": config.symbol,
+        "amount": number(funding.amount),
+        "fee": "0",
+        "feeByCoupon": "",
+        "businessType": "contract_settle_fee",
+        "coin": config.quote,
+        "cTime": millis(funding.booked_ns),
+    }
+
+
+def ticker(account: Account) -> Fields:
+    """Return the market's touch and prices as the ticker page shows them."""
+    touch, mark = account.market.touch(), number(account.mark_price())
+    return {
+        "symbol": account.config.symbol,
+        "lastPr": account.market.last_price or mark,
+        "askPr": touch["ask"],
+        "bidPr": touch["bid"],
+        "bidSz": touch["bid_qty"],
+        "askSz": touch["ask_qty"],
+        "ts": str(account.now_ms()),
+        "indexPrice": mark,
+        "markPrice": mark,
+    }
 
 
 def position_row(account: Account) -> Fields:
@@ -286,7 +327,7 @@ def account_settings(account: Account) -> Fields:
         "isolatedLongLever": leverage,
         "isolatedShortLever": leverage,
         "marginMode": "crossed",
-        "posMode": "one_way_mode",
+        "posMode": "hedge_mode" if account.setup.hedge_mode else "one_way_mode",
     }
 
 

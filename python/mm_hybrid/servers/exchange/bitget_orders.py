@@ -12,10 +12,23 @@ from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.admission import check_grid
 from mm_hybrid.servers.exchange.bitget_messages import PRODUCT
 from mm_hybrid.servers.exchange.bitget_protocol import BitgetError
-from mm_hybrid.servers.exchange.orders import Order, OrderRefusedError, OrderRequest, RefusalReason
+from mm_hybrid.servers.exchange.orders import (
+    Order,
+    OrderRefusedError,
+    OrderRequest,
+    RefusalReason,
+    SelfMatch,
+)
 from mm_hybrid.servers.exchange.wire import Fields, parse_decimal, text
 
 _BATCH_MOST = 50
+_SELF_MATCH = {
+    "": SelfMatch.NONE,
+    "none": SelfMatch.NONE,
+    "cancel_maker": SelfMatch.CANCEL_MAKER,
+    "cancel_taker": SelfMatch.CANCEL_TAKER,
+    "cancel_both": SelfMatch.CANCEL_BOTH,
+}
 
 
 class BitgetOrders:
@@ -34,9 +47,10 @@ class BitgetOrders:
             raise BitgetError("40017", "Parameter verification failed: side")
         if kind not in ("limit", "market"):
             raise BitgetError("40017", "Parameter verification failed: orderType")
-        if text(params, "tradeSide"):
-            unilateral = "The order type for unilateral position must also be the unilateral position type."
-            raise BitgetError("40774", unilateral)
+        self._check_permission()
+        self._check_mode(text(params, "tradeSide"))
+        if text(params, "stpMode") not in _SELF_MATCH:
+            raise BitgetError("40017", "Parameter verification failed: stpMode")
         force = text(params, "force").lower() or "gtc"
         if force not in ("gtc", "ioc", "post_only"):
             raise BitgetError("40017", f"Parameter verification failed: force {force} is not supported here")
@@ -53,11 +67,13 @@ class BitgetOrders:
             post_only=force == "post_only",
             ioc=force == "ioc",
             reduce_only=text(params, "reduceOnly").upper() == "YES",
+            self_match=_SELF_MATCH[text(params, "stpMode")],
         )
         return self._place(request)
 
     def modify(self, params: Fields) -> Fields:
         """Replace an order: it is cancelled and a new one placed, with a new id and the new client id."""
+        self._check_permission()
         order = self._find(params)
         if not order.is_open:
             raise BitgetError.of(OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, order.order_id))
@@ -81,11 +97,13 @@ class BitgetOrders:
                 post_only=order.post_only,
                 ioc=order.ioc,
                 reduce_only=order.reduce_only,
+                self_match=order.self_match,
             )
         )
 
     def cancel(self, params: Fields) -> Fields:
         """Cancel one order by either id."""
+        self._check_permission()
         return self.cancel_order(self._find(params))
 
     def cancel_order(self, order: Order) -> Fields:
@@ -123,6 +141,7 @@ class BitgetOrders:
 
     def cancel_all(self, params: Fields) -> Fields:
         """Cancel every open order of the product type; with none open the venue says so by an error."""
+        self._check_permission()
         matches = self.is_ours(params)
         orders = self._account.cancel_all() if matches else []
         if not orders:
@@ -137,6 +156,18 @@ class BitgetOrders:
         """Return whether a request is about the listed contract's product type and symbol, or any symbol."""
         symbol = text(params, "symbol").upper()
         return text(params, "productType").upper() == PRODUCT and symbol in ("", self._account.config.symbol)
+
+    def _check_permission(self) -> None:
+        if not self._account.setup.can_trade:
+            raise BitgetError("40014", "Incorrect permissions, need futures order write permissions")
+
+    def _check_mode(self, trade_side: str) -> None:
+        """One-way orders have no trade side, hedge-mode orders have; hedged trading itself is not served."""
+        hedge_mode = self._account.setup.hedge_mode
+        if bool(trade_side) != hedge_mode:
+            raise BitgetError.of(OrderRefusedError(RefusalReason.POSITION_MODE, "tradeSide"))
+        if hedge_mode:
+            raise BitgetError("40017", "this exchange shows hedge mode, it does not trade in it")
 
     def _place(self, request: OrderRequest) -> Fields:
         try:

@@ -21,10 +21,12 @@ from mm_hybrid.servers.exchange.bitget_protocol import (
 )
 from mm_hybrid.servers.exchange.intake import Incoming, Outgoing
 from mm_hybrid.servers.exchange.limits import RateLimits
-from mm_hybrid.servers.exchange.orders import Order, OwnExecution
+from mm_hybrid.servers.exchange.orders import ExecutionType, Order, OwnExecution
 from mm_hybrid.servers.exchange.wire import Fields, first, page_size, text, window_ns
 
 _PAGE = (100, 100)
+_BILL_PAGE = (20, 100)
+_WEEK_NS = 7 * 86_400 * 1_000_000_000
 
 _ENDPOINTS = {
     "/api/v2/mix/order/place-order": "create",
@@ -60,6 +62,9 @@ class BitgetRest:
         market: dict[str, Action] = {
             "/api/v2/public/time": self._time,
             "/api/v2/mix/market/contracts": self._contracts,
+            "/api/v2/mix/market/merge-depth": self._depth,
+            "/api/v2/mix/market/ticker": self._ticker,
+            "/api/v2/mix/market/tickers": self._ticker,
             "/api/v2/spot/public/coins": _nothing,
             "/api/v2/spot/public/symbols": _nothing,
             "/api/v2/margin/currencies": _nothing,
@@ -74,6 +79,7 @@ class BitgetRest:
             "/api/v2/mix/position/single-position": self._positions,
             "/api/v2/mix/account/accounts": self._accounts,
             "/api/v2/mix/account/account": self._account_settings,
+            "/api/v2/mix/account/bill": self._bills,
             "/api/v3/account/settings": self._no_unified_account,
         }
         commands: dict[str, Action] = {
@@ -166,7 +172,24 @@ class BitgetRest:
         return {"serverTime": str(self._account.now_ms())}
 
     def _contracts(self, params: Fields) -> object:
-        return [messages.instrument(self._config)] if self._orders.is_ours(params) else []
+        tradable = self._account.setup.symbol_status == "trading"
+        ours = self._orders.is_ours(params)
+        return [messages.instrument(self._config, tradable=tradable)] if ours else []
+
+    def _depth(self, params: Fields) -> object:
+        self._check_listed(params)
+        wanted = text(params, "limit")
+        bids, asks = self._account.market.levels(page_size(wanted if wanted.isdigit() else "", *_PAGE))
+        return {"asks": asks, "bids": bids, "ts": str(self._account.now_ms())}
+
+    def _ticker(self, params: Fields) -> object:
+        if text(params, "symbol"):
+            self._check_listed(params)
+        return [messages.ticker(self._account)] if self._orders.is_ours(params) else []
+
+    def _check_listed(self, params: Fields) -> None:
+        if not text(params, "symbol") or not self._orders.is_ours(params):
+            raise BitgetError("40034", f"Parameter {text(params, 'symbol')} does not exist")
 
     def _no_unified_account(self, _: Fields) -> object:
         raise BitgetError(
@@ -210,14 +233,15 @@ class BitgetRest:
         }
 
     def _fills(self, params: Fields) -> object:
-        begin, end = window_ns(params)
+        begin, end = _week(params)
         before = text(params, "idLessThan")
         before_id = int(before) if before.isdigit() else None
         order_id = text(params, "orderId")
 
         def chosen(one: OwnExecution) -> bool:
             return (
-                one.is_within(begin, end)
+                one.exec_type is not ExecutionType.FUNDING
+                and one.is_within(begin, end)
                 and (before_id is None or int(one.exec_id) < before_id)
                 and (not order_id or one.order_id == order_id)
             )
@@ -243,9 +267,46 @@ class BitgetRest:
         return [messages.account_row(self._account)] if self._orders.is_ours(params) else []
 
     def _account_settings(self, params: Fields) -> object:
-        if not self._orders.is_ours(params):
-            raise BitgetError("40034", f"Parameter {text(params, 'symbol')} does not exist")
+        self._check_listed(params)
         return messages.account_settings(self._account)
+
+    def _bills(self, params: Fields) -> object:
+        begin, end = _week(params)
+        before = text(params, "idLessThan")
+        kind, coin = text(params, "businessType"), text(params, "coin").upper()
+        found = [
+            one
+            for one in reversed(self._account.state.fundings)
+            if begin <= one.booked_ns <= end
+            and kind in ("", "contract_settle_fee")
+            and coin in ("", self._config.quote)
+            and (not before.isdigit() or int(one.bill_id) < int(before))
+        ]
+        ours = found if text(params, "productType").upper() == messages.PRODUCT else []
+        rows = first(ours, page_size(params.get("limit"), *_BILL_PAGE))
+        return {
+            "bills": [messages.bill_row(one, self._config) for one in rows],
+            "endId": rows[-1].bill_id if rows else None,
+        }
+
+
+def _week(params: Fields) -> tuple[int, int]:
+    """Return the time window asked for, which must not be longer than a week.
+
+    With one end given it is the week from or until there; with neither, whatever is recent.
+
+    Raises:
+        BitgetError: the window is longer.
+    """
+    begin, end = window_ns(params)
+    has_begin, has_end = text(params, "startTime").isdigit(), text(params, "endTime").isdigit()
+    if has_begin and has_end and end - begin > _WEEK_NS + 1_000_000:
+        raise BitgetError("00001", "startTime and endTime interval cannot be greater than 7 days")
+    if has_begin and not has_end:
+        end = begin + _WEEK_NS
+    elif has_end and not has_begin:
+        begin = end - _WEEK_NS
+    return begin, end
 
 
 def _nothing(_: Fields) -> object:

@@ -29,8 +29,8 @@ _LOGIN_CODES = {
     "40005": 30013,
     "40008": 30014,
     "40009": 30015,
-    "40018": 30010,
 }
+_BAD_PARAMETER = 30016
 
 
 class BitgetStreams:
@@ -112,7 +112,9 @@ class BitgetStreams:
             )
             check_address(self._account.setup, session.remote)
         except BitgetError as error:
-            session.send({"event": "error", "code": _LOGIN_CODES[error.code], "msg": error.message})
+            session.send(
+                {"event": "error", "code": _LOGIN_CODES.get(error.code, _BAD_PARAMETER), "msg": error.message}
+            )
             return
         session.authenticated = True
         session.send({"event": "login", "code": 0})

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
-from mm_hybrid.servers.exchange.orders import CancelCause, Order, OrderStatus, OwnExecution
+from mm_hybrid.servers.exchange.orders import (
+    CancelCause,
+    ExecutionType,
+    Order,
+    OrderStatus,
+    OwnExecution,
+    SelfMatch,
+)
 from mm_hybrid.servers.exchange.wire import Fields, millis, number, rounded
 
 CATEGORY = "linear"
@@ -25,12 +32,18 @@ _CANCEL_TYPE = {
     CancelCause.SELF_MATCH: "CancelBySmp",
     CancelCause.DISCONNECTED: "CancelByDCP",
 }
+_SELF_MATCH = {
+    SelfMatch.NONE: "None",
+    SelfMatch.CANCEL_MAKER: "CancelMaker",
+    SelfMatch.CANCEL_TAKER: "CancelTaker",
+    SelfMatch.CANCEL_BOTH: "CancelBoth",
+}
 _REJECT_REASON = {
     CancelCause.POST_ONLY: "EC_PostOnlyWillTakeLiquidity",
     CancelCause.NO_LIQUIDITY: "EC_NoImmediateQtyToFill",
     CancelCause.USER: "EC_PerCancelRequest",
     CancelCause.REDUCE_ONLY: "EC_PerCancelRequest",
-    CancelCause.SELF_MATCH: "EC_PerCancelRequest",
+    CancelCause.SELF_MATCH: "EC_BySelfMatch",
     CancelCause.DISCONNECTED: "EC_PerCancelRequest",
 }
 
@@ -40,13 +53,13 @@ def side_text(side: str) -> str:
     return side.capitalize()
 
 
-def instrument(config: ExchangeServerConfig) -> Fields:
+def instrument(config: ExchangeServerConfig, *, tradable: bool) -> Fields:
     """Return the one listed contract as the instruments page shows it."""
     tick = number(config.tick_size)
     return {
         "symbol": config.symbol,
         "contractType": "LinearPerpetual",
-        "status": "Trading",
+        "status": "Trading" if tradable else "Closed",
         "baseCoin": config.base,
         "quoteCoin": config.quote,
         "launchTime": "1585526400000",
@@ -115,7 +128,7 @@ def order_row(order: Order, config: ExchangeServerConfig) -> Fields:
         "closeOnTrigger": False,
         "createType": "CreateByUser",
         "placeType": "",
-        "smpType": "None",
+        "smpType": _SELF_MATCH[order.self_match],
         "smpGroup": 0,
         "smpOrderId": "",
         # Present on every linear order; a client may take an order without it for a spot one.
@@ -128,25 +141,30 @@ def order_row(order: Order, config: ExchangeServerConfig) -> Fields:
 
 
 def execution_row(execution: OwnExecution, account: Account) -> Fields:
-    """Return an execution as the trade history and the execution stream show it; a fee paid is positive."""
+    """Return an execution as the trade history and the execution stream show it; a fee paid is positive.
+
+    What the venue did by itself has no client id: deleveraging is a market order of its own making, funding has
+    no order at all.
+    """
     price = execution.order_price
+    is_funding = execution.exec_type is ExecutionType.FUNDING
     return {
         "symbol": account.config.symbol,
         "orderId": execution.order_id,
         "orderLinkId": execution.client_id,
         "side": side_text(execution.side),
         "orderPrice": "0" if price is None else number(price),
-        "orderQty": number(execution.order_qty),
+        "orderQty": "0" if is_funding else number(execution.order_qty),
         "leavesQty": number(execution.leaves_qty),
-        "createType": "CreateByUser",
-        "orderType": "Market" if price is None else "Limit",
+        "createType": "CreateByUser" if execution.exec_type is ExecutionType.TRADE else "",
+        "orderType": "UNKNOWN" if is_funding else "Market" if price is None else "Limit",
         "stopOrderType": "UNKNOWN",
         "execFee": number(execution.fee),
         "feeCurrency": account.config.quote,
         "execId": execution.exec_id,
         "execPrice": number(execution.price),
         "execQty": number(execution.qty),
-        "execType": "Trade",
+        "execType": str(execution.exec_type),
         "execValue": number(execution.value),
         "execTime": millis(execution.exchange_ts_ns),
         "isMaker": execution.is_maker,
@@ -200,6 +218,47 @@ def position_row(account: Account, *, stream: bool) -> Fields:
         "leverageSysUpdatedTime": "",
         "createdTime": millis(book.opened_ns),
         "updatedTime": millis(book.updated_ns),
+    }
+
+
+def hedge_positions(account: Account) -> list[Fields]:
+    """Return the two empty sides that an account in hedge mode shows."""
+    row = position_row(account, stream=False) | {
+        "size": "0",
+        "avgPrice": "0",
+        "positionValue": "",
+        "unrealisedPnl": "",
+        "positionIM": "0",
+    }
+    return [row | {"positionIdx": index, "side": side} for index, side in ((1, "Buy"), (2, "Sell"))]
+
+
+def order_book(account: Account, depth: int) -> Fields:
+    """Return the market's book as the order book page shows it."""
+    bids, asks = account.market.levels(depth)
+    now_ms = account.now_ms()
+    return {"s": account.config.symbol, "b": bids, "a": asks, "ts": now_ms, "u": 1, "seq": 1, "cts": now_ms}
+
+
+def ticker(account: Account) -> Fields:
+    """Return the market's touch and prices as the tickers page shows them."""
+    touch, mark = account.market.touch(), number(account.mark_price())
+    last = account.market.last_price or mark
+    return {
+        "symbol": account.config.symbol,
+        "lastPrice": last,
+        "indexPrice": mark,
+        "markPrice": mark,
+        "openInterest": "",
+        "turnover24h": "",
+        "volume24h": "",
+        "fundingRate": "",
+        "nextFundingTime": "",
+        "deliveryTime": "0",
+        "bid1Price": touch["bid"],
+        "bid1Size": touch["bid_qty"],
+        "ask1Price": touch["ask"],
+        "ask1Size": touch["ask_qty"],
     }
 
 

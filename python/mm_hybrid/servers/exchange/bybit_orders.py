@@ -12,10 +12,23 @@ from collections.abc import Callable
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bybit_messages import CATEGORY
 from mm_hybrid.servers.exchange.bybit_protocol import BybitError
-from mm_hybrid.servers.exchange.orders import Order, OrderRefusedError, OrderRequest, RefusalReason
+from mm_hybrid.servers.exchange.orders import (
+    Order,
+    OrderRefusedError,
+    OrderRequest,
+    RefusalReason,
+    SelfMatch,
+)
 from mm_hybrid.servers.exchange.wire import Fields, parse_decimal, text
 
-_BATCH_MOST = 20
+_BATCH_MOST = {"linear": 20, "spot": 10}
+_SELF_MATCH = {
+    "": SelfMatch.NONE,
+    "None": SelfMatch.NONE,
+    "CancelMaker": SelfMatch.CANCEL_MAKER,
+    "CancelTaker": SelfMatch.CANCEL_TAKER,
+    "CancelBoth": SelfMatch.CANCEL_BOTH,
+}
 _TIME_IN_FORCE = ("", "GTC", "IOC", "PostOnly")
 
 
@@ -33,8 +46,10 @@ class BybitOrders:
             raise BybitError(10001, "params error: side invalid")
         if kind not in ("Limit", "Market"):
             raise BybitError(10001, "params error: orderType invalid")
-        if text(params, "positionIdx") not in ("", "0"):
-            raise BybitError(10001, "position idx not match position mode")
+        self._check_permission()
+        if text(params, "smpType") not in _SELF_MATCH:
+            raise BybitError(10001, "params error: smpType invalid")
+        self._check_mode(text(params, "positionIdx"))
         time_in_force = text(params, "timeInForce")
         if time_in_force not in _TIME_IN_FORCE:
             raise BybitError(10001, f"params error: timeInForce {time_in_force} is not supported here")
@@ -53,6 +68,7 @@ class BybitOrders:
             post_only=time_in_force == "PostOnly",
             ioc=time_in_force == "IOC",
             reduce_only=params.get("reduceOnly") in (True, "true"),
+            self_match=_SELF_MATCH[text(params, "smpType")],
         )
         try:
             return _ids(self._account.place(request))
@@ -61,6 +77,7 @@ class BybitOrders:
 
     def amend(self, params: Fields) -> Fields:
         """Change price and/or total quantity of one order in place."""
+        self._check_permission()
         order = self._find(params)
         price, qty = parse_decimal(params.get("price")), parse_decimal(params.get("qty"))
         try:
@@ -71,6 +88,7 @@ class BybitOrders:
 
     def cancel(self, params: Fields) -> Fields:
         """Cancel one order by either id."""
+        self._check_permission()
         order = self._find(params)
         try:
             self._account.cancel(order)
@@ -80,6 +98,7 @@ class BybitOrders:
 
     def cancel_all(self, params: Fields) -> Fields:
         """Cancel every open order of the symbol or settle coin; anything else has none."""
+        self._check_permission()
         if text(params, "category") != CATEGORY:
             return {"list": [], "success": "1"}
         config = self._account.config
@@ -101,8 +120,9 @@ class BybitOrders:
         legs = params.get("request")
         if not isinstance(legs, list) or not legs or not all(isinstance(leg, dict) for leg in legs):
             raise BybitError(10001, "params error: request invalid")
-        if len(legs) > _BATCH_MOST:
-            raise BybitError(10001, f"params error: at most {_BATCH_MOST} orders in a batch")
+        most = _BATCH_MOST.get(text(params, "category"), 20)
+        if len(legs) > most:
+            raise BybitError(10001, f"params error: at most {most} orders in a batch")
         rows: list[Fields] = []
         notes: list[Fields] = []
         for leg in legs:
@@ -118,6 +138,18 @@ class BybitOrders:
                 row["createAt"] = str(self._account.now_ms()) if row["orderId"] else ""
             rows.append(row)
         return {"list": rows}, {"list": notes}
+
+    def _check_permission(self) -> None:
+        if not self._account.setup.can_trade:
+            raise BybitError(10005, "Permission denied, please check your API key permissions.")
+
+    def _check_mode(self, position_idx: str) -> None:
+        """One-way orders name position 0, hedge-mode orders 1 or 2; hedged trading itself is not served."""
+        hedge_mode = self._account.setup.hedge_mode
+        if (position_idx in ("", "0")) == hedge_mode:
+            raise BybitError(10001, "position idx not match position mode")
+        if hedge_mode:
+            raise BybitError(10001, "params error: this exchange shows hedge mode, it does not trade in it")
 
     def _check_instrument(self, params: Fields) -> None:
         if text(params, "category") != CATEGORY:

@@ -36,6 +36,9 @@ from mm_hybrid.servers.exchange.wire import (
 _OPEN_PAGE = (20, 50)
 _EXECUTION_PAGE = (50, 100)
 _RECENT_ENDED = 500
+_BOOK_DEPTH = (25, 500)
+_MOST_DAYS_NS = 7 * 86_400 * 1_000_000_000
+_MILLISECOND_NS = 1_000_000
 
 _ENDPOINTS = {
     "/v5/order/create": "create",
@@ -53,7 +56,7 @@ _ENDPOINTS = {
     "/v5/market/time": "time",
     "/v5/market/instruments-info": "markets",
 }
-_PUBLIC = ("/v5/market/time", "/v5/market/instruments-info")
+_PUBLIC = "/v5/market/"
 
 Action = Callable[[Fields], Fields]
 Reply = tuple[Fields, Fields]
@@ -68,9 +71,12 @@ class BybitRest:
         self._clock = clock
         self._orders = BybitOrders(account)
         self._limits = limits
+        self.dcp_window_s = 10
         market: dict[str, Action] = {
             "/v5/market/time": self._time,
             "/v5/market/instruments-info": self._instruments,
+            "/v5/market/orderbook": self._order_book,
+            "/v5/market/tickers": self._tickers,
         }
         queries: dict[str, Action] = {
             "/v5/order/realtime": self._realtime,
@@ -115,7 +121,7 @@ class BybitRest:
             reply = route(request)
         except BybitError as error:
             reply = self.refusal(error.code, error.message)
-        if request.path not in _PUBLIC:
+        if not request.path.startswith(_PUBLIC):
             reply.headers |= limit_headers(self._limits.of(_ENDPOINTS.get(request.path, request.path)))
         return reply
 
@@ -179,8 +185,22 @@ class BybitRest:
             and text(params, "status") in ("", "Trading")
             and text(params, "symbol") in ("", self._config.symbol)
         )
-        rows = [messages.instrument(self._config)] if listed else []
+        tradable = self._account.setup.symbol_status == "trading"
+        rows = [messages.instrument(self._config, tradable=tradable)] if listed else []
         return {"category": text(params, "category"), "list": rows, "nextPageCursor": ""}
+
+    def _order_book(self, params: Fields) -> Fields:
+        self._check_listed(params)
+        return messages.order_book(self._account, page_size(params.get("limit"), *_BOOK_DEPTH))
+
+    def _tickers(self, params: Fields) -> Fields:
+        if text(params, "symbol"):
+            self._check_listed(params)
+        return {"category": text(params, "category"), "list": [messages.ticker(self._account)]}
+
+    def _check_listed(self, params: Fields) -> None:
+        if not self._asks_for_us(params) or not text(params, "symbol"):
+            raise BybitError(10001, "params error: symbol invalid")
 
     # Orders and executions
 
@@ -190,6 +210,9 @@ class BybitRest:
         exact = self._exact(params)
         if exact is not None:
             return self._order_page(exact, params)
+        if text(params, "openOnly") == "1":
+            recent = first(self._account.ended_orders(), _RECENT_ENDED)
+            return self._order_page(self._account.shown(recent), params)
         return self._order_page(self._account.shown(self._account.open_orders()), params)
 
     def _history(self, params: Fields) -> Fields:
@@ -214,7 +237,7 @@ class BybitRest:
 
     def _order_page(self, newest_first: Iterable[Order], params: Fields) -> Fields:
         after = self._account.find(order_id=_cursor_id(params))
-        begin, end = window_ns(params)
+        begin, end = self._window_of_days(params)
         chosen = (
             order
             for order in newest_first
@@ -224,17 +247,40 @@ class BybitRest:
         marks = [f"{order.order_id}:{millis(order.created_ns)}" for order in rows]
         return _page([messages.order_row(order, self._config) for order in rows], _cursor(marks))
 
+    @staticmethod
+    def _window_of_days(params: Fields) -> tuple[int, int]:
+        """Return the time window asked for, which must not be longer than seven days.
+
+        With one end given the venue takes seven days from there; with none, whatever is recent.
+        """
+        begin, end = window_ns(params)
+        has_begin, has_end = text(params, "startTime").isdigit(), text(params, "endTime").isdigit()
+        if has_begin and has_end:
+            if end - begin > _MOST_DAYS_NS + _MILLISECOND_NS:
+                raise BybitError(
+                    10001, "params error: The time range between startTime and endTime is over 7 days"
+                )
+            if end < begin:
+                raise BybitError(10001, "params error: endTime is before startTime")
+        elif has_begin:
+            end = begin + _MOST_DAYS_NS
+        elif has_end:
+            begin = end - _MOST_DAYS_NS
+        return begin, end
+
     def _executions(self, params: Fields) -> Fields:
-        if not self._asks_for_us(params) or text(params, "execType") not in ("", "Trade"):
+        if not self._asks_for_us(params):
             return _page([], "")
+        wanted_type = text(params, "execType")
         order_id, client_id = text(params, "orderId"), text(params, "orderLinkId")
         after = _cursor_id(params)
         before_serial = int(after) if after.isdigit() else None
-        begin, end = window_ns(params)
+        begin, end = self._window_of_days(params)
 
         def chosen(one: OwnExecution) -> bool:
             return (
                 one.is_within(begin, end)
+                and wanted_type in ("", one.exec_type)
                 and (not order_id or one.order_id == order_id)
                 and (not client_id or one.client_id == client_id)
                 and (before_serial is None or one.serial < before_serial)
@@ -260,7 +306,9 @@ class BybitRest:
 
     def _positions(self, params: Fields) -> Fields:
         rows: list[Fields] = []
-        if self._asks_for_us(params) and (text(params, "symbol") or self._account.position.qty):
+        if self._asks_for_us(params) and self._account.setup.hedge_mode:
+            rows = messages.hedge_positions(self._account)
+        elif self._asks_for_us(params) and (text(params, "symbol") or self._account.position.qty):
             rows = [messages.position_row(self._account, stream=False)]
         return _page(rows, "")
 
@@ -286,8 +334,8 @@ class BybitRest:
             "marginMode": "REGULAR_MARGIN",
             "updatedTime": str(self._account.now_ms()),
             "unifiedMarginStatus": 6,
-            "dcpStatus": "OFF",
-            "timeWindow": 10,
+            "dcpStatus": "ON" if self._account.setup.dcp_enabled else "OFF",
+            "timeWindow": self.dcp_window_s,
             "smpGroup": 0,
             "isMasterTrader": False,
             "spotHedgingStatus": "OFF",
@@ -298,10 +346,10 @@ class BybitRest:
             "id": "1",
             "note": "local paper exchange",
             "apiKey": self._config.api_key,
-            "readOnly": 0,
+            "readOnly": 0 if self._account.setup.can_trade else 1,
             "secret": "",
             "permissions": {"ContractTrade": ["Order", "Position"], "Derivatives": ["DerivativesTrade"]},
-            "ips": ["127.0.0.1"],
+            "ips": list(self._account.setup.allowed_ips or ("*",)),
             "type": 1,
             "unified": 0,
             "uta": 1,
@@ -315,8 +363,13 @@ class BybitRest:
         names = [name for name in (self._config.quote, self._config.base) if wanted in ("", name)]
         return {"rows": [{"name": name, "coin": name, "remainAmount": "0", "chains": []} for name in names]}
 
-    def _set_disconnect_window(self, _: Fields) -> Fields:
-        """Take the setting as the venue does; without a ``dcp`` subscription it never cancels anything."""
+    def _set_disconnect_window(self, params: Fields) -> Fields:
+        """Set the window; by itself that cancels nothing, see ``DisconnectGuard``."""
+        window = text(params, "timeWindow")
+        if not window.isdigit() or not 3 <= int(window) <= 300:
+            raise BybitError(10001, "params error: timeWindow is 3 to 300 seconds")
+        if text(params, "product") == "DERIVATIVES":
+            self.dcp_window_s = int(window)
         return {}
 
 

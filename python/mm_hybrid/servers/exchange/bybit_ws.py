@@ -6,12 +6,16 @@ Source: Bybit v5 API documentation, pages WebSocket Connect and private streams.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from mm_hybrid.servers.exchange import bybit_messages as messages
+from mm_hybrid.servers.exchange import dcp
 from mm_hybrid.servers.exchange.account import Account, Change
 from mm_hybrid.servers.exchange.bybit_protocol import BybitError
 from mm_hybrid.servers.exchange.bybit_trade import sign_in
+from mm_hybrid.servers.exchange.dcp import DisconnectGuard
 from mm_hybrid.servers.exchange.faults import Faults
 from mm_hybrid.servers.exchange.orders import Order, OwnExecution
 from mm_hybrid.servers.exchange.pushes import Pushes
@@ -19,17 +23,19 @@ from mm_hybrid.servers.exchange.streams import Session, Sessions
 from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
 
 _TOPICS = {f"{topic}{suffix}" for topic in ("order", "execution", "position") for suffix in ("", ".linear")}
-_TOPICS |= {"wallet", "dcp", "dcp.future", "greeks"}
+_TOPICS |= {"wallet", "greeks", *dcp.TOPICS}
 
 
 class BybitStreams:
     """Sign in, subscribe, and a push for every change of the account."""
 
-    def __init__(self, account: Account, faults: Faults) -> None:
+    def __init__(self, account: Account, faults: Faults, dcp_window_s: Callable[[], float]) -> None:
         self._account = account
         self._private = Sessions("private_ws", lambda: account.ids.take("connection"), faults)
         self._pushes = Pushes(self._private, faults)
         self.sessions = (self._private,)
+        self._guard = DisconnectGuard(account, lambda: list(self._private), dcp_window_s)
+        self._private.on_left = self._guard.left
         account.subscribe(self._push)
 
     def routes(self) -> list[web.RouteDef]:
@@ -39,6 +45,8 @@ class BybitStreams:
     async def close(self) -> None:
         """Close every connection."""
         self._pushes.close()
+        self._private.on_left = lambda _: None
+        self._guard.close()
         await self._private.close()
 
     # Pushes
@@ -112,6 +120,7 @@ class BybitStreams:
             return f"error:handler not found,topic:{','.join(unknown)}"
         if op == "subscribe":
             session.topics.update(topics)
+            self._guard.watch()
         else:
             session.topics.difference_update(topics)
         return ""

@@ -45,6 +45,9 @@ class ExchangeServerConfig(BaseModel):
         rate_limits: other allowances by kind of request (``create``, ``open_orders``, …).
         address_limit_per_5s: requests an address may send in five seconds; ``None`` is any number.
         address_ban_s: how long an address that sent more is turned away.
+        spot: Bybit lists the symbol for spot trading beside the contract, at the same market's prices.
+        spot_fee_rate: fee of spot trades, maker and taker alike; a buy pays it in the base coin.
+        spot_base_balance: base coin at the start.
         ledger: file that receives every execution as one JSON line.
         state: SQLite file that holds all that happened; a server started on it again goes on from there.
         faults: script of what goes wrong.
@@ -77,6 +80,9 @@ class ExchangeServerConfig(BaseModel):
     rate_limits: dict[str, int] = Field(default_factory=dict)
     address_limit_per_5s: int | None = Field(default=None, ge=1)
     address_ban_s: float = Field(default=600.0, gt=0)
+    spot: bool = False
+    spot_fee_rate: Decimal = Decimal("0.001")
+    spot_base_balance: Decimal = Field(default=Decimal(1), ge=0)
     ledger: Path | None = None
     state: Path | None = None
     faults: FaultScript = FaultScript()
@@ -94,6 +100,8 @@ class ExchangeServerConfig(BaseModel):
     def _sizes_are_on_the_grid(self) -> Self:
         if self.smallest_qty % self.lot_size:
             raise ValueError(f"min_qty {self.min_qty} is no multiple of lot_size {self.lot_size}")
+        if self.spot and self.venue != "bybit":
+            raise ValueError("spot is served in Bybit's protocol only")
         return self
 
     @property

@@ -80,9 +80,10 @@ class Account:
         """Take in what the venue says of an order."""
         record = self.orders.find(client_id=seen.client_id, order_id=seen.order_id)
         if record is not None and record.collides(seen):
-            self.end(record, OrderState.REJECTED, "its client id is another order's", source=source)
-            self._stranger(seen)
-            return
+            # Another order bears the id, so ours was refused: from here on the record is that one's.
+            self.counters.rejected += 1
+            record.side, record.price, record.qty = seen.side, seen.price, seen.qty
+            record.reason = "its client id is another order's"
         applied = self.orders.apply_venue(seen, self._clock.monotonic_ns())
         if applied is None:
             if seen.status == "open":

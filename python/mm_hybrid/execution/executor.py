@@ -338,7 +338,6 @@ class Executor:
 
     async def _converge(self) -> None:
         targets = self._targets if self.healthy else ()
-        targets = tuple(quote for quote in targets if self._sender.side_open(quote.side))
         orders = self._account.orders
         plan = difference(
             targets,
@@ -373,13 +372,15 @@ class Executor:
         self._send(created)
 
     def _fit_budget(self, plan: Plan) -> None:
-        """Leave out what the venue's rates do not allow now; the next comparison finds it again."""
-        plan.amend = [amend for amend in plan.amend if self._gateway.try_slot(Lane.AMEND)]
+        """Leave out what a side's pause or the venue's rates do not allow now; a later comparison finds it again."""
+        is_open = self._sender.side_open
+        plan.amend = [a for a in plan.amend if is_open(a.order.side) and self._gateway.try_slot(Lane.AMEND)]
+        wanted = [quote for quote in plan.create if is_open(quote.side)]
         batch = self._gateway.batch_most
         allowed: list[Quote] = []
-        for first in range(0, len(plan.create), batch):
+        for first in range(0, len(wanted), batch):
             if self._gateway.try_slot(Lane.CREATE):
-                allowed += plan.create[first : first + batch]
+                allowed += wanted[first : first + batch]
         plan.create = allowed
 
     def _send(self, created: list[OrderRecord]) -> None:
@@ -413,14 +414,21 @@ class Executor:
         return self._price_tolerance
 
     def _new_record(self, quote: Quote) -> OrderRecord:
-        self._sequence += 1
         return OrderRecord(
-            client_id=self._id_prefix + _base36(self._sequence),
+            client_id=self._next_client_id(),
             side=quote.side,
             price=Decimal(quote.price),
             qty=Decimal(quote.qty or 0),
             since_ns=self._clock.monotonic_ns(),
         )
+
+    def _next_client_id(self) -> str:
+        """Return an id never used before, here or by an order found at the venue."""
+        while True:
+            self._sequence += 1
+            client_id = self._id_prefix + _base36(self._sequence)
+            if self._account.orders.find(client_id=client_id, order_id="") is None:
+                return client_id
 
     # What is open at the venue is tended.
 

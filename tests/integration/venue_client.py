@@ -31,7 +31,9 @@ def serve(
 ) -> ExchangeServer:
     """A server over the real matching engine, its market applied by the test."""
     config = ExchangeServerConfig(venue=venue, **settings)
-    return ExchangeServer(config, matching_for(config), before_accept=before_accept)
+    spot_matching = matching_for(config) if config.spot else None
+    matching = matching_for(config)
+    return ExchangeServer(config, matching, spot_matching=spot_matching, before_accept=before_accept)
 
 
 def connect(server: ExchangeServer, **overrides: object) -> ccxt.pro.Exchange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange.admission import check_grid, check_new, margin
@@ -30,6 +30,9 @@ from mm_hybrid.servers.exchange.state import AccountState, Fill, Funding
 from mm_hybrid.servers.exchange.wire import number
 from mm_hybrid.types import Side
 
+if TYPE_CHECKING:
+    from mm_hybrid.servers.exchange.spot import SpotAccount
+
 Change = Order | OwnExecution | Literal["balance"]
 """What subscribers hear of: an order that changed, an execution, or position and wallet after executions."""
 
@@ -42,28 +45,39 @@ class Account:
 
     Attributes:
         market: what public pages show.
-        setup: switches of account and market, replaced as a whole.
         hide_new_until_ns: orders placed while this is set are shown by queries only from then on.
-        splits_fill: asked at each fill whether it comes as two executions.
+        split_fills_when: asked at each fill whether it comes as two executions.
+        spot: the spot side of the same account, if the exchange lists it.
         skew_ms: how far the clock that clients see runs ahead; bookings are not affected.
     """
 
-    def __init__(self, config: ExchangeServerConfig, matching: Matching, clock: Clock) -> None:
+    category = "linear"
+
+    def __init__(
+        self,
+        config: ExchangeServerConfig,
+        matching: Matching,
+        clock: Clock,
+        *,
+        log: EventLog | None = None,
+        ids: IdSource | None = None,
+    ) -> None:
         self.config = config
-        self.ids = IdSource(config.venue, clock)
-        self.log = EventLog(config.state, _meta(config))
+        self.ids = IdSource(config.venue, clock) if ids is None else ids
+        self.log = EventLog(config.state, _meta(config)) if log is None else log
         self.ledger = Ledger(config.ledger)
-        self.setup = Setup()
-        self.state = AccountState(self.log, self.ledger, config.quote)
+        self.state = AccountState(self.log, self.ledger, self.category, config.base)
         self.market = DisplayedMarket(config)
+        self.spot: SpotAccount | None = None
         self.hide_new_until_ns = 0
         self.skew_ms: Callable[[], int] = lambda: 0
-        self.splits_fill: Callable[[], bool] = lambda: False
+        self.split_fills_when: Callable[[], bool] = lambda: False
         self._matching = matching
         self._clock = clock
         self._subscribers: list[Callable[[Change], None]] = []
         self._last_price = Decimal(0)
         self._balance = config.balance
+        self._setup = Setup()
         self._restore()
         self._to_rest = list(self.state.open.values())
 
@@ -71,7 +85,7 @@ class Account:
         known = self.log.meta()
         self._balance = Decimal(known.get("balance", self.config.balance))
         if "setup" in known:
-            self.setup = Setup.model_validate_json(known["setup"])
+            self._setup = Setup.model_validate_json(known["setup"])
         self.state.replay(self.ids)
 
     def subscribe(self, subscriber: Callable[[Change], None]) -> None:
@@ -86,9 +100,18 @@ class Account:
         """Return the time of bookings."""
         return self._clock.now_ns()
 
+    @property
+    def setup(self) -> Setup:
+        """The switches of account and market."""
+        return self._setup
+
+    def splits_fill(self) -> bool:
+        """Return whether the next fill comes as two executions."""
+        return self.split_fills_when()
+
     def configure(self, setup: Setup) -> None:
         """Switch the set-up of account and market; it outlives the server with the state file."""
-        self.setup = setup
+        self._setup = setup
         if setup.balance is not None:
             self._balance = setup.balance
         self.log.set_meta({"setup": setup.model_dump_json(), "balance": str(self._balance)})
@@ -244,7 +267,7 @@ class Account:
         exchange_ts_ns: int,
     ) -> None:
         """Book one trade of an order and tell of it."""
-        rate = self.config.maker_fee_rate if is_maker else self.config.taker_rate
+        fee, rate, currency = self.fee_of(order.side, price, qty, is_maker=is_maker)
         fill = Fill(
             exec_id=self.ids.take("execution"),
             order_id=order.order_id,
@@ -252,8 +275,9 @@ class Account:
             side=order.side,
             price=price,
             qty=qty,
-            fee=price * qty * rate,
+            fee=fee,
             fee_rate=rate,
+            fee_currency=currency,
             is_maker=is_maker,
             print_id=print_id,
             print_price=print_price,
@@ -261,6 +285,14 @@ class Account:
         )
         self.book_fill(fill)
         self._tell(order)
+
+    def fee_of(
+        self, side: Side, price: Decimal, qty: Decimal, *, is_maker: bool
+    ) -> tuple[Decimal, Decimal, str]:
+        """Return fee, rate and currency of a trade."""
+        del side
+        rate = self.config.maker_fee_rate if is_maker else self.config.taker_rate
+        return price * qty * rate, rate, self.config.quote
 
     def book_fill(self, fill: Fill) -> OwnExecution:
         """Book an execution and tell of it."""
@@ -285,6 +317,7 @@ class Account:
                     qty=abs(position),
                     fee=-amount,
                     fee_rate=rate if position > 0 else -rate,
+                    fee_currency=self.config.quote,
                     is_maker=False,
                     print_id=None,
                     print_price=None,
@@ -349,9 +382,15 @@ class Account:
 
     @property
     def wallet_balance(self) -> Decimal:
-        """Quote balance with closed profit, fees and funding, without open profit."""
+        """Quote balance with closed profit, fees, funding and what spot trades moved, without open profit."""
         book = self.position
-        return self._balance + book.realised_profit - book.fees + book.funding
+        spot = Decimal(0) if self.spot is None else self.spot.quote_flow
+        return self._balance + book.realised_profit - book.fees + book.funding + spot
+
+    @property
+    def free_balance(self) -> Decimal:
+        """Quote that neither position nor open orders of the contract need as margin."""
+        return self.equity - self.position_margin - self.order_margin
 
     @property
     def unrealised_profit(self) -> Decimal:
@@ -533,4 +572,6 @@ def _meta(config: ExchangeServerConfig) -> dict[str, str]:
         "maker_fee_rate": str(config.maker_fee_rate),
         "taker_fee_rate": str(config.taker_rate),
         "leverage": str(config.leverage),
+        "spot": str(config.spot).lower(),
+        "spot_base_balance": str(config.spot_base_balance) if config.spot else "0",
     }

@@ -72,6 +72,20 @@ class Admin:
             "funding": number(book.funding),
             "wallet": number(self._account.wallet_balance),
             "open_orders": [_order(order) for order in self._account.open_orders()],
+            **self._show_spot(),
+        }
+
+    def _show_spot(self) -> Fields:
+        spot = self._account.spot
+        if spot is None:
+            return {}
+        orders = [_order(order) for order in spot.open_orders()]
+        return {
+            "spot": {
+                "base_balance": number(spot.base_balance),
+                "quote_flow": number(spot.quote_flow),
+                "open_orders": orders,
+            }
         }
 
     def _report(self, _: object) -> object:

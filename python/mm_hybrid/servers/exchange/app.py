@@ -24,6 +24,7 @@ from mm_hybrid.servers.exchange.limits import AddressLimit, RateLimits
 from mm_hybrid.servers.exchange.matching import Matching
 from mm_hybrid.servers.exchange.pushes import FaultTimers
 from mm_hybrid.servers.exchange.spoil import Carrier, RestFront
+from mm_hybrid.servers.exchange.spot import SpotAccount
 
 
 class ExchangeServer:
@@ -41,16 +42,22 @@ class ExchangeServer:
         matching: Matching,
         *,
         clock: Clock | None = None,
+        spot_matching: Matching | None = None,
         before_accept: BeforeAccept | None = None,
     ) -> None:
+        if config.spot and spot_matching is None:
+            raise ValueError("spot trading needs a matching engine of its own: pass spot_matching")
         self.config = config
         self._clock = WallClock() if clock is None else clock
         self._matching = matching
         self.account = account = Account(config, matching, self._clock)
+        self._spot_matching = spot_matching
+        if spot_matching is not None:
+            SpotAccount(account, spot_matching, self._clock)
         self.faults = Faults(self._clock, config.faults)
         self.faults.observe(self._note_fault)
         account.skew_ms = lambda: self.faults.skew_ms
-        account.splits_fill = lambda: self.faults.draw("fill") is not None
+        account.split_fills_when = lambda: self.faults.draw("fill") is not None
         limits = RateLimits(config, self._clock)
         intake = Intake(account, before_accept)
         self._carrier = Carrier(account, self.faults, intake, self._clock)
@@ -58,11 +65,11 @@ class ExchangeServer:
         self._trade: BybitTradeStream | None = None
         venue: Venue
         if config.venue == "bybit":
-            venue = rest = BybitRest(account, self._clock, limits)
+            venue = rest = BybitRest(account, limits)
             self._streams = BybitStreams(account, self.faults, lambda: rest.dcp_window_s)
             self._trade = BybitTradeStream(account, venue, self._carrier, limits)
         else:
-            venue = BitgetRest(account, self._clock, limits)
+            venue = BitgetRest(account, limits)
             self._streams = BitgetStreams(account, self.faults)
         self._front = RestFront(venue, account, self._carrier, AddressLimit(config, self._clock))
         sockets = (
@@ -108,13 +115,21 @@ class ExchangeServer:
         self.port = self._runner.addresses[0][1]
         self.url = f"http://{self.config.host}:{self.port}"
         self._timers.start()
-        self.account.rest_again()
+        self._rest_again()
 
     def apply(self, batch: Any) -> None:
         """Take market events: book what they fill and push it."""
         self.account.market.apply(batch)
         self.account.book_trades(self._matching.apply(batch))
+        spot = self.account.spot
+        if spot is not None and self._spot_matching is not None:
+            spot.book_trades(self._spot_matching.apply(batch))
+        self._rest_again()
+
+    def _rest_again(self) -> None:
         self.account.rest_again()
+        if self.account.spot is not None:
+            self.account.spot.rest_again()
         self.account.log.commit()
 
     async def close(self) -> None:
@@ -128,6 +143,8 @@ class ExchangeServer:
                 await self._trade.close()
             await runner.cleanup()
         self.account.ledger.close()
+        if self.account.spot is not None:
+            self.account.spot.ledger.close()
         self.account.log.close()
 
     def _note_fault(self, rule: FaultRule) -> None:

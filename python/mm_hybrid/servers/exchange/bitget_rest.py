@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
-from mm_hybrid.clock import Clock
 from mm_hybrid.servers.exchange import bitget_messages as messages
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bitget_orders import BitgetOrders
@@ -54,7 +53,7 @@ Action = Callable[[Fields], object]
 class BitgetRest:
     """The REST half: public market paths, signed account paths."""
 
-    def __init__(self, account: Account, _: Clock, limits: RateLimits) -> None:
+    def __init__(self, account: Account, limits: RateLimits) -> None:
         self._account = account
         self._config = account.config
         self._orders = BitgetOrders(account)

@@ -6,6 +6,8 @@ Wallet Balance, and the private streams Order, Execution, Position, Wallet.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
 from mm_hybrid.servers.exchange.orders import (
@@ -17,8 +19,6 @@ from mm_hybrid.servers.exchange.orders import (
     SelfMatch,
 )
 from mm_hybrid.servers.exchange.wire import Fields, millis, number, rounded
-
-CATEGORY = "linear"
 
 _STATUS = {
     OrderStatus.NEW: "New",
@@ -86,14 +86,40 @@ def instrument(config: ExchangeServerConfig, *, tradable: bool) -> Fields:
     }
 
 
-def order_row(order: Order, config: ExchangeServerConfig) -> Fields:
+def spot_instrument(config: ExchangeServerConfig, *, tradable: bool) -> Fields:
+    """Return the listed pair as the instruments page shows it for spot."""
+    return {
+        "symbol": config.symbol,
+        "baseCoin": config.base,
+        "quoteCoin": config.quote,
+        "innovation": "0",
+        "status": "Trading" if tradable else "Closed",
+        "marginTrading": "utaOnly",
+        "lotSizeFilter": {
+            "basePrecision": number(config.lot_size),
+            "quotePrecision": "0.00000001",
+            "minOrderQty": number(config.smallest_qty),
+            "maxOrderQty": number(config.lot_size * 1_000_000),
+            "minOrderAmt": number(config.min_notional),
+            "maxOrderAmt": "4000000",
+        },
+        "priceFilter": {"tickSize": number(config.tick_size)},
+    }
+
+
+def order_row(order: Order, account: Account) -> Fields:
     """Return an order as REST queries and the order stream show it."""
+    config = account.config
+    is_spot = account.category == "spot"
     is_limit = order.price is not None
     price = order.price if order.price is not None else order.mid_at_creation
     leaves = order.remaining_qty if order.is_open else order.qty * 0
     cause = order.cancel_cause
     average = order.average_price
-    return {
+    status = _STATUS[order.status]
+    if is_spot and order.status is OrderStatus.CANCELED and order.filled_qty:
+        status = "PartiallyFilledCanceled"
+    row: Fields = {
         "symbol": config.symbol,
         "orderId": order.order_id,
         "orderLinkId": order.client_id,
@@ -102,9 +128,9 @@ def order_row(order: Order, config: ExchangeServerConfig) -> Fields:
         "orderType": "Limit" if is_limit else "Market",
         "price": number(price),
         "qty": number(order.qty),
-        "isLeverage": "",
+        "isLeverage": "0" if is_spot else "",
         "positionIdx": 0,
-        "orderStatus": _STATUS[order.status],
+        "orderStatus": status,
         "cancelType": "UNKNOWN" if cause is None else _CANCEL_TYPE.get(cause, "UNKNOWN"),
         "rejectReason": "EC_NoError" if cause is None else _REJECT_REASON[cause],
         "avgPrice": "" if average is None else rounded(average),
@@ -131,13 +157,15 @@ def order_row(order: Order, config: ExchangeServerConfig) -> Fields:
         "smpType": _SELF_MATCH[order.self_match],
         "smpGroup": 0,
         "smpOrderId": "",
-        # Present on every linear order; a client may take an order without it for a spot one.
-        "tpslMode": "UNKNOWN",
         "tpLimitPrice": "",
         "slLimitPrice": "",
         "createdTime": millis(order.created_ns),
         "updatedTime": millis(order.updated_ns),
     }
+    if is_spot:
+        return row | {"marketUnit": "" if is_limit else "baseCoin"}
+    # Present on every linear order; a client may take an order without it for a spot one.
+    return row | {"tpslMode": "UNKNOWN"}
 
 
 def execution_row(execution: OwnExecution, account: Account) -> Fields:
@@ -160,7 +188,7 @@ def execution_row(execution: OwnExecution, account: Account) -> Fields:
         "orderType": "UNKNOWN" if is_funding else "Market" if price is None else "Limit",
         "stopOrderType": "UNKNOWN",
         "execFee": number(execution.fee),
-        "feeCurrency": account.config.quote,
+        "feeCurrency": "" if is_funding else execution.fee_currency,
         "execId": execution.exec_id,
         "execPrice": number(execution.price),
         "execQty": number(execution.qty),
@@ -240,32 +268,37 @@ def order_book(account: Account, depth: int) -> Fields:
     return {"s": account.config.symbol, "b": bids, "a": asks, "ts": now_ms, "u": 1, "seq": 1, "cts": now_ms}
 
 
-def ticker(account: Account) -> Fields:
+def ticker(account: Account, category: str) -> Fields:
     """Return the market's touch and prices as the tickers page shows them."""
     touch, mark = account.market.touch(), number(account.mark_price())
-    last = account.market.last_price or mark
-    return {
+    row: Fields = {
         "symbol": account.config.symbol,
-        "lastPrice": last,
-        "indexPrice": mark,
-        "markPrice": mark,
-        "openInterest": "",
+        "lastPrice": account.market.last_price or mark,
         "turnover24h": "",
         "volume24h": "",
-        "fundingRate": "",
-        "nextFundingTime": "",
-        "deliveryTime": "0",
         "bid1Price": touch["bid"],
         "bid1Size": touch["bid_qty"],
         "ask1Price": touch["ask"],
         "ask1Size": touch["ask_qty"],
     }
+    if category == "spot":
+        return row
+    return row | {
+        "indexPrice": mark,
+        "markPrice": mark,
+        "openInterest": "",
+        "fundingRate": "",
+        "nextFundingTime": "",
+        "deliveryTime": "0",
+    }
 
 
 def wallet_row(account: Account, *, stream: bool) -> Fields:
     """Return the wallet; the stream writes ``totalPerpUpl`` where REST writes ``totalPerpUPL``."""
+    base = _base_coin(account)
+    in_base = Decimal(str(base["usdValue"])) if base else Decimal(0)
     equity, wallet = rounded(account.equity), rounded(account.wallet_balance)
-    free = rounded(account.equity - account.position_margin - account.order_margin)
+    free = rounded(account.free_balance)
     order_margin, position_margin = rounded(account.order_margin), rounded(account.position_margin)
     unrealised = rounded(account.unrealised_profit)
     return {
@@ -273,9 +306,9 @@ def wallet_row(account: Account, *, stream: bool) -> Fields:
         "accountIMRate": "0",
         "accountMMRate": "0",
         "accountLTV": "0",
-        "totalEquity": equity,
-        "totalWalletBalance": wallet,
-        "totalMarginBalance": equity,
+        "totalEquity": rounded(account.equity + in_base),
+        "totalWalletBalance": rounded(account.wallet_balance + in_base),
+        "totalMarginBalance": rounded(account.equity + in_base),
         "totalAvailableBalance": free,
         "totalPerpUpl" if stream else "totalPerpUPL": unrealised,
         "totalInitialMargin": rounded(account.position_margin + account.order_margin),
@@ -296,10 +329,38 @@ def wallet_row(account: Account, *, stream: bool) -> Fields:
                 "unrealisedPnl": unrealised,
                 "cumRealisedPnl": rounded(account.position.realised_profit - account.position.fees),
                 "bonus": "0",
-                "locked": "0",
+                "locked": "0" if account.spot is None else rounded(account.spot.locked("buy")),
                 "collateralSwitch": True,
                 "marginCollateral": True,
                 "spotBorrow": "0",
-            }
+            },
+            *([base] if base else []),
         ],
+    }
+
+
+def _base_coin(account: Account) -> Fields:
+    """Return the base coin's row of the wallet; nothing where there is no spot trading."""
+    if account.spot is None:
+        return {}
+    held, locked = account.spot.base_balance, account.spot.locked("sell")
+    return {
+        "coin": account.config.base,
+        "equity": rounded(held),
+        "usdValue": rounded(held * account.mark_price()),
+        "walletBalance": rounded(held),
+        "availableToWithdraw": rounded(held - locked),
+        "availableToBorrow": "",
+        "borrowAmount": "0",
+        "accruedInterest": "0",
+        "totalOrderIM": "0",
+        "totalPositionIM": "0",
+        "totalPositionMM": "0",
+        "unrealisedPnl": "0",
+        "cumRealisedPnl": "0",
+        "bonus": "0",
+        "locked": rounded(locked),
+        "collateralSwitch": True,
+        "marginCollateral": True,
+        "spotBorrow": "0",
     }

@@ -8,9 +8,9 @@ An acknowledgement says that a request was taken; what became of the order comes
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from mm_hybrid.servers.exchange.account import Account
-from mm_hybrid.servers.exchange.bybit_messages import CATEGORY
 from mm_hybrid.servers.exchange.bybit_protocol import BybitError
 from mm_hybrid.servers.exchange.orders import (
     Order,
@@ -49,7 +49,8 @@ class BybitOrders:
         self._check_permission()
         if text(params, "smpType") not in _SELF_MATCH:
             raise BybitError(10001, "params error: smpType invalid")
-        self._check_mode(text(params, "positionIdx"))
+        if self._account.category == "linear":
+            self._check_mode(text(params, "positionIdx"))
         time_in_force = text(params, "timeInForce")
         if time_in_force not in _TIME_IN_FORCE:
             raise BybitError(10001, f"params error: timeInForce {time_in_force} is not supported here")
@@ -60,6 +61,9 @@ class BybitOrders:
             raise BybitError(10001, "params error: qty invalid")
         if kind == "Limit" and price is None:
             raise BybitError(10001, "params error: price invalid")
+        is_spot = self._account.category == "spot"
+        if is_spot and kind == "Market" and side == "Buy" and text(params, "marketUnit") != "baseCoin":
+            qty = self._base_for(qty)
         request = OrderRequest(
             client_id=text(params, "orderLinkId"),
             side="buy" if side == "Buy" else "sell",
@@ -67,13 +71,13 @@ class BybitOrders:
             price=price if kind == "Limit" else None,
             post_only=time_in_force == "PostOnly",
             ioc=time_in_force == "IOC",
-            reduce_only=params.get("reduceOnly") in (True, "true"),
+            reduce_only=not is_spot and params.get("reduceOnly") in (True, "true"),
             self_match=_SELF_MATCH[text(params, "smpType")],
         )
         try:
             return _ids(self._account.place(request))
         except OrderRefusedError as refused:
-            raise BybitError.of(refused) from refused
+            raise BybitError.of(refused, self._account.category) from refused
 
     def amend(self, params: Fields) -> Fields:
         """Change price and/or total quantity of one order in place."""
@@ -83,7 +87,7 @@ class BybitOrders:
         try:
             self._account.amend(order, price=price or None, qty=qty or None)
         except OrderRefusedError as refused:
-            raise BybitError.of(refused) from refused
+            raise BybitError.of(refused, self._account.category) from refused
         return _ids(order)
 
     def cancel(self, params: Fields) -> Fields:
@@ -93,13 +97,13 @@ class BybitOrders:
         try:
             self._account.cancel(order)
         except OrderRefusedError as refused:
-            raise BybitError.of(refused) from refused
+            raise BybitError.of(refused, self._account.category) from refused
         return _ids(order)
 
     def cancel_all(self, params: Fields) -> Fields:
         """Cancel every open order of the symbol or settle coin; anything else has none."""
         self._check_permission()
-        if text(params, "category") != CATEGORY:
+        if text(params, "category") != self._account.category:
             return {"list": [], "success": "1"}
         config = self._account.config
         symbol, coin = text(params, "symbol"), text(params, "settleCoin")
@@ -139,6 +143,12 @@ class BybitOrders:
             rows.append(row)
         return {"list": rows}, {"list": notes}
 
+    def _base_for(self, value: Decimal) -> Decimal:
+        """Return the base quantity a spot market buy of so much quote is good for, at the best ask."""
+        ask = Decimal(self._account.market.touch()["ask"] or self._account.mark_price() or 1)
+        lot = self._account.config.lot_size
+        return value / ask // lot * lot
+
     def _check_permission(self) -> None:
         if not self._account.setup.can_trade:
             raise BybitError(10005, "Permission denied, please check your API key permissions.")
@@ -152,7 +162,7 @@ class BybitOrders:
             raise BybitError(10001, "params error: this exchange shows hedge mode, it does not trade in it")
 
     def _check_instrument(self, params: Fields) -> None:
-        if text(params, "category") != CATEGORY:
+        if text(params, "category") != self._account.category:
             raise BybitError(10001, f"params error: category {text(params, 'category')!r} is not served here")
         if text(params, "symbol") != self._account.config.symbol:
             raise BybitError(10001, f"params error: symbol {text(params, 'symbol')!r} invalid")
@@ -164,7 +174,8 @@ class BybitOrders:
             raise BybitError(10001, "params error: orderId or orderLinkId is required")
         order = self._account.find(order_id=order_id, client_id=client_id)
         if order is None:
-            raise BybitError.of(OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, order_id or client_id))
+            missing = OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, order_id or client_id)
+            raise BybitError.of(missing, self._account.category)
         return order
 
 

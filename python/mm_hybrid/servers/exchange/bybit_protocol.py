@@ -43,6 +43,19 @@ _CODES: dict[RefusalReason, tuple[int, str]] = {
 }
 
 
+_SPOT_CODES: dict[RefusalReason, tuple[int, str]] = {
+    RefusalReason.PRICE_OFF_GRID: (170134, "Order price has too many decimals."),
+    RefusalReason.QTY_OFF_GRID: (170137, "Order volume decimal too long."),
+    RefusalReason.BELOW_MIN_QTY: (170136, "Order quantity lower than the minimum."),
+    RefusalReason.BELOW_MIN_NOTIONAL: (170140, "Order value exceeded lower limit."),
+    RefusalReason.DUPLICATE_CLIENT_ID: (170141, "Duplicate clientOrderId."),
+    RefusalReason.INSUFFICIENT_FUNDS: (170131, "Insufficient balance."),
+    RefusalReason.ORDER_NOT_FOUND: (170213, "Order does not exist."),
+    RefusalReason.NOT_TRADABLE: (170151, "The trading pair is not open yet."),
+    RefusalReason.TOO_MANY_ORDERS: (170210, "New order rejected."),
+}
+
+
 class BybitError(Exception):
     """A refusal in the venue's terms."""
 
@@ -52,9 +65,10 @@ class BybitError(Exception):
         self.message = message
 
     @classmethod
-    def of(cls, refused: OrderRefusedError) -> BybitError:
-        """Translate an account's refusal."""
-        code, message = _CODES[refused.reason]
+    def of(cls, refused: OrderRefusedError, category: str = "linear") -> BybitError:
+        """Translate an account's refusal; spot has codes of its own."""
+        codes = _CODES | _SPOT_CODES if category == "spot" else _CODES
+        code, message = codes[refused.reason]
         return cls(code, f"{message}. {refused.detail}")
 
 

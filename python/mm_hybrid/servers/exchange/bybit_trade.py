@@ -51,9 +51,9 @@ class BybitTradeStream:
         self._venue = venue
         self._carrier = carrier
         self._limits = limits
-        orders = BybitOrders(account)
-        self._single = {"create": orders.create, "amend": orders.amend, "cancel": orders.cancel}
-        self._batch = orders.batch
+        self._orders = {"linear": BybitOrders(account)}
+        if account.spot is not None:
+            self._orders["spot"] = BybitOrders(account.spot)
         self.sessions = Sessions("trade_ws", lambda: account.ids.take("connection"), carrier.faults)
 
     def routes(self) -> list[web.RouteDef]:
@@ -157,10 +157,11 @@ class BybitTradeStream:
         check_window(text(header, "X-BAPI-TIMESTAMP"), text(header, "X-BAPI-RECV-WINDOW"), received_ms)
         if not self._limits.of(endpoint).take():
             raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
-        action = self._single.get(endpoint)
-        if action is not None:
-            return action(body), {}
-        return self._batch(self._single[endpoint.removesuffix("_batch")], body)
+        orders = self._orders.get(text(body, "category"), self._orders["linear"])
+        actions = {"create": orders.create, "amend": orders.amend, "cancel": orders.cancel}
+        if endpoint in actions:
+            return actions[endpoint](body), {}
+        return orders.batch(actions[endpoint.removesuffix("_batch")], body)
 
     def _refused(
         self, session: Session, message: Fields, endpoint: str, refused: Outgoing, fault: Fault

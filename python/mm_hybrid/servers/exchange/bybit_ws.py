@@ -18,12 +18,16 @@ from mm_hybrid.servers.exchange.bybit_trade import sign_in
 from mm_hybrid.servers.exchange.dcp import DisconnectGuard
 from mm_hybrid.servers.exchange.faults import Faults
 from mm_hybrid.servers.exchange.orders import Order, OwnExecution
-from mm_hybrid.servers.exchange.pushes import Pushes
+from mm_hybrid.servers.exchange.pushes import Push, Pushes
 from mm_hybrid.servers.exchange.streams import Session, Sessions
 from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
 
-_TOPICS = {f"{topic}{suffix}" for topic in ("order", "execution", "position") for suffix in ("", ".linear")}
-_TOPICS |= {"wallet", "greeks", *dcp.TOPICS}
+_TOPICS = {
+    f"{topic}{suffix}"
+    for topic in ("order", "execution", "position")
+    for suffix in ("", ".linear", ".spot")
+    if topic + suffix != "position.spot"
+} | {"wallet", "greeks", *dcp.TOPICS}
 
 
 class BybitStreams:
@@ -36,7 +40,10 @@ class BybitStreams:
         self.sessions = (self._private,)
         self._guard = DisconnectGuard(account, lambda: list(self._private), dcp_window_s)
         self._private.on_left = self._guard.left
-        account.subscribe(self._push)
+        account.subscribe(lambda change: self._push(account, change))
+        if account.spot is not None:
+            spot = account.spot
+            spot.subscribe(lambda change: self._push(spot, change))
 
     def routes(self) -> list[web.RouteDef]:
         """Return the one path."""
@@ -51,40 +58,38 @@ class BybitStreams:
 
     # Pushes
 
-    def _push(self, change: Change) -> None:
-        account = self._account
+    def _push(self, account: Account, change: Change) -> None:
+        category = account.category
         if isinstance(change, Order):
-            row = messages.order_row(change, account.config)
-            del row["isLeverage"]
-            extra: Fields = {"category": messages.CATEGORY, "feeCurrency": account.config.quote}
-            self._publish("push_order", "order", row | extra)
+            row = messages.order_row(change, account)
+            if category == "linear":
+                del row["isLeverage"]
+            extra: Fields = {"category": category, "feeCurrency": account.config.quote}
+            self._publish("push_order", f"order {category}", row | extra)
         elif isinstance(change, OwnExecution):
             row = messages.execution_row(change, account)
-            self._publish(
-                "push_execution", "execution", row | {"category": messages.CATEGORY, "isLeverage": "0"}
-            )
+            more: Fields = {"category": category, "isLeverage": "0"}
+            self._publish("push_execution", f"execution {category}", row | more)
         else:
-            position = messages.position_row(account, stream=True)
-            self._publish("push_position", "position", position | {"category": messages.CATEGORY})
-            self._publish("push_wallet", "wallet", messages.wallet_row(account, stream=True))
+            if category == "linear":
+                position = messages.position_row(account, stream=True)
+                self._publish("push_position", "position linear", position | {"category": category})
+            self._publish("push_wallet", "wallet", messages.wallet_row(self._account, stream=True))
 
     def _publish(self, kind: str, topic: str, row: Fields) -> None:
+        """Push a row under its all-in-one topic and, if it has one, under that of its category."""
         now_ms = self._account.now_ms()
-        self._pushes.publish(
-            kind,
-            [
-                (
-                    name,
-                    {
-                        "id": self._account.ids.take("push"),
-                        "topic": name,
-                        "creationTime": now_ms,
-                        "data": [row],
-                    },
-                )
-                for name in (topic, f"{topic}.linear")
-            ],
-        )
+        name, _, category = topic.partition(" ")
+        push: Push = []
+        for full in (name, f"{name}.{category}") if category else (name,):
+            message: Fields = {
+                "id": self._account.ids.take("push"),
+                "topic": full,
+                "creationTime": now_ms,
+                "data": [row],
+            }
+            push.append((full, message))
+        self._pushes.publish(kind, push)
 
     # Private stream
 

@@ -61,7 +61,7 @@ class EventLog:
     def _check(self, meta: dict[str, str]) -> None:
         """Write the settings of a new file; compare those of an old one."""
         known = self.meta()
-        for key in ("venue", "symbol", "base", "quote", "tick_size", "lot_size"):
+        for key in ("venue", "symbol", "base", "quote", "tick_size", "lot_size", "spot"):
             if key in known and known[key] != meta[key]:
                 raise ServerError(
                     f"the state file {self._path} is of an exchange with {key} {known[key]}, not {meta[key]}: "

@@ -45,6 +45,7 @@ def adl(account: Account, qty: Decimal) -> OwnExecution:
         qty=qty,
         fee=Decimal(0),
         fee_rate=Decimal(0),
+        fee_currency=account.config.quote,
         is_maker=False,
         print_id=None,
         print_price=None,

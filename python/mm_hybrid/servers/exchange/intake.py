@@ -119,9 +119,17 @@ def named_orders(body: Fields, account: Account) -> list[Order]:
     found = []
     for leg in _legs(body):
         client_id = text(leg, "orderLinkId") or text(leg, "clientOid")
-        order = account.find(order_id=text(leg, "orderId"), client_id=client_id)
+        order = _find(account, text(leg, "orderId"), client_id)
         if order is not None:
             found.append(order)
+    return found
+
+
+def _find(account: Account, order_id: str, client_id: str) -> Order | None:
+    """Return an order of either side of the account."""
+    found = account.find(order_id=order_id, client_id=client_id)
+    if found is None and account.spot is not None:
+        return account.spot.find(order_id=order_id, client_id=client_id)
     return found
 
 
@@ -131,7 +139,7 @@ def client_ids(body: Fields, account: Account) -> list[str]:
     for leg in _legs(body):
         given = text(leg, "orderLinkId") or text(leg, "clientOid")
         if not given:
-            order = account.find(order_id=text(leg, "orderId"))
+            order = _find(account, text(leg, "orderId"), "")
             given = "" if order is None else order.client_id
         ids += [one for one in (given, text(leg, "newClientOid")) if one]
     return ids

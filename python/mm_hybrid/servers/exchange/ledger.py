@@ -20,6 +20,7 @@ def ledger_row(execution: OwnExecution) -> dict[str, object]:
         "price": str(execution.price),
         "qty": str(execution.qty),
         "fee": str(execution.fee),
+        "fee_currency": execution.fee_currency,
         "is_maker": execution.is_maker,
         "print_id": execution.print_id,
         "print_price": execution.print_price,

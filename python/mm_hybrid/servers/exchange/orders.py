@@ -156,6 +156,7 @@ class OwnExecution:
     qty: Decimal
     fee: Decimal
     fee_rate: Decimal
+    fee_currency: str
     is_maker: bool
     print_id: str | None
     print_price: str | None

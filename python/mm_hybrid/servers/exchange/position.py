@@ -24,6 +24,7 @@ class PositionBook:
         cash: signed quote cash from trading, fees not included.
         fees: quote fees paid; negative is a net rebate.
         funding: quote cash from funding; received is positive.
+        base_fees: fees paid in the base coin, as spot buys do; they take nothing off ``qty``.
         opened_ns: when the position last left zero.
         updated_ns: when it last changed.
     """
@@ -33,6 +34,7 @@ class PositionBook:
     cash: Decimal = _ZERO
     fees: Decimal = _ZERO
     funding: Decimal = _ZERO
+    base_fees: Decimal = _ZERO
     opened_ns: int = 0
     updated_ns: int = 0
 

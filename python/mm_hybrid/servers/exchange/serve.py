@@ -34,7 +34,8 @@ async def serve_exchange(
     Raises:
         ServerError: the port is taken or the ledger cannot be written.
     """
-    async with ExchangeServer(config, matching_for(config)) as server:
+    spot_matching = matching_for(config) if config.spot else None
+    async with ExchangeServer(config, matching_for(config), spot_matching=spot_matching) as server:
         feed = MarketFeed(config, server.apply) if config.market_url else None
         if feed is not None:
             feed.start()

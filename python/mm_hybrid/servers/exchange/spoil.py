@@ -12,6 +12,7 @@ from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.faults import Fault, Faults
 from mm_hybrid.servers.exchange.intake import Incoming, Intake, Outgoing, Receipt, Venue, named_orders
 from mm_hybrid.servers.exchange.limits import AddressLimit
+from mm_hybrid.servers.exchange.orders import Order
 from mm_hybrid.servers.exchange.wire import Fields
 
 _LOOK_S = 0.02
@@ -49,17 +50,26 @@ class Carrier:
         if fault is not None and fault.name == "fill_during":
             for order in named_orders(body, self._account) or list(self._account.open_orders()):
                 if order.is_open:
-                    self._account.fill(order)
+                    self._owner(order).fill(order)
         if fault is not None and fault.name == "invisible":
-            self._account.hide_new_until_ns = self._clock.now_ns() + round(fault.delay_s * 1e9)
+            self._hide_new_until(self._clock.now_ns() + round(fault.delay_s * 1e9))
         try:
             reply = run()
         finally:
-            self._account.hide_new_until_ns = 0
+            self._hide_new_until(0)
         if receipt is not None:
             receipt.close(reply.code)
         self._account.log.commit()
         return reply
+
+    def _owner(self, order: Order) -> Account:
+        spot = self._account.spot
+        return spot if spot is not None and order.order_id in spot.state.orders else self._account
+
+    def _hide_new_until(self, time_ns: int) -> None:
+        self._account.hide_new_until_ns = time_ns
+        if self._account.spot is not None:
+            self._account.spot.hide_new_until_ns = time_ns
 
     def later(self, delay_s: float, action: Callable[[], object]) -> None:
         """Do something after a delay, unless the server stops before."""

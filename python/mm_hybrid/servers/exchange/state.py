@@ -34,6 +34,7 @@ class Fill:
     qty: Decimal
     fee: Decimal
     fee_rate: Decimal
+    fee_currency: str
     is_maker: bool
     print_id: str | None
     print_price: str | None
@@ -57,7 +58,7 @@ class Funding:
 class AccountState:
     """Orders, executions, fundings and position of one account, and the log they are written to."""
 
-    def __init__(self, log: EventLog, ledger: Ledger, quote: str) -> None:
+    def __init__(self, log: EventLog, ledger: Ledger, category: str, base: str) -> None:
         self.log = log
         self.ledger = ledger
         self.position = PositionBook()
@@ -65,7 +66,8 @@ class AccountState:
         self.open: dict[str, Order] = {}
         self.by_client_id: dict[str, Order] = {}
         self.fundings: list[Funding] = []
-        self._quote = quote
+        self._category = category
+        self._base = base
         self._is_replaying = False
 
     # What happens
@@ -112,7 +114,9 @@ class AccountState:
         order = self.orders.get(fill.order_id)
         closed = profit = Decimal(0)
         if fill.exec_type is not ExecutionType.FUNDING:
-            closed, profit = self.position.apply(fill.side, fill.price, fill.qty, fill.fee, now_ns)
+            base_fee = fill.fee if fill.fee_currency == self._base else Decimal(0)
+            closed, profit = self.position.apply(fill.side, fill.price, fill.qty, fill.fee - base_fee, now_ns)
+            self.position.base_fees += base_fee
         if order is not None:
             order.filled_qty += fill.qty
             order.filled_value += fill.price * fill.qty
@@ -129,6 +133,7 @@ class AccountState:
             qty=fill.qty,
             fee=fill.fee,
             fee_rate=fill.fee_rate,
+            fee_currency=fill.fee_currency,
             is_maker=fill.is_maker,
             print_id=fill.print_id,
             print_price=fill.print_price,
@@ -156,7 +161,7 @@ class AccountState:
             "price": number(fill.price),
             "qty": number(fill.qty),
             "fee": number(fill.fee),
-            "fee_currency": self._quote,
+            "fee_currency": fill.fee_currency,
             "is_maker": fill.is_maker,
             "position_after": number(self.position.qty),
             "fee_rate": number(fill.fee_rate),
@@ -194,6 +199,8 @@ class AccountState:
         self, kind: str, ts_ns: int, body: Fields, order_id: str | None, client_id: str | None
     ) -> None:
         if not self._is_replaying:
+            if self._category != "linear":
+                body["category"] = self._category
             self.log.append(kind, ts_ns, body, order_id=order_id, client_id=client_id)
 
     # Reading back
@@ -219,6 +226,8 @@ class AccountState:
         for used in (event.order_id, body.get("exec_id"), body.get("bill_id")):
             if isinstance(used, str):
                 ids.skip(used)
+        if body.get("category", "linear") != self._category:
+            return
         match event.kind:
             case "accepted":
                 self.accept(_order_of(event, serial=len(self.orders) + 1))
@@ -279,6 +288,7 @@ def _fill_of(event: LoggedEvent) -> Fill:
         qty=_decimal(body["qty"]),
         fee=_decimal(body["fee"]),
         fee_rate=_decimal(body["fee_rate"]),
+        fee_currency=str(body["fee_currency"]),
         is_maker=bool(body["is_maker"]),
         print_id=None if print_id is None else str(print_id),
         print_price=None if print_price is None else str(print_price),

@@ -230,7 +230,7 @@ async def _leave_nothing_open(
     """Cancel everything and ask what is open; where the venue cannot be asked, what is not known to be over counts."""
     try:
         await executor.stop("session over" if error is None else str(error))
-        still_open = await gateway.open_orders()
+        still_open = [order for order in await gateway.open_orders() if executor.is_ours(order.client_id)]
     except GatewayError as failure:
         live = len(executor.live_orders)
         return live, GatewayError(f"could not confirm that no order is open ({live} may be): {failure}")

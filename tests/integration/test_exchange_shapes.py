@@ -8,6 +8,7 @@ nothing of form.
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +16,7 @@ import pytest
 from venue_client import SYMBOL, Market, connect, serve
 
 from mm_hybrid.servers.exchange import ExchangeServer
+from mm_hybrid.servers.exchange.events import adl, fund
 from mm_hybrid.servers.exchange.wire import sign
 
 
@@ -134,6 +136,13 @@ BYBIT_ORDER = BYBIT | {"side": "Buy", "orderType": "Limit", "qty": "0.01", "pric
     ("method", "params", "samples"),
     [
         ("public_get_v5_market_instruments_info", BYBIT, "http_get_instruments_linear http_get_executions"),
+        ("public_get_v5_market_orderbook", BYBIT, "http_get_orderbook http_ccxt_orderbook_spot"),
+        ("public_get_v5_market_tickers", BYBIT, "http_ccxt_tickers_linear"),
+        (
+            "private_post_v5_order_cancel_batch",
+            {"category": "linear", "request": [BYBIT | {"orderId": "1"}]},
+            "http_docs_order_cancel_batch_partial_failure",
+        ),
         (
             "private_get_v5_order_realtime",
             BYBIT,
@@ -190,6 +199,11 @@ BITGET_ORDER = BITGET | {"side": "buy", "orderType": "limit", "size": "0.01", "p
         ("private_mix_get_v2_mix_account_accounts", BITGET, "http_mock_mix_accounts"),
         ("private_mix_get_v2_mix_account_account", BITGET, "http_mix_account"),
         ("private_mix_post_v2_mix_order_place_order", BITGET_ORDER, "http_mock_mix_place_order"),
+        (
+            "private_mix_post_v2_mix_order_batch_place_order",
+            BITGET | {"orderList": [{"side": "buy", "orderType": "limit", "size": "0.01", "price": "59000"}]},
+            "http_docs_margin_isolated_batch_place_order",
+        ),
         ("private_mix_post_v2_mix_order_batch_cancel_orders", BITGET, "http_docs_spot_batch_cancel_order"),
         (
             "private_mix_post_v2_mix_order_cancel_order",
@@ -210,6 +224,17 @@ async def test_bitget_order_detail(fixtures, bitget):
     order = next(bitget.account.open_orders())
     ours = await reply(bitget, "private_mix_get_v2_mix_order_detail", BITGET | {"orderId": order.order_id})
     assert_like(ours, fixtures / "bitget", "http_mix_order_detail_open_long")
+
+
+async def test_bybit_funding_and_deleveraging(fixtures, bybit):
+    fund(bybit.account, Decimal("0.0001"))
+    adl(bybit.account, Decimal("0.1"))
+    ours = await reply(bybit, "private_get_v5_execution_list", BYBIT)
+    assert [row["execType"] for row in ours["result"]["list"]] == ["AdlTrade", "Funding", "Trade"]
+    names = "http_ccxt_execution_list_linear_funding http_ccxt_execution_list_linear ws_account_execution_adl"
+    samples = [json.loads((fixtures / "bybit" / f"{name}.json").read_text()) for name in names.split()]
+    samples[2] = {"result": {"list": samples[2]["data"]}}
+    assert differences(ours, samples, quoted=True) == []
 
 
 async def collected(server: ExchangeServer, path: str, frames: list[dict], wanted: int) -> list[dict]:

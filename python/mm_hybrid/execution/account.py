@@ -103,6 +103,26 @@ class Account:
         self.outcome(record, source=source)
         self._changed()
 
+    def adopt(self, seen: VenueOrder) -> OrderRecord:
+        """Take in an open order of ours that nothing is known of here: it is exposure like any other."""
+        record = OrderRecord(
+            client_id=seen.client_id,
+            side=seen.side,
+            price=seen.price,
+            qty=seen.qty,
+            since_ns=self._clock.monotonic_ns(),
+            state=OrderState.OPEN,
+            order_id=seen.order_id,
+            filled=seen.filled,
+            venue_filled=seen.filled,
+            update_ms=seen.update_ms,
+            reason="found at the venue",
+        )
+        self.orders.add(record)
+        self.outcome(record, source="reconcile")
+        self._changed()
+        return record
+
     def take_fill(self, fill: Fill) -> None:
         """Take in an execution; one already applied changes nothing."""
         if fill.exec_id in self.orders.exec_ids:
@@ -119,7 +139,7 @@ class Account:
         """Take in a funding payment; one already applied changes nothing."""
         if payment.exec_id in self.orders.exec_ids:
             return
-        self.orders.exec_ids.add(payment.exec_id)
+        self.orders.know([payment.exec_id])
         funding_quote = self.position.funding_quote + payment.amount_quote
         self.position = replace(self.position, funding_quote=funding_quote)
         if self.on_funding is not None:
@@ -139,7 +159,7 @@ class Account:
 
     def move(self, record: OrderRecord, state: OrderState) -> bool:
         """Change an order's state by what this side did; nothing is journalled."""
-        return record.move(state, self._clock.monotonic_ns())
+        return self.orders.move(record, state, self._clock.monotonic_ns())
 
     def unknown(self, record: OrderRecord, message: str, code: str | None) -> None:
         """Note that a request's outcome is open: the order counts as live until it is looked up."""

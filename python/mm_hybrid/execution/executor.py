@@ -8,6 +8,7 @@ tends what the venue has left open: lookups, missing executions, the regular rec
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -36,6 +37,8 @@ from mm_hybrid.types import Approved, Fill, Instrument, Position, Quote, Quotes
 __all__ = ["Counters", "Executor", "ExecutorTimes"]
 
 NS_PER_S = 1_000_000_000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,7 @@ class Executor:
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._halted: str | None = None
+        self._next_reconcile_ns = 0
         self._account = account = Account(
             journal,
             clock,
@@ -258,9 +262,15 @@ class Executor:
             raise JournalError(f"{self._journal.path}: no session recorded, so client ids could repeat")
         self._id_prefix = f"{self._tag}-{_base36(epoch)}-"
         recovery = Recovery(
-            self._account, self._reconciler, self._sweep, self._journal, self._clock,
-            alert=self._alert, adopt_position=self._adopt_position,
-        )  # fmt: skip
+            self._account,
+            self._journal,
+            self._clock,
+            resolver=self._resolver,
+            reconciler=self._reconciler,
+            sweep=self._sweep,
+            alert=self._alert,
+            adopt_position=self._adopt_position,
+        )
         await recovery.run()
         await self._streams.start()
         if self._halted is not None:
@@ -270,6 +280,10 @@ class Executor:
             asyncio.create_task(self._work(), name="mm-execute"),
             asyncio.create_task(self._tend(), name="mm-tend"),
         ]
+
+    def is_ours(self, client_id: str) -> bool:
+        """Return whether a client id is of this strategy, of whatever start."""
+        return self._sweep.is_ours(client_id)
 
     def submit(self, approved: Approved) -> None:
         """Set the wanted quotes; the newest wins. Returns at once.
@@ -318,6 +332,9 @@ class Executor:
                 await self._converge()
             except JournalError as error:
                 self._halt(str(error))
+            except Exception as error:  # A loop that ends unseen would leave orders unattended.
+                self._halt(f"execution failed: {type(error).__name__}: {error}")
+                _log.exception("execution failed")
 
     async def _converge(self) -> None:
         targets = self._targets if self.healthy else ()
@@ -408,23 +425,28 @@ class Executor:
     # What is open at the venue is tended.
 
     async def _tend(self) -> None:
-        next_reconcile_ns = self._clock.monotonic_ns() + round(self._times.reconcile_s * NS_PER_S)
+        self._next_reconcile_ns = self._clock.monotonic_ns() + round(self._times.reconcile_s * NS_PER_S)
         while True:
             await asyncio.sleep(self._times.tend_s)
-            now_ns = self._clock.monotonic_ns()
-            for record in self._resolver.due():
-                record.next_lookup_ns = now_ns + NS_PER_S
-                self._spawn(self._look_up(record))
-            self._account.match_fills(older_than_ns=now_ns - round(self._times.unmatched_s * NS_PER_S))
-            for permit in self._breakers.waiting_for_probe():
-                await self._probe(permit)
-            if now_ns >= next_reconcile_ns and self._streams.healthy:
-                next_reconcile_ns = now_ns + round(self._times.reconcile_s * NS_PER_S)
-                try:
-                    await self._reconcile()
-                except GatewayError as error:
-                    self._note("reconcile", "failed", str(error))
+            try:
+                await self._tend_once(self._clock.monotonic_ns())
+            except GatewayError as error:
+                self._note("reconcile", "failed", str(error))
+            except Exception as error:
+                self._halt(f"tending orders failed: {type(error).__name__}: {error}")
+                _log.exception("tending orders failed")
             self._wake.set()
+
+    async def _tend_once(self, now_ns: int) -> None:
+        for record in self._resolver.due():
+            record.next_lookup_ns = now_ns + NS_PER_S
+            self._spawn(self._look_up(record))
+        self._account.match_fills(older_than_ns=now_ns - round(self._times.unmatched_s * NS_PER_S))
+        for permit in self._breakers.waiting_for_probe():
+            await self._probe(permit)
+        if now_ns >= self._next_reconcile_ns and self._streams.healthy:
+            self._next_reconcile_ns = now_ns + round(self._times.reconcile_s * NS_PER_S)
+            await self._reconcile()
 
     async def _look_up(self, record: OrderRecord) -> None:
         try:
@@ -466,7 +488,10 @@ class Executor:
         self._account.take_fill(fill)
 
     def _take_stranger(self, seen: VenueOrder) -> None:
-        """Cancel an open order of ours that this start knows nothing of; leave other people's alone."""
+        """Take in an open order of ours that this start knows nothing of; leave other people's alone.
+
+        Once known it is an order like the others: kept where it is wanted, cancelled where it is not.
+        """
         if self._stopping:
             return
         if not self._sweep.is_ours(seen.client_id):
@@ -474,17 +499,7 @@ class Executor:
             return
         self.counters.orphans_canceled += 1
         self._note("orphan", seen.client_id, f"{seen.side} {seen.qty} at {seen.price}")
-
-        async def cancel() -> None:
-            try:
-                await self._journal.intents(
-                    [Intent(action="cancel", client_id=seen.client_id, reason="orphan")]
-                )
-                await self._gateway.cancel(seen.client_id)
-            except (VenueError, JournalError):
-                return  # The next reconciliation finds it again.
-
-        self._spawn(cancel())
+        self._account.adopt(seen)
 
     def _note_foreign(self, seen: VenueOrder) -> None:
         """Report an order of somebody else on this account, once; it is left alone."""
@@ -503,6 +518,8 @@ class Executor:
                 self._account.end(record, OrderState.NOT_PLACED, "stopped before it was sent", source="local")
             else:
                 await self._look_up(record)
+        for record in self._resolver.given_up:
+            await self._look_up(record)
         self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
 
     def _halt(self, reason: str) -> None:

@@ -176,7 +176,7 @@ class Gateway:
         with self._tap.request(Lane.CREATE) as request:
             try:
                 await self._exchange.create_orders(rows)
-            except ccxt.BaseError as error:
+            except Exception as error:
                 raise await self._refused(request, error) from None
         legs = wire.batch_legs(self.venue, request.reply)
         return [self._leg(legs.get(order.client_id)) for order in orders]
@@ -316,14 +316,11 @@ class Gateway:
 
     async def _bybit_executions_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
         asked = {"category": "linear", "symbol": self.instrument.symbol, "limit": 100, **mark}
+
         reply = await self._again(
             Lane.READ, lambda: self._exchange.private_get_v5_execution_list(dict(asked))
         )
-        result = reply.get("result") if isinstance(reply, dict) else None
-        if not isinstance(result, dict) or not isinstance(result.get("list"), list):
-            raise VenueError(
-                Failure(venue=self.venue, error="NoResult", message="bybit: executions unreadable")
-            )
+        result = reply["result"]
         cursor = result.get("nextPageCursor")
         return result["list"], {"cursor": cursor} if cursor and len(result["list"]) >= 100 else None
 
@@ -444,9 +441,21 @@ class Gateway:
         """Make one request whose lane token has been taken already, once."""
         with self._tap.request(lane) as request:
             try:
-                return await call()
-            except ccxt.BaseError as error:
+                parsed = await call()
+            except VenueError:
+                raise
+            except Exception as error:
+                # The client library lets a spoiled reply raise whatever its parser raises.
                 raise await self._refused(request, error) from None
+            # Or it takes it for an empty answer: no orders open, nothing executed.
+            if not wire.is_answer(self.venue, request.reply):
+                message = f"{self.venue}: unreadable reply of {len(request.reply)} characters"
+                raise VenueError(
+                    Failure(
+                        venue=self.venue, error="NoAnswer", message=message, http_status=request.http_status
+                    )
+                )
+            return parsed
 
     async def _optional(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Ask something a session can do without, once; a failure says nothing about the venue's health."""
@@ -466,7 +475,7 @@ class Gateway:
             await self._drop_clients(wire.is_trade_stream)
             message = f"{self.venue}: no reply on the trade stream within {self._timeout_s:g} s"
             raise VenueError(Failure(venue=self.venue, error="RequestTimeout", message=message)) from None
-        except ccxt.BaseError as error:
+        except Exception as error:
             raise await self._refused(request, error) from None
 
     async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -501,7 +510,7 @@ class Gateway:
     async def _streamed(self, call: Awaitable[Any]) -> list[Any]:
         try:
             rows: list[Any] = await call
-        except ccxt.BaseError as error:
+        except Exception as error:
             raise VenueError(failure_of(self.venue, error)) from None
         return rows
 

@@ -13,10 +13,14 @@ from decimal import Decimal
 from mm_hybrid.clock import Clock
 from mm_hybrid.errors import GatewayError, RiskStopError
 from mm_hybrid.execution.account import Account
-from mm_hybrid.execution.orders import OrderRecord, OrderState
+from mm_hybrid.execution.orders import ENDED_KEPT, OrderRecord, OrderState
 from mm_hybrid.execution.reconcile import Reconciler
+from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.execution.sweep import Sweep
 from mm_hybrid.journal import Journal, OpenedOrder, ReplayedState, replay
+
+DOUBTED_FOR_NS = 600_000_000_000
+"""Age of an intent up to which a start looks its order up again although an earlier one gave it up."""
 
 
 class Recovery:
@@ -24,10 +28,11 @@ class Recovery:
 
     Args:
         account: empty; filled here.
-        reconciler: fetches executions and compares positions.
-        sweep: cancels what rests and settles what is unknown.
         journal: what is known so far, and where what is found goes.
         clock: time of ages.
+        resolver: looks orders up, those given up lately too.
+        reconciler: fetches executions and compares positions.
+        sweep: cancels what rests and settles what is unknown.
         alert: told what people should see.
         adopt_position: take the venue's position over where the journal does not explain it.
     """
@@ -35,16 +40,18 @@ class Recovery:
     def __init__(
         self,
         account: Account,
-        reconciler: Reconciler,
-        sweep: Sweep,
         journal: Journal,
         clock: Clock,
         *,
+        resolver: Resolver,
+        reconciler: Reconciler,
+        sweep: Sweep,
         alert: Callable[[str], None],
         adopt_position: bool,
     ) -> None:
         self._account = account
         self._reconciler = reconciler
+        self._resolver = resolver
         self._sweep = sweep
         self._journal = journal
         self._clock = clock
@@ -84,25 +91,33 @@ class Recovery:
         await self._take_over(str(difference))
 
     def _restore(self, known: ReplayedState) -> None:
-        """Take orders without an end as unknown since their intent, and the position as the journal has it."""
+        """Take orders and position as the journal has them; orders without an end as unknown since their intent.
+
+        Ended orders are remembered as well, the latest ones: a late execution may be theirs, and one that was given
+        up as not placed may show up after all.
+        """
         self._account.position = known.position
-        self._account.orders.exec_ids |= known.exec_ids
+        self._account.orders.know(known.exec_ids)
         self._reconciler.opening_base = known.opening or Decimal(0)
-        for order in known.unsettled:
+        ended = [order for order in known.orders.values() if order.ended]
+        for order in [*ended[-ENDED_KEPT:], *known.unsettled]:
             record = self._record(order)
             self._account.orders.add(record)
-            if order.order_id is not None:
-                self._account.orders.identify(record, order.order_id)
+            if order.given_up and self._clock.now_ns() - order.intent_ns < DOUBTED_FOR_NS:
+                self._resolver.doubt(record)
 
     def _record(self, order: OpenedOrder) -> OrderRecord:
         age_ns = max(0, self._clock.now_ns() - order.intent_ns)
+        state = OrderState(order.state) if order.ended else OrderState.PENDING_UNKNOWN
         return OrderRecord(
             client_id=order.client_id,
             side=order.side,
             price=order.price,
             qty=order.qty,
             filled=order.filled,
-            state=OrderState.PENDING_UNKNOWN,
+            venue_filled=order.qty if state is OrderState.FILLED else order.filled,
+            state=state,
+            order_id=order.order_id,
             intent_seq=order.intent_seq,
             since_ns=self._clock.monotonic_ns() - age_ns,
             reason="left by an earlier start",
@@ -112,6 +127,6 @@ class Recovery:
         """Take the venue's position as it is; what has been executed so far is part of it and not booked."""
         qty, contained = await self._reconciler.opening()
         contained -= self._account.orders.exec_ids
-        self._account.orders.exec_ids |= contained
+        self._account.orders.know(contained)
         self._account.open_with(qty)
         self._journal.opening(qty, reason, contains=contained)

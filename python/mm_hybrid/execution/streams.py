@@ -133,6 +133,8 @@ class PrivateStreams:
                 if isinstance(error, VenueError) and error.verdict is Verdict.AUTH and not ready.done():
                     ready.set_exception(GatewayError(f"private streams: the API key was refused ({reason})"))
                     return
+            except Exception as error:  # Whatever it is, a stream that ended unseen would look healthy.
+                reason = f"{type(error).__name__}: {error}"
             else:
                 reason = "ended"
             if self.healthy:

@@ -107,7 +107,9 @@ class Sweep:
                 self._foreign(seen)
                 continue
             ours.append(seen)
-            if self._account.orders.find(client_id=seen.client_id, order_id=seen.order_id) is not None:
+            if self._account.orders.find(client_id=seen.client_id, order_id=seen.order_id) is None:
+                self._account.adopt(seen)
+            else:
                 self._account.take_order(seen, source="sweep")
         return ours
 

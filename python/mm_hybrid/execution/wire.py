@@ -221,6 +221,14 @@ def rate_limit(venue: str, headers: Raw, now_ms: int) -> RateLimit | None:
         return None
 
 
+def is_answer(venue: str, reply: str) -> bool:
+    """Return whether a reply's body is the venue's word that a request succeeded, whole and of the documented form."""
+    body = _object(reply)
+    if venue == "bybit":
+        return str(body.get("retCode")) == "0" and isinstance(body.get("result"), dict)
+    return body.get("code") == "00000" and "data" in body
+
+
 @dataclass(frozen=True, slots=True)
 class BatchLeg:
     """What a batch's reply says of one order: its exchange id, or a code with a message."""

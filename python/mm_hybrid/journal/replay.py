@@ -39,6 +39,7 @@ class OpenedOrder:
         qty: total quantity, likewise; the larger one while an amend's fate is open.
         filled: sum of its executions.
         state: the last one journalled; ``INTENT`` when nothing was heard.
+        given_up: whether the last word is that it was looked for and not found.
     """
 
     client_id: str
@@ -50,6 +51,7 @@ class OpenedOrder:
     filled: Decimal = Decimal(0)
     state: str = "INTENT"
     order_id: str | None = None
+    given_up: bool = False
 
     @property
     def ended(self) -> bool:
@@ -65,7 +67,7 @@ class ReplayedState:
         opening: position taken over before the fills that count; ``None`` if none was ever journalled.
         position: opening and fills since, with the cash, fees and funding of every fill and payment.
         orders: every order by client id, in the order of their intents.
-        exec_ids: ids of all executions and payments booked.
+        exec_ids: ids of all executions and payments booked, in order.
         watermark_ms: venue time up to which every execution is known; 0 if that was never established.
         funding_watermark_ms: the same for funding payments.
         last_exchange_ts_ns: exchange time of the newest execution.
@@ -74,7 +76,7 @@ class ReplayedState:
     opening: Decimal | None = None
     position: Position = field(default_factory=Position)
     orders: dict[str, OpenedOrder] = field(default_factory=dict)
-    exec_ids: set[str] = field(default_factory=set)
+    exec_ids: dict[str, None] = field(default_factory=dict)
     watermark_ms: int = 0
     funding_watermark_ms: int = 0
     last_exchange_ts_ns: int = 0
@@ -111,11 +113,12 @@ def _apply(state: ReplayedState, row: _Row) -> None:
         order = state.orders.get(row.client_id or "")
         if order is not None:
             order.state = row.state
+            order.given_up = row.state == "NOT_PLACED" and row.source == "lookup"
             order.order_id = row.order_id or order.order_id
     elif isinstance(row, FillRow):
         _fill(state, row)
     elif isinstance(row, FundingRow):
-        state.exec_ids.add(row.exec_id)
+        state.exec_ids[row.exec_id] = None
         held = state.position
         state.position = Position(
             qty_base=held.qty_base, cash_quote=held.cash_quote, fees_quote=held.fees_quote,
@@ -124,7 +127,7 @@ def _apply(state: ReplayedState, row: _Row) -> None:
     elif isinstance(row, OpeningRow):
         held = state.position
         state.opening = row.qty
-        state.exec_ids.update(row.contains.split())
+        state.exec_ids |= dict.fromkeys(row.contains.split())
         state.position = Position(
             qty_base=row.qty, cash_quote=held.cash_quote, fees_quote=held.fees_quote,
             funding_quote=held.funding_quote,
@@ -151,7 +154,7 @@ def _intend(state: ReplayedState, row: IntentRow) -> None:
 def _fill(state: ReplayedState, row: FillRow) -> None:
     sign = 1 if row.side == "buy" else -1
     held = state.position
-    state.exec_ids.add(row.exec_id)
+    state.exec_ids[row.exec_id] = None
     state.last_exchange_ts_ns = max(state.last_exchange_ts_ns, row.exchange_ts_ns)
     state.buys += sign > 0
     state.sells += sign < 0

@@ -166,8 +166,19 @@ def _rules(exchange: str, dice: random.Random, *, by_stream: bool) -> list[dict[
     drawn: list[dict[str, Any]] = []
     for name in names:
         drawn.append(dice.choice([rule for rule in groups[name] if rule not in drawn]))
-    settled = [_settled(rule, dice, exchange) for rule in drawn]
-    return [twin for rule in settled for twin in _with_batch(rule)]
+    rules = []
+    for rule in drawn:
+        settled = _settled(rule, dice, exchange)
+        both = (settled, _sure(settled, dice)) if "share" in settled else (settled,)
+        rules += [twin for one in both for twin in _with_batch(one)]
+    return rules
+
+
+def _sure(rule: dict[str, Any], dice: random.Random) -> dict[str, Any]:
+    """Return a rule with the same fault that strikes at an early occurrence, whatever the shares decide."""
+    frames = rule["on"] in {"private_ws", "trade_ws"}
+    sure = {key: value for key, value in rule.items() if key != "share"}
+    return {**sure, "nth": [dice.randint(5, 40) if frames else dice.randint(1, 8)]}
 
 
 def _with_batch(rule: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import ccxt.pro
 import pytest
 from venue_client import SYMBOL, Market, connect, follows, serve, until
 
-from mm_hybrid.servers.exchange import ExchangeServer
+from mm_hybrid.servers.exchange import ExchangeServer, ExchangeServerConfig
 
 D = Decimal
 DAY_MS = 86_400_000
@@ -328,6 +328,27 @@ async def test_an_address_that_sends_too_much_is_banned_for_a_while():
             assert await client.fetch_time()
         finally:
             await client.close()
+
+
+async def test_each_leg_of_a_batch_counts_on_bybit():
+    async with serve("bybit", rate_limits={"create_batch": 10}) as server:
+        Market(server).book()
+        client = connect(server)
+        try:
+            await client.load_markets()
+            legs = [
+                {"symbol": SYMBOL, "type": "limit", "side": "buy", "amount": 0.001, "price": 59_000 - step}
+                for step in range(11)
+            ]
+            with pytest.raises(ccxt.RateLimitExceeded):
+                await client.create_orders(legs)
+        finally:
+            await client.close()
+
+
+def test_a_limit_of_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="'creates' is none of create, amend"):
+        ExchangeServerConfig(venue="bybit", rate_limits={"creates": 10})
 
 
 # Queries

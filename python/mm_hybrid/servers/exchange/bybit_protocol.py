@@ -116,6 +116,12 @@ def check_address(setup: Setup, remote: str) -> None:
         raise BybitError(10010, f"Unmatched IP, please check your API key's bound IP addresses. {remote}")
 
 
+def legs_of(params: Fields) -> int:
+    """Return how much of an allowance a request uses up: a batch one for each leg."""
+    legs = params.get("request")
+    return max(1, len(legs)) if isinstance(legs, list) else 1
+
+
 def limit_headers(limit: RateLimit) -> dict[str, str]:
     """Return the headers that tell what is left of an allowance."""
     return {

@@ -106,6 +106,12 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     default=None,
     help="SQLite file of all that happens; started on it again, the exchange goes on from there.",
 )
+@click.option("--spot", is_flag=True, help="List the symbol for spot trading too (Bybit).")
+@click.option(
+    "--venue-limits",
+    is_flag=True,
+    help="Enforce the venue's own rate limits; without it 1000 a second and kind.",
+)
 @click.option(
     "--faults", type=click.Path(path_type=Path), default=None, help="Script of what goes wrong (JSON)."
 )

@@ -158,6 +158,16 @@ class ExchangeServerConfig(BaseModel):
         return self.lot_size if self.min_qty is None else self.min_qty
 
     @property
+    def largest_qty(self) -> Decimal:
+        """The largest order in base units."""
+        return self.lot_size * 1_000_000
+
+    @property
+    def highest_price(self) -> Decimal:
+        """The highest limit price."""
+        return self.tick_size * 19_999_980
+
+    @property
     def feed_exchange(self) -> str:
         """The exchange whose market data is matched against, in Tardis' spelling."""
         return self.market_exchange or _FEED_EXCHANGE[self.venue]

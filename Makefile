@@ -88,6 +88,37 @@ bench-gate: $(VENV)/.package $(VENV)/.dev
 fuzz:
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package mm_core --test fuzz
 
+CHAOS_JOBS ?= 4
+CHAOS_SEEDS ?= 0:500
+CHAOS_OUT ?= out/chaos
+
+# One campaign after the other; each continues where an earlier call of the same code was interrupted.
+define chaos
+	$(BIN)/python -m tests.chaos --exchange bybit --seeds $(1) --jobs $(CHAOS_JOBS) --out $(CHAOS_OUT)
+	$(BIN)/python -m tests.chaos --exchange bitget --seeds $(1) --jobs $(CHAOS_JOBS) --out $(CHAOS_OUT)
+endef
+
+## chaos: kill makers under faults and compare the books, 500 seeds a venue (make chaos CHAOS_SEEDS=0:50)
+.PHONY: chaos
+chaos: $(VENV)/.package $(VENV)/.dev
+	$(call chaos,$(CHAOS_SEEDS))
+
+## chaos-ci: the same with 10 seeds a venue
+.PHONY: chaos-ci
+chaos-ci: $(VENV)/.package $(VENV)/.dev
+	$(call chaos,0:10)
+
+## chaos-mutations: break the package on purpose and see that the campaign notices
+.PHONY: chaos-mutations
+chaos-mutations: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.mutate --jobs $(CHAOS_JOBS) --out $(CHAOS_OUT)/mutations
+
+## soak: trade under faults for half an hour and see that nothing grows (make soak SOAK_MINUTES=5)
+SOAK_MINUTES ?= 30
+.PHONY: soak
+soak: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.soak --exchange bybit --minutes $(SOAK_MINUTES)
+
 ## wheel: build the wheel into dist/
 .PHONY: wheel
 wheel: $(VENV)/.backend

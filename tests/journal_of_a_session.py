@@ -126,6 +126,7 @@ def _fill(exec_id: str, side: str, price: Decimal, now_ns: int) -> Fill:
         side="buy" if side == "buy" else "sell",
         price=price,
         qty=qty,
+        fee=-price * qty * Decimal("0.00001"),
         fee_quote=-price * qty * Decimal("0.00001"),
         fee_currency="USDT",
         is_maker=True,

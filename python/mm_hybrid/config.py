@@ -81,6 +81,11 @@ class VenueConfig(_Section):
     def _url(cls, url: str | None) -> str | None:
         return None if url is None else _checked_url(url, ("http", "https"))
 
+    @property
+    def on_demo_host(self) -> bool:
+        """Whether orders go to the venue's demo hosts."""
+        return self.url is None and self.demo
+
 
 class QuotingConfig(_Section):
     """How the closed form quotes.
@@ -113,13 +118,58 @@ class QuotingConfig(_Section):
 
 
 class RiskConfig(_Section):
-    """Hard limits; a quote that breaks one is refused, a loss beyond ``max_loss_quote`` stops the session (exit 3)."""
+    """Hard limits; a quote that breaks one is refused, a loss beyond ``max_loss_quote`` stops the session (exit 3).
+
+    ``max_position_base`` caps the position and what may still fill on a side in base units, whatever the price does.
+    """
 
     max_loss_quote: PositiveFloat = 1000.0
     max_order_quote: PositiveFloat = 10_000.0
     max_position_quote: PositiveFloat = 10_000.0
+    max_position_base: PositiveFloat | None = None
     max_distance_bps: PositiveFloat = 500.0
     max_book_age_ms: Milliseconds = 5000
+
+
+class ExecutionConfig(_Section):
+    """How orders are sent, watched and settled.
+
+    Attributes:
+        orders_via: ``rest``, or ``websocket`` for the venue's trade stream (Bybit only, not on its demo hosts).
+        request_timeout_s: after this long without a reply a request's outcome is unknown.
+        grace_s: what the private stream gets to tell of an order before it is looked up.
+        window_s: how long an order must stay unseen to be declared not placed: at least the venue's receive window
+            plus its longest latency, since an accepted request can show up late.
+        recancel_s: how long an order may stay open after its cancel before it is cancelled again.
+        reconcile_s: between two full comparisons with the venue.
+        position_check_s: between two looks at a position that differs from the venue's.
+        position_checks: looks until a difference that nothing explains stops trading.
+        silence_s: without any frame of the private streams, heartbeats included, until they are connected anew.
+        stop_s: for cancelling everything, at a start and at the end.
+        adopt_position: take the venue's position as it is when the journal cannot explain it; for one start, after
+            a person has looked at the difference.
+    """
+
+    orders_via: Literal["rest", "websocket"] = "rest"
+    request_timeout_s: PositiveFloat = 3.0
+    grace_s: PositiveFloat = 0.5
+    window_s: PositiveFloat = 10.0
+    recancel_s: PositiveFloat = 1.0
+    reconcile_s: PositiveFloat = 10.0
+    position_check_s: PositiveFloat = 0.5
+    position_checks: Annotated[int, Field(ge=1)] = 4
+    silence_s: PositiveFloat = 15.0
+    stop_s: PositiveFloat = 20.0
+    adopt_position: bool = False
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.stop_s <= self.window_s:
+            raise ValueError(
+                f"stop_s {self.stop_s:g} is not above window_s {self.window_s:g}: "
+                "a stop could end before an unknown order is settled"
+            )
+        return self
 
 
 class AdvisorConfig(_Section):
@@ -162,6 +212,7 @@ class SessionConfig(_Section):
     venue: VenueConfig
     quoting: QuotingConfig = QuotingConfig()
     risk: RiskConfig = RiskConfig()
+    execution: ExecutionConfig = ExecutionConfig()
     advisor: AdvisorConfig = AdvisorConfig()
     output: OutputConfig = OutputConfig()
 
@@ -171,6 +222,12 @@ class SessionConfig(_Section):
             raise ValueError(
                 f"quoting.order_size_quote {self.quoting.order_size_quote:g} is above "
                 f"risk.max_order_quote {self.risk.max_order_quote:g}"
+            )
+        if self.execution.orders_via == "websocket" and (
+            self.venue.name != "bybit" or self.venue.on_demo_host
+        ):
+            raise ValueError(
+                "execution.orders_via websocket: only Bybit takes orders by stream, and not on its demo hosts"
             )
         wanted_quote = self.quoting.order_size_quote * self.quoting.position_limit_orders
         if wanted_quote > self.risk.max_position_quote:

@@ -102,6 +102,7 @@ class Engine:
         self._book: AggregatedOrderBook | None = None
         self._kept_qty: Decimal | None = None
         parts.executor.on_fill = self._on_fill
+        parts.executor.on_funding = lambda payment: self.ledger.fund(payment.amount_quote)
 
     async def run(
         self, stop: asyncio.Event, *, seconds: float | None = None, on_tick: Callable[[], None] = lambda: None

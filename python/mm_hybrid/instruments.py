@@ -84,6 +84,17 @@ def from_market(venue: str, market: Mapping[str, Any]) -> Instrument:
     )
 
 
+def tradable_status(venue: str, market: Mapping[str, Any]) -> str | None:
+    """Return the status of a market that takes no new orders now, in the venue's word; ``None`` when it trades.
+
+    Source: Bybit v5 API documentation, Enums Definitions, status; Bitget API documentation, Get Contract Config.
+    """
+    info: Mapping[str, Any] = market.get("info") or {}
+    key, trading = ("status", "Trading") if venue == "bybit" else ("symbolStatus", "normal")
+    status = str(info.get(key) or trading)
+    return None if status == trading else status
+
+
 def _bitget_tick(info: Mapping[str, Any]) -> Decimal | None:
     """Bitget gives the tick as a number of decimals and a step of the last one."""
     if info.get("pricePlace") in {None, ""}:

@@ -65,6 +65,7 @@ class SessionResult:
     position: Decimal
     pnl: PnlParts
     advice: Mapping[str, int]
+    execution: Mapping[str, Any]
     open_orders_at_exit: int
     unknown_orders_at_exit: int
     report: Path
@@ -95,6 +96,7 @@ class SessionResult:
                 "reconnects": self.feed["reconnects"],
                 "stale_seconds": self.feed["stale_seconds"],
             },
+            "execution": dict(self.execution),
             "open_orders_at_exit": self.open_orders_at_exit,
             "unknown_orders_at_exit": self.unknown_orders_at_exit,
             "report": str(self.report),

@@ -37,6 +37,7 @@ class RiskLimits:
     Attributes:
         max_position_quote: value at the mid of the position at worst, all live and unknown orders of a side
             filled.
+        max_position_base: the same in base units, whatever the price does; ``None`` for no such limit.
         max_order_quote: value of one order.
         max_distance_bps: distance of a price from the mid.
         max_book_age_ns: age of the book.
@@ -48,6 +49,7 @@ class RiskLimits:
     max_distance_bps: Decimal
     max_book_age_ns: int
     max_loss_quote: Decimal
+    max_position_base: Decimal | None = None
 
 
 class Risk:
@@ -176,6 +178,9 @@ class Risk:
             if wanted and value > self.limits.max_position_quote:
                 limit = f"{self.limits.max_position_quote} {self._instrument.quote}"
                 return f"{side}: position could reach {worst}, worth more than {limit}"
+            limit_base = self.limits.max_position_base
+            if wanted and limit_base is not None and worst > limit_base:
+                return f"{side}: position could reach {worst}, more than {limit_base} {self._instrument.base}"
         return None
 
 

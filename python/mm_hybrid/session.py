@@ -23,6 +23,7 @@ from mm_hybrid.engine import Engine, EngineParts
 from mm_hybrid.errors import GatewayError, MmHybridError, SessionInterruptedError
 from mm_hybrid.execution.executor import Executor
 from mm_hybrid.execution.gateway import Credentials, Gateway
+from mm_hybrid.execution.setup import require_funds
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.journal import Journal
 from mm_hybrid.optimizer.assemble import assemble
@@ -85,8 +86,18 @@ class Session:
         async with AsyncExitStack() as stack:
             journal = Journal.open(folder / JOURNAL_FILE, clock)
             stack.push_async_callback(journal.close)
-            gateway = await _unless_stopped(stop, Gateway.connect(config.venue, self._credentials, clock))
+            gateway = await _unless_stopped(
+                stop,
+                Gateway.connect(
+                    config.venue,
+                    self._credentials,
+                    clock,
+                    timeout_s=config.execution.request_timeout_s,
+                    orders_via=config.execution.orders_via,
+                ),
+            )
             stack.push_async_callback(gateway.close)
+            await require_funds(gateway, config.quoting.order_size_quote)
             await journal.session(
                 mode=self._mode,
                 exchange=config.venue.name,
@@ -94,7 +105,7 @@ class Session:
                 config_json=json.dumps(config.public()),
                 version=__version__,
             )
-            executor = Executor(gateway, journal, clock, gateway.instrument, config)
+            executor = Executor(gateway, journal, clock, gateway.instrument, config, alert=self._on_line)
             cache = Cache(str(folder / CACHE_FILE))
             stack.callback(cache.close)
             optimizer, advisor = assemble(
@@ -152,6 +163,7 @@ class Session:
                 position=executor.position.qty_base,
                 pnl=engine.ledger.parts,
                 advice=NO_ADVICE if advisor is None else advisor.counters,
+                execution=executor.metrics,
                 open_orders_at_exit=open_orders,
                 unknown_orders_at_exit=executor.unknown_orders,
                 report=folder / REPORT_FILE,
@@ -208,6 +220,7 @@ def _limits(config: SessionConfig) -> RiskLimits:
         max_distance_bps=Decimal(repr(risk.max_distance_bps)),
         max_book_age_ns=risk.max_book_age_ms * 1_000_000,
         max_loss_quote=Decimal(repr(risk.max_loss_quote)),
+        max_position_base=None if risk.max_position_base is None else Decimal(repr(risk.max_position_base)),
     )
 
 
@@ -217,7 +230,7 @@ async def _leave_nothing_open(
     """Cancel everything and ask what is open; where the venue cannot be asked, what is not known to be over counts."""
     try:
         await executor.stop("session over" if error is None else str(error))
-        still_open = await gateway.open_orders()
+        still_open = [order for order in await gateway.open_orders() if executor.is_ours(order.client_id)]
     except GatewayError as failure:
         live = len(executor.live_orders)
         return live, GatewayError(f"could not confirm that no order is open ({live} may be): {failure}")

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 Side = Literal["buy", "sell"]
+ExecType = Literal["trade", "adl", "liquidation", "settlement"]
 
 
 class BookState(StrEnum):
@@ -82,7 +83,11 @@ class Position:
 class Fill:
     """One execution of one own order, keyed by the venue's execution id.
 
-    ``fee_quote`` is signed cash: a cost is negative, a rebate positive.
+    Attributes:
+        fee: signed cash in ``fee_currency``: a cost is negative, a rebate positive.
+        fee_quote: what that is worth in quote currency; 0 where no price of the currency is known.
+        exec_type: who made it trade: an own order, or the venue for the account (``adl``, ``liquidation``,
+            ``settlement``), which belongs to no order of ours.
     """
 
     exec_id: str
@@ -91,11 +96,22 @@ class Fill:
     side: Side
     price: Decimal
     qty: Decimal
-    fee_quote: Decimal
+    fee: Decimal
     fee_currency: str
+    fee_quote: Decimal
     is_maker: bool
     exchange_ts_ns: int
     local_ts_ns: int
+    exec_type: ExecType = "trade"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funding:
+    """One funding payment, keyed by the venue's id; ``amount_quote`` is signed cash, received is positive."""
+
+    exec_id: str
+    amount_quote: Decimal
+    exchange_ts_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -384,7 +384,7 @@ async def test_a_venue_that_mostly_fails_opens_the_breaker_and_everything_is_pul
                 break
             executor.submit(wanted(SELL))
             await until(lambda: len(executor.live_orders) <= 1)
-        assert executor._breaker.state is BreakerState.OPEN
+        assert executor.metrics["breakers"]["create"] == BreakerState.OPEN
         await until(lambda: exchange.open_orders() == [])
         exchange.proxy.faults.clear()
         executor.submit(wanted(SELL))

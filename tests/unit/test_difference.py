@@ -124,3 +124,34 @@ def test_each_open_order_gets_exactly_one_fate_and_busy_ones_none(targets, live,
     touched = [id(o) for o in [*plan.keep, *plan.cancel, *(a.order for a in plan.amend)]]
     assert sorted(touched) == sorted(id(o) for o in live if o.state is OrderState.OPEN)
     assert len(plan.keep) + len(plan.amend) + len(plan.create) <= len(targets)
+
+
+def test_what_filled_since_the_approval_counts_against_it():
+    """The approval was for a position of 8 with 2 more at most; 2 have filled, so nothing more may follow."""
+    plan = difference([quote(100, 2)], [], can_amend=True, tolerance=NEAR, moved_base=D(2))
+    assert plan.create == []
+    other_side = difference([quote(110, 2, "sell")], [], can_amend=True, tolerance=NEAR, moved_base=D(2))
+    assert other_side.create == [quote(110, 2, "sell")]
+
+
+def test_an_ended_order_whose_executions_are_missing_counts_as_resting():
+    owed = order(100, 2, state=OrderState.FILLED)
+    owed.venue_filled = D(2)
+    plan = difference([quote(100, 2)], [owed], can_amend=True, tolerance=NEAR)
+    assert plan.create == []
+
+
+@given(
+    wanted=st.lists(st.integers(1, 9), max_size=4),
+    resting=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([OrderState.OPEN, *BUSY])), max_size=4),
+    filled=st.integers(0, 20),
+    can_amend=st.booleans(),
+)
+def test_position_and_everything_resting_stay_within_what_was_approved(wanted, resting, filled, can_amend):
+    targets = [quote(100 - i, qty) for i, qty in enumerate(wanted)]
+    live = [order(50 + i, qty, state=state) for i, (qty, state) in enumerate(resting)]
+    plan = difference(targets, live, can_amend=can_amend, tolerance=Tolerance(), moved_base=D(filled))
+    before = sum((record.remaining for record in live), D(0))
+    grown = sum((max(D(0), a.qty - a.order.filled - a.order.remaining) for a in plan.amend), D(0))
+    after = before + grown + sum((D(q.qty) for q in plan.create), D(0))
+    assert after <= max(before, sum(wanted) - filled)

@@ -37,6 +37,7 @@ def a_fill(exec_id: str = "x1") -> Fill:
         side="buy",
         price=Decimal("60000.10"),
         qty=Decimal("0.001"),
+        fee=Decimal("-0.0060001"),
         fee_quote=Decimal("-0.0060001"),
         fee_currency="USDT",
         is_maker=True,

@@ -84,11 +84,47 @@ async def test_a_waiter_that_gives_up_costs_nothing(clock):
 
 def test_what_the_venue_says_is_left_lowers_a_lane_and_no_other(clock):
     lanes = Lanes(clock, BUDGET)
-    lanes.limit_seen(Lane.CREATE, remaining=1, reset_in_s=1)
+    lanes.limit_seen(Lane.CREATE, per_s=None, remaining=1, reset_in_s=1)
     assert drain(lanes, Lane.CREATE) == 1
-    lanes.limit_seen(Lane.CREATE, remaining=0, reset_in_s=2)
+    lanes.limit_seen(Lane.CREATE, per_s=None, remaining=0, reset_in_s=2)
     clock.advance(SECOND)
     assert drain(lanes, Lane.CREATE) == 0
     assert lanes.try_acquire(Lane.CANCEL)
     clock.advance(SECOND)
     assert drain(lanes, Lane.CREATE) == 4
+
+
+def test_the_venue_s_own_rate_replaces_the_assumed_one(clock):
+    lanes = Lanes(clock, Budget(shared_per_s=500, create_per_s=4, cancel_per_s=4))
+    lanes.limit_seen(Lane.CREATE, per_s=20, remaining=19, reset_in_s=1)
+    clock.advance(SECOND)
+    assert drain(lanes, Lane.CREATE) == 20
+    lanes.limit_seen(Lane.READ, per_s=1, remaining=1, reset_in_s=1)
+    clock.advance(SECOND)
+    assert drain(lanes, Lane.READ) == 20, "many endpoints share the lane of reads"
+
+
+def test_a_refused_cancel_is_tried_again_soon_whatever_the_venue_says(clock):
+    lanes = Lanes(clock, BUDGET)
+    lanes.limit_seen(Lane.CANCEL, per_s=10, remaining=0, reset_in_s=5)
+    lanes.hold(Lane.CANCEL, 5)
+    assert not lanes.try_acquire(Lane.CANCEL)
+    clock.advance(SECOND * 25 // 100)
+    assert lanes.try_acquire(Lane.CANCEL)
+
+
+def test_a_ban_stops_everything_but_a_cancel_now_and_then(clock):
+    lanes = Lanes(clock, BUDGET)
+    lanes.ban(600)
+    clock.advance(6 * SECOND)
+    assert lanes.try_acquire(Lane.CANCEL)
+    assert not lanes.try_acquire(Lane.READ)
+    assert not lanes.try_acquire(Lane.CREATE)
+    clock.advance(600 * SECOND)
+    assert lanes.try_acquire(Lane.CREATE)
+
+
+async def test_waits_of_cancels_are_measured(clock):
+    lanes = Lanes(clock, BUDGET)
+    await lanes.acquire(Lane.CANCEL)
+    assert list(lanes.cancel_waits_s) == [0.0]

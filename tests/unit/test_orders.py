@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_hybrid.execution import wire
-from mm_hybrid.execution.orders import TERMINAL, OrderRecord, Orders, OrderState, VenueOrder
+from mm_hybrid.execution.orders import ENDED_KEPT, TERMINAL, OrderRecord, Orders, OrderState, VenueOrder
 from mm_hybrid.types import Fill
 
 D = Decimal
@@ -38,6 +38,7 @@ def a_fill(exec_id: str, qty: object, **facts: object) -> Fill:
         "side": "buy",
         "price": D(100),
         "qty": D(str(qty)),
+        "fee": D(0),
         "fee_quote": D(0),
         "fee_currency": "USDT",
         "is_maker": True,
@@ -55,7 +56,8 @@ def orders() -> Orders:
 
 
 def only(orders: Orders) -> OrderRecord:
-    (record,) = orders.by_client.values()
+    record = orders.find(client_id="mm-1-1", order_id="")
+    assert record is not None
     return record
 
 
@@ -109,9 +111,33 @@ def test_an_ended_order_does_not_open_again_but_a_lost_one_may_be_found(orders):
 
     lost = Orders()
     lost.add(a_record(state=OrderState.PENDING_UNKNOWN))
-    only(lost).move(OrderState.NOT_PLACED, 1)
+    lost.move(only(lost), OrderState.NOT_PLACED, 1)
     lost.apply_venue(seen("open"), 2)
     assert only(lost).state is OrderState.OPEN
+
+
+@pytest.mark.parametrize("given_up", [OrderState.NOT_PLACED, OrderState.REJECTED])
+@pytest.mark.parametrize("status", ["open", "filled", "canceled"])
+def test_an_order_given_up_on_is_what_the_venue_says_once_it_shows_up(given_up, status):
+    orders = Orders()
+    orders.add(a_record(state=OrderState.PENDING_UNKNOWN))
+    orders.move(only(orders), given_up, 1)
+    assert orders.exposed() == ()
+    orders.apply_venue(seen(status, filled=D(10) if status == "filled" else D(0)), 2)
+    assert str(only(orders).state).lower() == status
+    assert orders.live() if status == "open" else not list(orders.live())
+
+
+def test_looking_at_live_orders_costs_nothing_for_those_that_ended(orders):
+    for i in range(2, ENDED_KEPT + 100):
+        record = a_record(client_id=f"mm-1-{i}")
+        orders.add(record)
+        orders.apply_venue(seen("canceled", client_id=record.client_id, order_id=f"o{i}"), i)
+    assert [record.client_id for record in orders.live()] == ["mm-1-1"]
+    assert orders.find(client_id="mm-1-2", order_id="o2") is None, "the oldest are forgotten"
+    assert orders.find(client_id="", order_id=f"o{ENDED_KEPT}") is not None
+    with pytest.raises(ValueError, match="is taken"):
+        orders.add(a_record(client_id=f"mm-1-{ENDED_KEPT}"))
 
 
 def test_an_unknown_order_counts_as_live_in_full():
@@ -123,7 +149,7 @@ def test_an_unknown_order_counts_as_live_in_full():
 def test_an_amend_under_way_counts_at_its_larger_quantity(orders):
     orders.apply_venue(seen(), 1)
     record = only(orders)
-    record.move(OrderState.PENDING_AMEND, 2)
+    orders.move(record, OrderState.PENDING_AMEND, 2)
     record.amend_price, record.amend_qty = D(99), D(15)
     assert record.remaining == 15
     orders.apply_venue(seen(), 3)
@@ -134,7 +160,7 @@ def test_an_amend_under_way_counts_at_its_larger_quantity(orders):
 
 def test_an_open_push_does_not_hide_that_a_cancel_is_under_way(orders):
     orders.apply_venue(seen(), 1)
-    only(orders).move(OrderState.PENDING_CANCEL, 2)
+    orders.move(only(orders), OrderState.PENDING_CANCEL, 2)
     orders.apply_venue(seen(filled=D(2)), 3)
     assert only(orders).state is OrderState.PENDING_CANCEL
 
@@ -201,6 +227,10 @@ def test_orders_and_executions_are_read_exactly_from_the_venues_text():
     )
 
 
+def at_par(fee, currency, price):
+    return {"USDT": fee, "BTC": fee * price}.get(currency, fee * D("0.5"))
+
+
 @pytest.mark.parametrize(("fee", "cash"), [("0.0123", "-0.0123"), ("-0.005", "0.005")])
 def test_a_bybit_fee_is_a_cost_and_becomes_negative_cash(fee, cash):
     raw = {
@@ -215,7 +245,8 @@ def test_a_bybit_fee_is_a_cost_and_becomes_negative_cash(fee, cash):
         "isMaker": True,
         "execTime": "7",
     }
-    assert wire.parse_fill("bybit", raw, 0).fee_quote == D(cash)
+    fill = wire.parse_fill("bybit", raw, 0, at_par)
+    assert (fill.fee, fill.fee_quote) == (D(cash), D(cash))
 
 
 @pytest.mark.parametrize("fee", ["-0.0123", "0.005"])
@@ -230,7 +261,7 @@ def test_a_bitget_fee_is_signed_cash_already(fee):
         "feeDetail": [{"feeCoin": "USDT", "totalFee": fee, "deduction": "no"}],
         "cTime": "7",
     }
-    fill = wire.parse_fill("bitget", raw, 0)
+    fill = wire.parse_fill("bitget", raw, 0, at_par)
     assert (fill.fee_quote, fill.is_maker, fill.client_id) == (D(fee), True, "")
 
 

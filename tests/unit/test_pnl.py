@@ -17,6 +17,7 @@ def fill(side: Side, price: str, qty: str, fee: str = "0") -> Fill:
         side=side,
         price=Decimal(price),
         qty=Decimal(qty),
+        fee=Decimal(fee),
         fee_quote=Decimal(fee),
         fee_currency="USDT",
         is_maker=True,

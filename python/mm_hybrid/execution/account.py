@@ -14,9 +14,10 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.execution.orders import OrderRecord, Orders, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.journal import Journal
-from mm_hybrid.types import Fill, Position, Side
+from mm_hybrid.types import Fill, Funding, Position, Side
 
 OnFill = Callable[[Fill], Decimal | None]
+OnFunding = Callable[[Funding], None]
 
 
 @dataclass(slots=True)
@@ -44,7 +45,9 @@ class Account:
         crossed: called with the side of an order that was cancelled because it would have taken.
 
     Attributes:
+        booked: executions booked in this session.
         on_fill: called with each new execution; returns the mid known at that moment, for the journal.
+        on_funding: called with each new funding payment.
     """
 
     def __init__(
@@ -60,15 +63,27 @@ class Account:
         self.position = Position()
         self.counters = Counters()
         self.on_fill: OnFill | None = None
+        self.on_funding: OnFunding | None = None
         self._journal = journal
         self._clock = clock
         self._changed = changed
         self._stranger = stranger
         self._crossed = crossed
+        self.booked = 0
         self._unmatched: list[tuple[int, Fill]] = []
+
+    def open_with(self, qty_base: Decimal) -> None:
+        """Take a position over as it is; cash, fees and funding stay what they were."""
+        self.position = replace(self.position, qty_base=qty_base)
 
     def take_order(self, seen: VenueOrder, *, source: str) -> None:
         """Take in what the venue says of an order."""
+        record = self.orders.find(client_id=seen.client_id, order_id=seen.order_id)
+        if record is not None and record.collides(seen):
+            # Another order bears the id, so ours was refused: from here on the record is that one's.
+            self.counters.rejected += 1
+            record.side, record.price, record.qty = seen.side, seen.price, seen.qty
+            record.reason = "its client id is another order's"
         applied = self.orders.apply_venue(seen, self._clock.monotonic_ns())
         if applied is None:
             if seen.status == "open":
@@ -89,17 +104,49 @@ class Account:
         self.outcome(record, source=source)
         self._changed()
 
+    def adopt(self, seen: VenueOrder) -> OrderRecord:
+        """Take in an open order of ours that nothing is known of here: it is exposure like any other."""
+        record = OrderRecord(
+            client_id=seen.client_id,
+            side=seen.side,
+            price=seen.price,
+            qty=seen.qty,
+            since_ns=self._clock.monotonic_ns(),
+            state=OrderState.OPEN,
+            order_id=seen.order_id,
+            filled=seen.filled,
+            venue_filled=seen.filled,
+            update_ms=seen.update_ms,
+            reason="found at the venue",
+        )
+        self.orders.add(record)
+        self.outcome(record, source="reconcile")
+        self._changed()
+        return record
+
     def take_fill(self, fill: Fill) -> None:
         """Take in an execution; one already applied changes nothing."""
         if fill.exec_id in self.orders.exec_ids:
             return
         record = self.orders.find(client_id=fill.client_id, order_id=fill.order_id)
-        if record is None and not fill.client_id:
+        if record is None and not fill.client_id and fill.exec_type == "trade":
             # It may be ahead of the acknowledgement that will tell whose order this id is.
             if all(waiting.exec_id != fill.exec_id for _, waiting in self._unmatched):
                 self._unmatched.append((self._clock.monotonic_ns(), fill))
             return
         self._book(fill, record)
+
+    def take_funding(self, payment: Funding) -> None:
+        """Take in a funding payment; one already applied changes nothing."""
+        if payment.exec_id in self.orders.exec_ids:
+            return
+        self.orders.know([payment.exec_id])
+        funding_quote = self.position.funding_quote + payment.amount_quote
+        self.position = replace(self.position, funding_quote=funding_quote)
+        if self.on_funding is not None:
+            self.on_funding(payment)
+        if self._journal.failure is None:
+            self._journal.funding(payment)
 
     def match_fills(self, *, older_than_ns: int | None = None) -> None:
         """Book executions whose order has become known, and those that have waited too long for it."""
@@ -113,7 +160,7 @@ class Account:
 
     def move(self, record: OrderRecord, state: OrderState) -> bool:
         """Change an order's state by what this side did; nothing is journalled."""
-        return record.move(state, self._clock.monotonic_ns())
+        return self.orders.move(record, state, self._clock.monotonic_ns())
 
     def unknown(self, record: OrderRecord, message: str, code: str | None) -> None:
         """Note that a request's outcome is open: the order counts as live until it is looked up."""
@@ -165,7 +212,9 @@ class Account:
             fill = replace(fill, client_id=record.client_id)
         if not self.orders.apply_fill(fill, self._clock.monotonic_ns()):
             return
-        self.counters.fills += 1
+        self.booked += 1
+        if record is not None or fill.client_id:
+            self.counters.fills += 1
         sign = 1 if fill.side == "buy" else -1
         self.position = replace(
             self.position,

@@ -2,7 +2,7 @@
 
 On each side the quantity that may rest at any moment during the change never exceeds the larger of what rests
 now and what is wanted: a new order waits until the one it replaces is confirmed gone, unless the venue amends
-in place.
+in place. What has filled since the wish was approved counts against it: the approval was for a smaller position.
 """
 
 from __future__ import annotations
@@ -48,19 +48,34 @@ class Plan:
 
 
 def difference(
-    targets: Sequence[Quote], live: Sequence[OrderRecord], *, can_amend: bool, tolerance: Tolerance
+    targets: Sequence[Quote],
+    live: Sequence[OrderRecord],
+    *,
+    can_amend: bool,
+    tolerance: Tolerance,
+    moved_base: Decimal = Decimal(0),
 ) -> Plan:
     """Return the requests that lead from ``live`` towards ``targets``.
 
-    Orders with a request under way are left alone and count as resting until it is settled.
+    Orders with a request under way are left alone and count as resting until it is settled; so do ended ones
+    whose last executions have not arrived.
+
+    Args:
+        targets: what was approved.
+        live: orders that may still change the position.
+        can_amend: whether the venue changes orders in place.
+        tolerance: how far an order may be from its target and stay.
+        moved_base: signed change of the position since the approval.
     """
     plan = Plan()
     for side in ("buy", "sell"):
+        filled = moved_base if side == "buy" else -moved_base
         _one_side(
             side,
             [quote for quote in targets if quote.side == side],
             [order for order in live if order.side == side],
             plan,
+            spent=max(Decimal(0), filled),
             can_amend=can_amend,
             tolerance=tolerance,
         )
@@ -73,6 +88,7 @@ def _one_side(
     live: list[OrderRecord],
     plan: Plan,
     *,
+    spent: Decimal,
     can_amend: bool,
     tolerance: Tolerance,
 ) -> None:
@@ -83,7 +99,7 @@ def _one_side(
         key=lambda order: best_first * order.price,
     )
     resting = sum((order.remaining for order in live), Decimal(0))
-    cap = max(resting, sum((_qty(quote) for quote in targets), Decimal(0)))
+    cap = max(resting, sum((_qty(quote) for quote in targets), Decimal(0)) - spent)
 
     unmet: list[Quote] = []
     for target in targets:

@@ -8,30 +8,37 @@ tends what the venue has left open: lookups, missing executions, the regular rec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
-from mm_hybrid.breaker import Breaker, BreakerChange, BreakerOpenError, BreakerState
+from mm_hybrid.breaker import BreakerChange, Permit
 from mm_hybrid.clock import Clock
-from mm_hybrid.config import SessionConfig
-from mm_hybrid.errors import GatewayError, JournalError
-from mm_hybrid.execution.account import Account, Counters, OnFill
+from mm_hybrid.config import ExecutionConfig, SessionConfig
+from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
+from mm_hybrid.execution.account import Account, Counters, OnFill, OnFunding
+from mm_hybrid.execution.breakers import Breakers, judge
 from mm_hybrid.execution.difference import Plan, Tolerance, difference
 from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import LiveOrder, OrderRecord, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError
+from mm_hybrid.execution.reconcile import PositionDifference, Reconciler, ReconcileTimes
+from mm_hybrid.execution.recovery import Recovery
 from mm_hybrid.execution.resolve import ResolveConfig, Resolver
-from mm_hybrid.execution.sender import Sender, judge
+from mm_hybrid.execution.sender import Sender
 from mm_hybrid.execution.streams import PrivateStreams, StreamHandlers
 from mm_hybrid.execution.sweep import Sweep
 from mm_hybrid.journal import Intent, Journal
-from mm_hybrid.types import Approved, Instrument, Position, Quote, Quotes
+from mm_hybrid.types import Approved, Fill, Instrument, Position, Quote, Quotes
 
 __all__ = ["Counters", "Executor", "ExecutorTimes"]
 
 NS_PER_S = 1_000_000_000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,26 +48,39 @@ class ExecutorTimes:
     Attributes:
         tend_s: between two looks at what is open.
         reconcile_s: between two comparisons with the venue over REST.
-        overlap_s: how far back each comparison asks for executions again.
         unmatched_s: how long an execution waits for its order's id to become known.
         no_funds_pause_s: without orders on a side refused for want of margin.
         crossed_pause_s: without orders on a side after one would have taken: the book it was priced on is old.
-        position_checks: times a position that differs from the venue's is looked at again before trading stops.
-        position_check_s: between two of them.
+        silence_s: without a frame on the private streams until they are connected anew.
         stop_s: for cancelling everything at the end.
         resolve: times of lookups.
+        reconcile: times of comparisons.
     """
 
     tend_s: float = 0.1
     reconcile_s: float = 10.0
-    crossed_pause_s: float = 0.25
-    position_checks: int = 4
-    position_check_s: float = 0.5
-    overlap_s: float = 60.0
     unmatched_s: float = 2.0
     no_funds_pause_s: float = 5.0
+    crossed_pause_s: float = 0.25
+    silence_s: float = 15.0
     stop_s: float = 20.0
     resolve: ResolveConfig = field(default_factory=ResolveConfig)
+    reconcile: ReconcileTimes = field(default_factory=ReconcileTimes)
+
+    @classmethod
+    def of(cls, config: ExecutionConfig) -> Self:
+        """Return the periods a session's configuration asks for."""
+        return cls(
+            reconcile_s=config.reconcile_s,
+            silence_s=config.silence_s,
+            stop_s=config.stop_s,
+            resolve=ResolveConfig(
+                grace_s=config.grace_s, window_s=config.window_s, recancel_s=config.recancel_s
+            ),
+            reconcile=ReconcileTimes(
+                position_checks=config.position_checks, position_check_s=config.position_check_s
+            ),
+        )
 
 
 class Executor:
@@ -71,9 +91,10 @@ class Executor:
         journal: every intent is on disk there before it is sent; its session must have been recorded.
         clock: time of ages and stamps.
         instrument: what is traded.
-        config: where the tolerance of quotes comes from; without one every change is sent.
+        config: where the tolerance of quotes and the periods come from; without one every change is sent.
         tag: first part of every client id, ``tag-epoch-sequence``; letters and digits, at most 12.
-        times: periods.
+        times: periods, if not the configuration's.
+        alert: told, in lines for people, what needs their eyes: foreign orders, differences, a halt.
     """
 
     def __init__(
@@ -86,26 +107,33 @@ class Executor:
         *,
         tag: str = "mm",
         times: ExecutorTimes | None = None,
+        alert: Callable[[str], None] = lambda _line: None,
     ) -> None:
         if not tag.isalnum() or len(tag) > 12:
             raise ValueError(f"tag {tag!r}: letters and digits, at most 12")
+        execution = ExecutionConfig() if config is None else config.execution
         self.instrument = instrument
         self._gateway = gateway
         self._journal = journal
         self._clock = clock
-        self._times = times or ExecutorTimes()
+        self._alert = alert
+        self._times = times or ExecutorTimes.of(execution)
         self._tolerance = Decimal(repr(config.quoting.tolerance)) if config is not None else Decimal(0)
+        self._adopt_position = execution.adopt_position
         self._tag = tag
         self._price_tolerance = Decimal(0)
         self._id_prefix = ""
         self._sequence = 0
         self._targets: Quotes = ()
+        self._approved_at_base = Decimal(0)
+        self._seen_foreign: set[str] = set()
+        self._unvalued_fees: set[str] = set()
         self._wake = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._halted: str | None = None
-        self._watermark_ms = 0
+        self._next_reconcile_ns = 0
         self._account = account = Account(
             journal,
             clock,
@@ -113,9 +141,10 @@ class Executor:
             stranger=self._take_stranger,
             crossed=lambda side: self._sender.pause(side, self._times.crossed_pause_s),
         )
-        self._breaker = Breaker("orders", clock=clock, listener=self._note_breaker)
+        self._breakers = Breakers(clock, self._note_breaker)
+        gateway.on_outcome = self._breakers.watch
         self._sender = Sender(
-            gateway, account, self._breaker, clock,
+            gateway, account, self._breakers, clock,
             halt=self._halt, no_funds_pause_s=self._times.no_funds_pause_s,
         )  # fmt: skip
         self._resolver = Resolver(
@@ -124,20 +153,25 @@ class Executor:
             clock,
             self._times.resolve,
             on_order=lambda seen: account.take_order(seen, source="lookup"),
-            on_fill=account.take_fill,
+            on_fill=self._take_fill,
             on_absent=self._declare_absent,
-            since_ms=lambda: self._watermark_ms,
+            since_ms=lambda: self._reconciler.watermark_ms,
         )
         self._sweep = Sweep(
-            gateway, account, self._resolver, journal, clock, tag=tag, stop_s=self._times.stop_s
-        )
+            gateway, account, self._resolver, journal, clock,
+            tag=tag, stop_s=self._times.stop_s, foreign=self._note_foreign,
+        )  # fmt: skip
+        self._reconciler = Reconciler(
+            gateway, account, journal, clock, self._times.reconcile,
+            look_up=self._look_up, symbol=instrument.symbol,
+        )  # fmt: skip
         handlers = StreamHandlers(
             order=lambda seen: account.take_order(seen, source="stream"),
-            fill=account.take_fill,
+            fill=self._take_fill,
             reconcile=self._reconcile,
             changed=self._note_streams,
         )
-        self._streams = PrivateStreams(gateway, handlers, clock)
+        self._streams = PrivateStreams(gateway, handlers, clock, silence_s=self._times.silence_s)
 
     @property
     def on_fill(self) -> OnFill | None:
@@ -149,13 +183,22 @@ class Executor:
         self._account.on_fill = callback
 
     @property
+    def on_funding(self) -> OnFunding | None:
+        """Called with each new funding payment."""
+        return self._account.on_funding
+
+    @on_funding.setter
+    def on_funding(self, callback: OnFunding | None) -> None:
+        self._account.on_funding = callback
+
+    @property
     def counters(self) -> Counters:
         """What has happened to own orders so far."""
         return self._account.counters
 
     @property
     def position(self) -> Position:
-        """The venue's position at the start plus every execution since."""
+        """What the journal and every execution since lead to; at a start it was the venue's."""
         return self._account.position
 
     @property
@@ -186,37 +229,69 @@ class Executor:
             and not self._stopping
             and self._halted is None
             and self._journal.failure is None
-            and self._breaker.state is BreakerState.CLOSED
+            and self._breakers.closed
         )
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Figures for people and dashboards: breakers, unknown outcomes, waits of cancels in our own queue."""
+        waits_ms = sorted(1000 * wait_s for wait_s in self._gateway.lanes.cancel_waits_s)
+        p99_ms = waits_ms[min(len(waits_ms) - 1, len(waits_ms) * 99 // 100)] if waits_ms else 0.0
+        return {
+            "breakers": self._breakers.states,
+            "reconnects": self.reconnects,
+            "unknown_orders": self.unknown_orders,
+            "unknown_total": self.counters.unknown,
+            "orphans_canceled": self.counters.orphans_canceled,
+            "foreign_orders": len(self._seen_foreign),
+            "post_only_crossed": self.counters.post_only_crossed,
+            "cancel_wait_ms_p99": round(p99_ms, 3),
+            "halted": self._halted,
+        }
+
     async def start(self) -> None:
-        """Cancel what an earlier start left open, read the position, and begin to execute.
+        """Settle what an earlier start left, agree with the venue on the position, and begin to execute.
 
         Raises:
             GatewayError: the venue cannot be used, or orders of ours could not be cancelled.
-            JournalError: the journal cannot be written, or no session was recorded in it.
+            RiskStopError: the venue's position is not what the journal and its executions lead to.
+            JournalError: the journal cannot be read or written, or no session was recorded in it.
         """
         epoch = self._journal.boot_epoch
         if epoch == 0:
             raise JournalError(f"{self._journal.path}: no session recorded, so client ids could repeat")
         self._id_prefix = f"{self._tag}-{_base36(epoch)}-"
-        self._watermark_ms = self._overlapped_ms()
-        self.counters.orphans_canceled, left = await self._sweep.run("left by an earlier start")
-        if left:
-            raise GatewayError(f"{left} orders of an earlier start could not be cancelled")
-        # Nothing of ours rests now, so what has been executed is in the position that is read next.
-        for fill in await self._gateway.executions(self._watermark_ms):
-            self._account.orders.exec_ids.add(fill.exec_id)
-        self._account.position = Position(qty_base=await self._gateway.position())
+        recovery = Recovery(
+            self._account,
+            self._journal,
+            self._clock,
+            resolver=self._resolver,
+            reconciler=self._reconciler,
+            sweep=self._sweep,
+            alert=self._alert,
+            adopt_position=self._adopt_position,
+        )
+        await recovery.run()
         await self._streams.start()
+        if self._halted is not None:
+            await self._streams.close()
+            raise RiskStopError(self._halted)
         self._loops = [
             asyncio.create_task(self._work(), name="mm-execute"),
             asyncio.create_task(self._tend(), name="mm-tend"),
         ]
 
+    def is_ours(self, client_id: str) -> bool:
+        """Return whether a client id is of this strategy, of whatever start."""
+        return self._sweep.is_ours(client_id)
+
     def submit(self, approved: Approved) -> None:
-        """Set the wanted quotes; the newest wins. Returns at once."""
+        """Set the wanted quotes; the newest wins. Returns at once.
+
+        They were approved for the position of this moment: what fills later counts against them.
+        """
         self._targets = approved.quotes
+        self._approved_at_base = self._account.position.qty_base
         self._wake.set()
 
     def pull(self, reason: str) -> None:
@@ -257,18 +332,21 @@ class Executor:
                 await self._converge()
             except JournalError as error:
                 self._halt(str(error))
+            except Exception as error:  # A loop that ends unseen would leave orders unattended.
+                self._halt(f"execution failed: {type(error).__name__}: {error}")
+                _log.exception("execution failed")
 
     async def _converge(self) -> None:
         targets = self._targets if self.healthy else ()
-        targets = tuple(quote for quote in targets if self._sender.side_open(quote.side))
+        orders = self._account.orders
         plan = difference(
             targets,
-            list(self._account.orders.live()),
+            [*orders.live(), *orders.unaccounted()],
             can_amend=self._gateway.can_amend,
             tolerance=Tolerance(price=self._tolerated(targets)),
+            moved_base=self._account.position.qty_base - self._approved_at_base,
         )
-        plan.amend = [amend for amend in plan.amend if self._gateway.try_create_slot()]
-        plan.create = [quote for quote in plan.create if self._gateway.try_create_slot()]
+        self._fit_budget(plan)
         if not (plan.cancel or plan.amend or plan.create):
             return
         created = self._mark(plan)
@@ -277,24 +355,43 @@ class Executor:
             seqs = list(await self._journal.intents(_intents(plan, created)))
         except JournalError:
             # Cancels go out even when nothing can be written any more; the rest does not.
-            for record in plan.cancel:
-                self._spawn(self._sender.cancel(record, None))
+            if plan.cancel:
+                self._spawn(self._sender.cancel(plan.cancel, [None] * len(plan.cancel)))
             for amend in plan.amend:
                 amend.order.amend_price = amend.order.amend_qty = None
                 self._account.move(amend.order, OrderState.OPEN)
             for record in created:
                 self._account.move(record, OrderState.NOT_PLACED)
             raise
-        for record in plan.cancel:
-            self._spawn(self._sender.cancel(record, seqs.pop(0)))
+        if plan.cancel:
+            self._spawn(self._sender.cancel(plan.cancel, [seqs.pop(0) for _ in plan.cancel]))
         for amend in plan.amend:
             self._spawn(self._sender.amend(amend, seqs.pop(0) or 0))
         for record in created:
             record.intent_seq = seqs.pop(0) or 0
-            if self.healthy and self._targets:
-                self._spawn(self._sender.create(record))
-            else:
+        self._send(created)
+
+    def _fit_budget(self, plan: Plan) -> None:
+        """Leave out what a side's pause or the venue's rates do not allow now; a later comparison finds it again."""
+        is_open = self._sender.side_open
+        plan.amend = [a for a in plan.amend if is_open(a.order.side) and self._gateway.try_slot(Lane.AMEND)]
+        wanted = [quote for quote in plan.create if is_open(quote.side)]
+        batch = self._gateway.batch_most
+        allowed: list[Quote] = []
+        for first in range(0, len(wanted), batch):
+            if self._gateway.try_slot(Lane.CREATE):
+                allowed += wanted[first : first + batch]
+        plan.create = allowed
+
+    def _send(self, created: list[OrderRecord]) -> None:
+        """Send orders whose intents are on disk, unless they are not wanted any more."""
+        if not (self.healthy and self._targets):
+            for record in created:
                 self._account.end(record, OrderState.NOT_PLACED, "no longer wanted", source="local")
+            return
+        batch = self._gateway.batch_most
+        for first in range(0, len(created), batch):
+            self._spawn(self._sender.create(created[first : first + batch]))
 
     def _mark(self, plan: Plan) -> list[OrderRecord]:
         """Note what is about to be sent: the next comparison leaves it alone, exposure counts it."""
@@ -317,35 +414,47 @@ class Executor:
         return self._price_tolerance
 
     def _new_record(self, quote: Quote) -> OrderRecord:
-        self._sequence += 1
         return OrderRecord(
-            client_id=self._id_prefix + _base36(self._sequence),
+            client_id=self._next_client_id(),
             side=quote.side,
             price=Decimal(quote.price),
             qty=Decimal(quote.qty or 0),
             since_ns=self._clock.monotonic_ns(),
         )
 
+    def _next_client_id(self) -> str:
+        """Return an id never used before, here or by an order found at the venue."""
+        while True:
+            self._sequence += 1
+            client_id = self._id_prefix + _base36(self._sequence)
+            if self._account.orders.find(client_id=client_id, order_id="") is None:
+                return client_id
+
     # What is open at the venue is tended.
 
     async def _tend(self) -> None:
-        next_reconcile_ns = self._clock.monotonic_ns() + round(self._times.reconcile_s * NS_PER_S)
+        self._next_reconcile_ns = self._clock.monotonic_ns() + round(self._times.reconcile_s * NS_PER_S)
         while True:
             await asyncio.sleep(self._times.tend_s)
-            now_ns = self._clock.monotonic_ns()
-            for record in self._resolver.due():
-                record.next_lookup_ns = now_ns + NS_PER_S
-                self._spawn(self._look_up(record))
-            self._account.match_fills(older_than_ns=now_ns - round(self._times.unmatched_s * NS_PER_S))
-            if self._breaker.state is BreakerState.HALF_OPEN:
-                await self._probe()
-            if now_ns >= next_reconcile_ns and self._streams.healthy:
-                next_reconcile_ns = now_ns + round(self._times.reconcile_s * NS_PER_S)
-                try:
-                    await self._reconcile()
-                except GatewayError as error:
-                    self._note("reconcile", "failed", str(error))
+            try:
+                await self._tend_once(self._clock.monotonic_ns())
+            except GatewayError as error:
+                self._note("reconcile", "failed", str(error))
+            except Exception as error:
+                self._halt(f"tending orders failed: {type(error).__name__}: {error}")
+                _log.exception("tending orders failed")
             self._wake.set()
+
+    async def _tend_once(self, now_ns: int) -> None:
+        for record in self._resolver.due():
+            record.next_lookup_ns = now_ns + NS_PER_S
+            self._spawn(self._look_up(record))
+        self._account.match_fills(older_than_ns=now_ns - round(self._times.unmatched_s * NS_PER_S))
+        for permit in self._breakers.waiting_for_probe():
+            await self._probe(permit)
+        if now_ns >= self._next_reconcile_ns and self._streams.healthy:
+            self._next_reconcile_ns = now_ns + round(self._times.reconcile_s * NS_PER_S)
+            await self._reconcile()
 
     async def _look_up(self, record: OrderRecord) -> None:
         try:
@@ -353,12 +462,8 @@ class Executor:
         except GatewayError as error:
             self._note("lookup", "failed", f"{record.client_id}: {error}")
 
-    async def _probe(self) -> None:
+    async def _probe(self, permit: Permit) -> None:
         """Ask a harmless question to find out whether the venue answers again."""
-        try:
-            permit = self._breaker.admit()
-        except BreakerOpenError:
-            return
         try:
             await self._gateway.open_orders()
         except VenueError as error:
@@ -367,82 +472,70 @@ class Executor:
             permit.success()
 
     async def _reconcile(self) -> None:
-        """Compare with the venue: open orders, and executions since the last time with an overlap."""
-        began_ns, next_watermark_ms = self._clock.monotonic_ns(), self._overlapped_ms()
-        before = [
-            r for r in self._account.orders.live() if r.state not in {OrderState.INTENT, OrderState.SENT}
-        ]
-        open_now = await self._gateway.open_orders()
-        for fill in await self._gateway.executions(self._watermark_ms):
-            self._account.take_fill(fill)
-        for seen in open_now:
-            self._account.take_order(seen, source="reconcile")
-        listed = {seen.client_id for seen in open_now}
-        for record in before:
-            if record.client_id not in listed and record.live and record.since_ns <= began_ns:
-                await self._look_up(record)
-        self._watermark_ms = max(self._watermark_ms, next_watermark_ms)
-        await self._check_position()
+        """Compare with the venue; a position that nothing explains stops trading for good."""
+        found = await self._reconciler.run()
+        if found is not None:
+            self._differ(found)
 
-    async def _check_position(self) -> None:
-        """Compare the position with the venue's; a difference that no execution explains stops trading.
-
-        Executions on their way make the two differ for a moment, so a difference is looked at again first.
-        """
-        for attempt in range(self._times.position_checks):
-            if attempt:
-                await asyncio.sleep(self._times.position_check_s)
-                for fill in await self._gateway.executions(self._watermark_ms):
-                    self._account.take_fill(fill)
-            venue_base = await self._gateway.position()
-            own_base = self._account.position.qty_base
-            if venue_base == own_base:
-                return
-        self._halt(
-            f"position: {venue_base} at the venue, {own_base} by our executions; nothing explains the difference"
-        )
+    def _differ(self, found: PositionDifference) -> None:
+        for line in found.lines():
+            self._alert(line)
+        self._halt(str(found))
 
     def _declare_absent(self, record: OrderRecord) -> None:
         message = "not found anywhere within the window"
         self._account.end(record, OrderState.NOT_PLACED, message, source="lookup")
 
+    def _take_fill(self, fill: Fill) -> None:
+        if not (self._gateway.values_fees_in(fill.fee_currency) or fill.fee_currency in self._unvalued_fees):
+            self._unvalued_fees.add(fill.fee_currency)
+            self._note("fees", fill.fee_currency, "no price known: fees in it count as 0 in quote currency")
+            self._alert(
+                f"fees are paid in {fill.fee_currency}, whose price is not known here: they count as 0"
+            )
+        self._account.take_fill(fill)
+
     def _take_stranger(self, seen: VenueOrder) -> None:
-        """Cancel an open order of ours that this start knows nothing of; leave other people's alone."""
-        if not self._sweep.is_ours(seen.client_id) or self._stopping:
+        """Take in an open order of ours that this start knows nothing of; leave other people's alone.
+
+        Once known it is an order like the others: kept where it is wanted, cancelled where it is not.
+        """
+        if self._stopping:
+            return
+        if not self._sweep.is_ours(seen.client_id):
+            self._note_foreign(seen)
             return
         self.counters.orphans_canceled += 1
         self._note("orphan", seen.client_id, f"{seen.side} {seen.qty} at {seen.price}")
+        self._account.adopt(seen)
 
-        async def cancel() -> None:
-            try:
-                await self._journal.intents(
-                    [Intent(action="cancel", client_id=seen.client_id, reason="orphan")]
-                )
-                await self._gateway.cancel(seen.client_id)
-            except (VenueError, JournalError):
-                return  # The next reconciliation finds it again.
-
-        self._spawn(cancel())
+    def _note_foreign(self, seen: VenueOrder) -> None:
+        """Report an order of somebody else on this account, once; it is left alone."""
+        if seen.order_id in self._seen_foreign:
+            return
+        self._seen_foreign.add(seen.order_id)
+        what = f"{seen.side} {seen.qty} at {seen.price}"
+        self._note("foreign_order", seen.order_id, f"{what}, client id {seen.client_id or 'none'}")
+        self._alert(f"order {seen.order_id} on this account is not ours ({what}): left alone")
 
     async def _settle_last(self) -> None:
         """Learn how every order of the session ended and take in its last executions."""
-        for fill in await self._gateway.executions(self._watermark_ms):
-            self._account.take_fill(fill)
+        await self._reconciler.fetch()
         for record in list(self._account.orders.live()):
             if record.state is OrderState.INTENT:
                 self._account.end(record, OrderState.NOT_PLACED, "stopped before it was sent", source="local")
             else:
                 await self._look_up(record)
+        for record in self._resolver.given_up:
+            await self._look_up(record)
         self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
-
-    def _overlapped_ms(self) -> int:
-        return self._gateway.server_ms() - round(self._times.overlap_s * 1000)
 
     def _halt(self, reason: str) -> None:
         if self._halted is None:
             self._halted = reason
             self._targets = ()
             self._note("executor", "halted", reason)
+            self._alert(f"execution stops: {reason}")
             self._wake.set()
 
     def _note_streams(self, healthy: bool, reason: str) -> None:

@@ -7,12 +7,12 @@ repeats a create.
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import ccxt.async_support as ccxt
 import ccxt.pro
@@ -24,13 +24,30 @@ from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
 from mm_hybrid.execution.lanes import Budget, Lane, Lanes
-from mm_hybrid.execution.orders import VenueOrder
-from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, failure_of
+from mm_hybrid.execution.orders import NewOrder, VenueOrder
+from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, describe, failure_of
+from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
 from mm_hybrid.execution.tap import Request, Tap
-from mm_hybrid.instruments import ccxt_symbol, from_market
-from mm_hybrid.types import Fill, Instrument, Side
+from mm_hybrid.instruments import ccxt_symbol, from_market, tradable_status
+from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 KEEP_ALIVE_MS = 5_000
+BAN_S = 600.0
+"""How long Bybit refuses an address that asked too often (HTTP 403)."""
+
+WINDOW_MS = 7 * 86_400_000
+"""Longest span of one query of executions, on both venues."""
+
+BATCH_MOST = {"bybit": 20, "bitget": 50}
+"""Most orders of one batch request for contracts.
+
+Source: Bybit v5 API documentation, Batch Place Order; Bitget API documentation, Batch Order.
+"""
+
+_FEE_COIN = {"bybit": "MNT", "bitget": "BGB"}
+_PAGE = {"bybit": 50, "bitget": 100}
+
+OrdersVia = Literal["rest", "websocket"]
 
 
 class Credentials(BaseModel):
@@ -43,18 +60,50 @@ class Credentials(BaseModel):
     password: SecretStr = SecretStr("")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountFacts:
+    """What decides whether an account can trade the symbol; ``None`` where the venue does not tell.
+
+    Attributes:
+        available_quote: margin free for new orders.
+        leverage: of the symbol.
+        hedge_mode: whether long and short are two positions.
+    """
+
+    available_quote: Decimal | None
+    leverage: Decimal | None
+    hedge_mode: bool
+
+
 class Gateway:
     """One account at one venue, one linear perpetual; get it with :meth:`connect`."""
 
-    def __init__(self, venue: str, exchange: Any, instrument: Instrument, clock: Clock, lanes: Lanes) -> None:
+    def __init__(
+        self,
+        venue: str,
+        exchange: Any,
+        instrument: Instrument,
+        clock: Clock,
+        lanes: Lanes,
+        *,
+        timeout_s: float = 3.0,
+        orders_via: OrdersVia = "rest",
+    ) -> None:
         self.venue = venue
         self.instrument = instrument
         self.can_amend = venue == "bybit"
         """Bitget's amend is a cancel and a new order without a link between them: not used."""
+        self.batch_most = 1 if orders_via == "websocket" else BATCH_MOST[venue]
+        """Most orders of one :meth:`create_batch`."""
+        self.on_outcome: Callable[[Lane, VenueError | None], None] = lambda _lane, _error: None
+        """Told how each request that may be repeated went, cancels and reads."""
+        self.lanes = lanes
         self._exchange = exchange
         self._symbol = instrument.ccxt_symbol
         self._clock = clock
-        self._lanes = lanes
+        self._timeout_s = timeout_s
+        self._by_stream = orders_via == "websocket"
+        self._fee_prices: dict[str, Decimal] = {}
         self._tap = Tap(venue, exchange, lanes, clock)
 
     @classmethod
@@ -66,30 +115,37 @@ class Gateway:
         *,
         budget: Budget | None = None,
         timeout_s: float = 3.0,
+        orders_via: OrdersVia = "rest",
     ) -> Self:
-        """Load the market, check the key with one signed read, and return the open gateway.
+        """Load the market, check key and account with signed reads, and return the open gateway.
 
         Raises:
-            GatewayError: host unreachable, unknown symbol, wrong key, or an override that leads off this
-                machine.
+            GatewayError: host unreachable, symbol unknown or not trading, key refused (which says why), account in
+                hedge mode, or an override that leads off this machine.
         """
         exchange = _build(config, credentials, timeout_s)
         try:
             instrument = _instrument(config, await exchange.load_markets())
-            gateway = cls(config.name, exchange, instrument, clock, Lanes(clock, budget))
-            await gateway.position()
+            lanes = Lanes(clock, budget)
+            gateway = cls(
+                config.name, exchange, instrument, clock, lanes, timeout_s=timeout_s, orders_via=orders_via
+            )
+            require_one_way(config.name, await gateway.account())
             gateway.instrument = await _with_own_fees(exchange, instrument)
+            await gateway.refresh_fee_prices()
         except ccxt.BaseError as error:
             await exchange.close()
             failure = failure_of(config.name, error)
-            raise GatewayError(f"{config.name}: {_describe(failure, config.url)}") from None
+            raise GatewayError(f"{config.name}: {describe(failure, config.url)}") from None
         except VenueError as error:
             await exchange.close()
-            raise GatewayError(f"{config.name}: {_describe(error.failure, config.url)}") from None
+            raise GatewayError(f"{config.name}: {describe(error.failure, config.url)}") from None
         except BaseException:
             await exchange.close()
             raise
         return gateway
+
+    # Orders
 
     async def create(self, client_id: str, side: Side, price: Decimal, qty: Decimal) -> str:
         """Send a post-only limit order once and return its exchange id: acknowledged, not yet resting.
@@ -97,18 +153,37 @@ class Gateway:
         Raises:
             VenueError: see its verdict; a reply without an order id is a failure too, an ambiguous one.
         """
-        params: dict[str, Any] = {"clientOrderId": client_id, "postOnly": True}
-        # A taker of ours must not meet a maker of ours: the resting one stays.
-        params |= {"smpType": "CancelTaker"} if self.venue == "bybit" else {"stpMode": "cancel_taker"}
-        reply = await self._once(
-            Lane.CREATE,
-            lambda: self._exchange.create_order(self._symbol, "limit", side, str(qty), str(price), params),
-        )
-        return self._order_id(reply)
+        arguments = (self._symbol, "limit", side, str(qty), str(price), self._order_params(client_id))
+        if self._by_stream:
+            return self._order_id(await self._trade(Lane.CREATE, self._exchange.create_order_ws, *arguments))
+        return self._order_id(await self._once(Lane.CREATE, lambda: self._exchange.create_order(*arguments)))
 
-    def try_create_slot(self) -> bool:
-        """Take leave to create one order now; ``False`` means the budget is spent."""
-        return self._lanes.try_acquire(Lane.CREATE)
+    async def create_batch(self, orders: Sequence[NewOrder]) -> list[str | VenueError]:
+        """Send up to :attr:`batch_most` orders in one request, once; return an exchange id or a failure for each.
+
+        A leg the reply does not mention is ambiguous, whatever became of the others.
+
+        Raises:
+            VenueError: of the request as a whole; it holds for every order.
+        """
+        rows = [
+            {
+                "symbol": self._symbol, "type": "limit", "side": order.side, "amount": str(order.qty),
+                "price": str(order.price), "params": self._order_params(order.client_id),
+            }
+            for order in orders
+        ]  # fmt: skip
+        with self._tap.request(Lane.CREATE) as request:
+            try:
+                await self._exchange.create_orders(rows)
+            except Exception as error:
+                raise await self._refused(request, error) from None
+        legs = wire.batch_legs(self.venue, request.reply)
+        return [self._leg(legs.get(order.client_id)) for order in orders]
+
+    def try_slot(self, lane: Lane) -> bool:
+        """Take leave to send one request on a lane now; ``False`` means the budget is spent."""
+        return self.lanes.try_acquire(lane)
 
     async def amend(self, client_id: str, side: Side, price: Decimal, qty: Decimal) -> str:
         """Change an order in place to an absolute price and total quantity (Bybit only).
@@ -116,14 +191,10 @@ class Gateway:
         Raises:
             VenueError: see its verdict.
         """
-        params = {"orderLinkId": client_id}
-        reply = await self._once(
-            Lane.CREATE,
-            lambda: self._exchange.edit_order(
-                None, self._symbol, "limit", side, str(qty), str(price), params
-            ),
-        )
-        return self._order_id(reply)
+        arguments = (None, self._symbol, "limit", side, str(qty), str(price), {"orderLinkId": client_id})
+        if self._by_stream:
+            return self._order_id(await self._trade(Lane.AMEND, self._exchange.edit_order_ws, *arguments))
+        return self._order_id(await self._once(Lane.AMEND, lambda: self._exchange.edit_order(*arguments)))
 
     async def cancel(self, client_id: str) -> None:
         """Cancel an order by client id, trying again while the outcome is unclear: a cancel may be repeated.
@@ -136,23 +207,48 @@ class Gateway:
             Lane.CANCEL, lambda: self._exchange.cancel_order(None, self._symbol, {key: client_id})
         )
 
-    async def cancel_all(self) -> None:
-        """Cancel every open order of the symbol; nothing to cancel is no failure.
+    async def cancel_batch(self, orders: Sequence[tuple[str, str | None]]) -> None:
+        """Ask for the end of several orders, given by client id and exchange id, in as few requests as may be.
+
+        What became of each only the stream or a lookup says: neither venue's reply is reported leg by leg. An order
+        without an exchange id is cancelled by itself where the venue's batch takes no client ids (Bitget).
 
         Raises:
-            VenueError: it could not be done.
+            VenueError: of the first request that failed; the others have been made.
         """
-        try:
-            await self._again(Lane.CANCEL, lambda: self._exchange.cancel_all_orders(self._symbol))
-        except VenueError as error:
-            if error.verdict is not Verdict.GONE:
-                raise
+        most = BATCH_MOST[self.venue]
+        requests: list[Awaitable[None]] = []
+        if self.venue == "bybit":
+            ids = [client_id for client_id, _ in orders]
+            chunks = [ids[i : i + most] for i in range(0, len(ids), most)]
+            requests += [self._cancel_chunk([], {"clientOrderIds": chunk}) for chunk in chunks]
+        else:
+            known = [order_id for _, order_id in orders if order_id is not None]
+            chunks = [known[i : i + most] for i in range(0, len(known), most)]
+            requests += [self._cancel_chunk(chunk, {}) for chunk in chunks]
+            requests += [self.cancel(client_id) for client_id, order_id in orders if order_id is None]
+        for result in await asyncio.gather(*requests, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _cancel_chunk(self, order_ids: list[str], params: dict[str, Any]) -> None:
+        await self._again(
+            Lane.CANCEL, lambda: self._exchange.cancel_orders(order_ids, self._symbol, dict(params))
+        )
+
+    # Queries
 
     async def open_orders(self) -> list[VenueOrder]:
-        """Return all open orders of the symbol, from every page."""
-        size = 50 if self.venue == "bybit" else 100
-        rows = await self._pages(self._exchange.fetch_open_orders, size, {}, id_key="orderId")
+        """Return all open orders of the symbol, from every page, other people's too."""
+        rows = await all_pages(self._open_orders_page)
         return [order for order in self._orders(rows) if order.status == "open"]
+
+    async def _open_orders_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
+        size = _PAGE[self.venue]
+        rows = await self._again(
+            Lane.READ, lambda: self._exchange.fetch_open_orders(self._symbol, None, size, dict(mark))
+        )
+        return rows, next_mark(self.venue, [row["info"] for row in rows], size, "orderId")
 
     async def order(self, client_id: str) -> VenueOrder | None:
         """Return one order by client id, open or ended, or ``None`` if the venue does not know it."""
@@ -179,13 +275,54 @@ class Gateway:
         return next((order for order in self._orders(rows) if order.client_id == client_id), None)
 
     async def executions(self, since_ms: int) -> list[Fill]:
-        """Return own executions since a venue time, oldest first."""
-        # As a raw parameter: given as an argument, ccxt would also drop rows by their own time stamps.
-        params = {"startTime": since_ms}
-        rows = await self._pages(self._exchange.fetch_my_trades, 100, params, id_key="tradeId")
+        """Return the account's executions of the symbol since a venue time, oldest first, the venue's own included."""
+        rows = await all_spans(self._executions_page, since_ms, self.server_ms(), WINDOW_MS)
         now_ns = self._clock.now_ns()
-        fills = [wire.parse_fill(self.venue, row["info"], now_ns) for row in rows]
+        fills = [
+            wire.parse_fill(self.venue, row, now_ns, self._fee_worth)
+            for row in rows
+            if not wire.is_funding(self.venue, row)
+        ]
         return sorted(fills, key=lambda fill: fill.exchange_ts_ns)
+
+    async def funding(self, since_ms: int) -> list[Funding]:
+        """Return funding payments of the symbol since a venue time."""
+        rows = await all_spans(self._funding_page, since_ms, self.server_ms(), WINDOW_MS)
+        return [wire.parse_funding(self.venue, row) for row in rows]
+
+    async def _executions_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
+        """Ask for one page of executions of every kind.
+
+        On Bybit the client library's own query leaves out what the venue made the account trade; its raw method
+        does not.
+        """
+        if self.venue == "bybit":
+            return await self._bybit_executions_page(mark)
+        rows = await self._again(
+            Lane.READ, lambda: self._exchange.fetch_my_trades(self._symbol, None, 100, dict(mark))
+        )
+        infos = [row["info"] for row in rows]
+        return infos, next_mark(self.venue, infos, 100, "tradeId")
+
+    async def _funding_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
+        if self.venue == "bybit":
+            return await self._bybit_executions_page({"execType": "Funding", **mark})
+        asked = {"businessType": "contract_settle_fee", **mark}
+        rows = await self._optional(
+            lambda: self._exchange.fetch_funding_history(self._symbol, None, 100, dict(asked))
+        )
+        infos = [row["info"] for row in rows]
+        return infos, next_mark(self.venue, infos, 100, "billId")
+
+    async def _bybit_executions_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
+        asked = {"category": "linear", "symbol": self.instrument.symbol, "limit": 100, **mark}
+
+        reply = await self._again(
+            Lane.READ, lambda: self._exchange.private_get_v5_execution_list(dict(asked))
+        )
+        result = reply["result"]
+        cursor = result.get("nextPageCursor")
+        return result["list"], {"cursor": cursor} if cursor and len(result["list"]) >= 100 else None
 
     async def position(self) -> Decimal:
         """Return the signed position in base units.
@@ -194,18 +331,64 @@ class Gateway:
             GatewayError: the account is in hedge mode, where one symbol has two positions.
         """
         rows = await self._again(Lane.READ, lambda: self._exchange.fetch_positions([self._symbol]))
-        total = Decimal(0)
-        for row in rows:
-            info = row["info"]
-            hedged = info.get("posMode") == "hedge_mode" or str(info.get("positionIdx") or "0") != "0"
-            qty = Decimal(str(info.get("size") if self.venue == "bybit" else info.get("total")) or "0")
-            if hedged and qty:
-                raise GatewayError(
-                    f"{self.venue}: the account is in hedge mode; switch {self._symbol} to one-way"
-                )
-            short = str(info.get("side") or info.get("holdSide")).lower() in {"sell", "short"}
-            total += -qty if short else qty
-        return total * self.instrument.contract_size
+        return wire.position(self.venue, [row["info"] for row in rows]) * self.instrument.contract_size
+
+    async def account(self) -> AccountFacts:
+        """Return what decides whether the account can trade the symbol.
+
+        Raises:
+            VenueError: the key was refused, or the venue could not be asked.
+        """
+        facts = await (self._bybit_account() if self.venue == "bybit" else self._bitget_account())
+        return AccountFacts(**facts)
+
+    async def _bybit_account(self) -> dict[str, Any]:
+        rows = await self._again(Lane.READ, lambda: self._exchange.fetch_positions([self._symbol]))
+        wallet = await self._again(
+            Lane.READ,
+            lambda: self._exchange.private_get_v5_account_wallet_balance({"accountType": "UNIFIED"}),
+        )
+        return wire.bybit_account([row["info"] for row in rows], wallet, self.instrument.quote)
+
+    async def _bitget_account(self) -> dict[str, Any]:
+        """Ask for the symbol's account, which knows mode and leverage, or else for the list of accounts."""
+        coin = self.instrument.quote
+        product = {"productType": f"{coin}-FUTURES"}
+        asked = {"symbol": self.instrument.symbol, "marginCoin": coin, **product}
+        try:
+            reply = await self._optional(
+                lambda: self._exchange.private_mix_get_v2_mix_account_account(dict(asked))
+            )
+        except VenueError as error:
+            if error.verdict is Verdict.AUTH:
+                raise
+            reply = await self._again(
+                Lane.READ, lambda: self._exchange.private_mix_get_v2_mix_account_accounts(dict(product))
+            )
+        return wire.bitget_account(reply, coin)
+
+    async def refresh_fee_prices(self) -> None:
+        """Learn the price of the venue's own coin, in which fees may be paid, where it is listed here."""
+        coin = _FEE_COIN[self.venue]
+        symbol = f"{coin}/{self.instrument.quote}:{self.instrument.quote}"
+        if symbol not in self._exchange.markets:
+            return
+        try:
+            ticker = await self._optional(lambda: self._exchange.fetch_ticker(symbol))
+            self._fee_prices[coin] = Decimal(str(ticker["last"]))
+        except (VenueError, KeyError, ArithmeticError):
+            return  # The last known price stays.
+
+    def _fee_worth(self, fee: Decimal, currency: str, price: Decimal) -> Decimal:
+        if currency == self.instrument.quote:
+            return fee
+        if currency == self.instrument.base:
+            return fee * price
+        return fee * self._fee_prices.get(currency, Decimal(0))
+
+    def values_fees_in(self, currency: str) -> bool:
+        """Return whether fees in a currency can be put into quote currency."""
+        return currency in {self.instrument.quote, self.instrument.base, *self._fee_prices}
 
     def server_ms(self) -> int:
         """Return the venue's time in milliseconds, as far as the clocks' difference is known."""
@@ -224,35 +407,76 @@ class Gateway:
         """Wait for executions. Raises on a dropped connection; what happened meanwhile is not repeated."""
         rows = await self._streamed(self._exchange.watch_my_trades(self._symbol))
         now_ns = self._clock.now_ns()
-        return [wire.parse_fill(self.venue, row["info"], now_ns) for row in rows]
+        return [wire.parse_fill(self.venue, row["info"], now_ns, self._fee_worth) for row in rows]
 
     async def streams_confirmed(self) -> None:
         """Wait until the venue has confirmed all private channels of the current connection."""
         await self._tap.all_confirmed.wait()
 
     async def forget_streams(self) -> None:
-        """Drop the private connections, so that the next watch makes new ones."""
-        clients = list((self._exchange.clients or {}).values())
-        self._exchange.clients.clear()
-        for client in clients:
-            await client.close()
+        """Drop the private connections, so that the next watch makes new ones; the trade stream stays."""
+        await self._drop_clients(lambda url: not wire.is_trade_stream(url))
         self._tap.forget_streams()
+
+    async def _drop_clients(self, which: Callable[[str], bool]) -> None:
+        clients = [(url, client) for url, client in (self._exchange.clients or {}).items() if which(url)]
+        for url, client in clients:
+            del self._exchange.clients[url]
+            await client.close()
 
     async def close(self) -> None:
         """Close all connections; a second call does nothing."""
-        self._lanes.close()
+        self.lanes.close()
         await self._exchange.close()
 
     def __repr__(self) -> str:
         return f"Gateway({self.venue}, {self.instrument.symbol})"
 
+    def _order_params(self, client_id: str) -> dict[str, Any]:
+        # A taker of ours must not meet a maker of ours: the resting one stays.
+        own = {"smpType": "CancelTaker"} if self.venue == "bybit" else {"stpMode": "cancel_taker"}
+        return {"clientOrderId": client_id, "postOnly": True, **own}
+
     async def _once(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make one request whose lane token has been taken already, once."""
         with self._tap.request(lane) as request:
             try:
-                return await call()
-            except ccxt.BaseError as error:
+                parsed = await call()
+            except VenueError:
+                raise
+            except Exception as error:
+                # The client library lets a spoiled reply raise whatever its parser raises.
                 raise await self._refused(request, error) from None
+            # Or it takes it for an empty answer: no orders open, nothing executed.
+            if not wire.is_answer(self.venue, request.reply):
+                message = f"{self.venue}: unreadable reply of {len(request.reply)} characters"
+                raise VenueError(
+                    Failure(
+                        venue=self.venue, error="NoAnswer", message=message, http_status=request.http_status
+                    )
+                )
+            return parsed
+
+    async def _optional(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask something a session can do without, once; a failure says nothing about the venue's health."""
+        await self.lanes.acquire(Lane.READ)
+        return await self._once(Lane.READ, call)
+
+    async def _trade(self, lane: Lane, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """Make one request on the trade stream, under a timeout the client library does not have.
+
+        A stream that leaves a request unanswered is dropped: whatever else waits on it fails at once, as unknown as
+        this one, and the next request connects anew.
+        """
+        request = Request(lane, sent=True)
+        try:
+            return await asyncio.wait_for(call(*arguments), self._timeout_s)
+        except TimeoutError:
+            await self._drop_clients(wire.is_trade_stream)
+            message = f"{self.venue}: no reply on the trade stream within {self._timeout_s:g} s"
+            raise VenueError(Failure(venue=self.venue, error="RequestTimeout", message=message)) from None
+        except Exception as error:
+            raise await self._refused(request, error) from None
 
     async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a request that may be repeated, up to three times while the venue is in trouble."""
@@ -266,34 +490,27 @@ class Gateway:
             on=repeat, attempts=3, timeout=10, wait_initial=0.1, wait_max=1.0
         ):
             with attempt:
-                await self._lanes.acquire(lane)
-                return await self._once(lane, call)
+                await self.lanes.acquire(lane)
+                try:
+                    reply = await self._once(lane, call)
+                except VenueError as error:
+                    self.on_outcome(lane, error)
+                    raise
+                self.on_outcome(lane, None)
+                return reply
         raise AssertionError("unreachable")
 
-    async def _pages(self, fetch: Any, size: int, params: dict[str, Any], *, id_key: str) -> list[Any]:
-        """Walk all pages of a query; ccxt's own walk cuts the result at a limit and swallows errors."""
-        rows: list[Any] = []
-        asked = params
-        while True:
-            page = await self._again(Lane.READ, functools.partial(fetch, self._symbol, None, size, asked))
-            rows += page
-            if len(page) < size:
-                return rows
-            infos = [row["info"] for row in page]
-            if self.venue == "bybit":
-                mark = {
-                    "cursor": next((info["nextPageCursor"] for info in infos if "nextPageCursor" in info), "")
-                }
-            else:
-                mark = {"idLessThan": str(min(int(info[id_key]) for info in infos))}
-            if not all(mark.values()) or asked == params | mark:
-                return rows
-            asked = params | mark
+    def _leg(self, leg: wire.BatchLeg | None) -> str | VenueError:
+        if leg is not None and leg.order_id:
+            return leg.order_id
+        message = f"{self.venue}: no word of this order in the batch's reply" if leg is None else leg.message
+        code = None if leg is None else leg.code
+        return VenueError(Failure(venue=self.venue, error="BatchLeg", code=code, message=message))
 
     async def _streamed(self, call: Awaitable[Any]) -> list[Any]:
         try:
             rows: list[Any] = await call
-        except ccxt.BaseError as error:
+        except Exception as error:
             raise VenueError(failure_of(self.venue, error)) from None
         return rows
 
@@ -301,7 +518,10 @@ class Gateway:
         failure = failure_of(self.venue, error, sent=request.sent, http_status=request.http_status)
         refused = VenueError(failure)
         if refused.verdict is Verdict.THROTTLED:
-            self._lanes.hold(request.lane, 600.0 if request.http_status == 403 else 1.0)
+            if request.http_status == 403:
+                self.lanes.ban(BAN_S)
+            else:
+                self.lanes.hold(request.lane, 1.0)
         elif refused.verdict is Verdict.CLOCK:
             try:
                 await self._exchange.load_time_difference()
@@ -319,6 +539,16 @@ class Gateway:
             message = f"{self.venue}: reply without an order id"
             raise VenueError(Failure(venue=self.venue, error="NoOrderId", message=message))
         return str(order_id)
+
+
+def require_one_way(venue: str, facts: AccountFacts) -> None:
+    """Make sure that a symbol has one position and not two.
+
+    Raises:
+        GatewayError: the account is in hedge mode.
+    """
+    if facts.hedge_mode:
+        raise GatewayError(f"{venue}: the account is in hedge mode: switch it to one-way mode at the venue")
 
 
 def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> Any:
@@ -361,6 +591,9 @@ def _instrument(config: VenueConfig, markets: dict[str, Any]) -> Instrument:
     market = markets.get(ccxt_symbol(config.symbol))
     if market is None:
         raise GatewayError(f"{config.name}: no linear perpetual {config.symbol}")
+    status = tradable_status(config.name, market)
+    if status is not None:
+        raise GatewayError(f"{config.name}: {config.symbol} is not trading now (status {status})")
     return from_market(config.name, market)
 
 
@@ -375,13 +608,3 @@ async def _with_own_fees(exchange: Any, instrument: Instrument) -> Instrument:
     except (ccxt.BaseError, KeyError, ArithmeticError, TypeError):
         return instrument
     return replace(instrument, maker_fee_rate=maker, taker_fee_rate=taker)
-
-
-def _describe(failure: Failure, url: str | None) -> str:
-    """Return one line a user can act on."""
-    verdict = VenueError(failure).verdict
-    if verdict is Verdict.AUTH:
-        return f"the API key was refused ({failure.message})"
-    if verdict is Verdict.NOT_SENT:
-        return f"cannot reach {url or 'the exchange'} ({failure.message})"
-    return failure.message

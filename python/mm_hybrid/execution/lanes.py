@@ -1,8 +1,9 @@
-"""Request budgets: cancels overtake everything, reads overtake creates, some tokens are only for cancels.
+"""Request budgets: cancels overtake everything, reads overtake orders, some tokens are only for cancels.
 
 A client library's own throttle is one queue for all requests, in which a cancel waits behind every create.
-Here each lane has its own bucket beside the shared one, and what the venue says in its headers lowers a
-lane's bucket.
+Here each lane has its own bucket beside the shared one, and what the venue says in its headers sets a lane's
+rate and lowers its bucket. A lane the venue has refused rests, but a cancel never for longer than
+``CANCEL_HOLD_S``: an order that should be gone is worse than a request refused once more.
 """
 
 from __future__ import annotations
@@ -16,27 +17,41 @@ from mm_hybrid.clock import Clock
 
 NS_PER_S = 1_000_000_000
 
+CANCEL_HOLD_S = 0.2
+"""Longest rest of the cancel lane after a refusal for rate."""
+
+CANCEL_BAN_HOLD_S = 5.0
+"""The same while the venue refuses this address altogether: cancels only probe for the end of the ban."""
+
+_WAITS_KEPT = 10_000
+
 
 class Lane(IntEnum):
     """Kinds of requests, most urgent first."""
 
     CANCEL = 0
     READ = 1
-    CREATE = 2
+    AMEND = 2
+    CREATE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Requests per second, shared and per lane; a bucket holds one second's worth.
 
-    ``reserved_for_cancels`` tokens of the shared bucket are never spent on anything else.
+    ``reserved_for_cancels`` tokens of the shared bucket are never spent on anything else. Rates of cancels,
+    amends and creates are those of the venues' base tier until a reply's headers tell the account's own.
+
+    Source: Bybit v5 API documentation, Rate Limit Rules (600 requests in 5 s an address, 10/s an order endpoint);
+    Bitget API documentation, Rate Limit (10/s an order endpoint).
     """
 
-    shared_per_s: float = 30.0
+    shared_per_s: float = 100.0
     cancel_per_s: float = 10.0
     read_per_s: float = 20.0
+    amend_per_s: float = 10.0
     create_per_s: float = 10.0
-    reserved_for_cancels: float = 5.0
+    reserved_for_cancels: float = 20.0
 
 
 @dataclass(slots=True)
@@ -82,8 +97,10 @@ class Lanes:
         rates = {
             Lane.CANCEL: budget.cancel_per_s,
             Lane.READ: budget.read_per_s,
+            Lane.AMEND: budget.amend_per_s,
             Lane.CREATE: budget.create_per_s,
         }
+        self.cancel_waits_s: deque[float] = deque(maxlen=_WAITS_KEPT)
         self._queues = {lane: _Queue(_Bucket(rate, rate, now_ns)) for lane, rate in rates.items()}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -99,6 +116,12 @@ class Lanes:
 
     async def acquire(self, lane: Lane) -> None:
         """Wait for a token."""
+        began_ns = self._clock.monotonic_ns()
+        await self._acquire(lane)
+        if lane is Lane.CANCEL:
+            self.cancel_waits_s.append((self._clock.monotonic_ns() - began_ns) / NS_PER_S)
+
+    async def _acquire(self, lane: Lane) -> None:
         if self.try_acquire(lane):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -111,16 +134,31 @@ class Lanes:
                 self._queues[lane].waiters.remove(waiter)
             raise
 
-    def limit_seen(self, lane: Lane, remaining: int, reset_in_s: float) -> None:
-        """Lower a lane to what the venue says is left, and hold it until the reset when nothing is."""
+    def limit_seen(self, lane: Lane, *, per_s: float | None, remaining: int, reset_in_s: float) -> None:
+        """Take over what the venue says of a lane's endpoint: its rate, and what is left until the reset.
+
+        Reads of many endpoints share one lane, so that the rate of one of them says little: it is not taken over.
+        """
         bucket = self._queues[lane].bucket
         bucket.refill(self._clock.monotonic_ns())
+        if per_s is not None and per_s > 0 and lane is not Lane.READ:
+            bucket.per_s = per_s
         bucket.tokens = min(bucket.tokens, float(remaining))
         if remaining <= 0:
             self.hold(lane, min(reset_in_s, 5.0))
 
     def hold(self, lane: Lane, for_s: float) -> None:
         """Send nothing on a lane for a while: the venue refused for being asked too often."""
+        if lane is Lane.CANCEL:
+            for_s = min(for_s, CANCEL_HOLD_S)
+        self._block(lane, for_s)
+
+    def ban(self, for_s: float) -> None:
+        """Send nothing at all for a while, but for a cancel now and then: the venue refuses this address."""
+        for lane in Lane:
+            self._block(lane, min(for_s, CANCEL_BAN_HOLD_S) if lane is Lane.CANCEL else for_s)
+
+    def _block(self, lane: Lane, for_s: float) -> None:
         bucket = self._queues[lane].bucket
         until_ns = self._clock.monotonic_ns() + round(for_s * NS_PER_S)
         bucket.blocked_until_ns = max(bucket.blocked_until_ns, until_ns)

@@ -1,14 +1,14 @@
 """Own orders: what was asked, what is known, and how far fills may still go.
 
-A record lives from the intent on and is never forgotten within a session, so that a fill or a push that comes
-late finds it. Fills come from executions alone, keyed by execution id; an order's status only says whether
-more may come.
+A record lives from the intent on and long beyond its end, so that a fill or a push that comes late finds it.
+Fills come from executions alone, keyed by execution id; an order's status only says whether more may come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, NamedTuple
@@ -40,7 +40,26 @@ UNSETTLED = frozenset(
 )
 """States that the venue's stream should end soon; a lookup does if it does not."""
 
+PRESUMED_ABSENT = frozenset({OrderState.REJECTED, OrderState.NOT_PLACED})
+"""Ends that this side concluded; an order the venue tells of all the same exists."""
+
+ENDED_KEPT = 20_000
+"""Ended orders remembered, the latest ones, for news that comes late."""
+
+EXECUTIONS_KEPT = 100_000
+"""Execution ids remembered, the latest ones; many more than a watermark's overlap can repeat."""
+
 VenueStatus = Literal["open", "filled", "canceled", "rejected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """A post-only limit order to send."""
+
+    client_id: str
+    side: Side
+    price: Decimal
+    qty: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +99,7 @@ class OrderRecord:
         venue_filled: cumulative quantity the venue has reported, which may run ahead of its executions.
         amend_price: price of an amend under way.
         amend_qty: total quantity of an amend under way.
+        venue_ended: whether its end is the venue's word and not this side's conclusion.
         since_ns: monotonic time of the last change of state.
         lookups: lookups made in this state.
         next_lookup_ns: monotonic time of the next one.
@@ -98,6 +118,7 @@ class OrderRecord:
     amend_price: Decimal | None = None
     amend_qty: Decimal | None = None
     update_ms: int = 0
+    venue_ended: bool = False
     lookups: int = 0
     next_lookup_ns: int = 0
     reason: str = ""
@@ -119,14 +140,23 @@ class OrderRecord:
         """Quantity the venue has reported as filled and no execution has accounted for yet."""
         return max(ZERO, self.venue_filled - self.filled)
 
-    def move(self, state: OrderState, now_ns: int) -> bool:
-        """Change the state; return whether it changed. Terminal states stay, but a lost order may be found.
+    def collides(self, seen: VenueOrder) -> bool:
+        """Return whether an order at the venue bears this one's client id and is not what was asked for.
 
-        The one way out of a terminal state is ``NOT_PLACED`` -> ``OPEN``: the venue knows better.
+        Only while nothing is known of this one: later its price and quantity may have been amended.
+        """
+        if self.order_id is not None or self.state not in {OrderState.SENT, OrderState.PENDING_UNKNOWN}:
+            return False
+        return (seen.side, seen.price, seen.qty) != (self.side, self.price, self.qty)
+
+    def move(self, state: OrderState, now_ns: int) -> bool:
+        """Change the state; return whether it changed. :meth:`Orders.move` is for orders that are in one.
+
+        Ends stay, but for those this side concluded and the venue contradicts: ``NOT_PLACED`` and ``REJECTED``.
         """
         if state is self.state:
             return False
-        if self.state in TERMINAL and not (self.state is OrderState.NOT_PLACED and state is OrderState.OPEN):
+        if self.state in TERMINAL and (self.venue_ended or self.state not in PRESUMED_ABSENT):
             return False
         self.state = state
         self.since_ns = now_ns
@@ -135,13 +165,30 @@ class OrderRecord:
         return True
 
 
-@dataclass(slots=True)
 class Orders:
-    """All own orders of a session, by client id and by exchange id, and the executions already applied."""
+    """All own orders, by client id and by exchange id, and the executions already applied.
 
-    by_client: dict[str, OrderRecord] = field(default_factory=dict)
-    by_order: dict[str, OrderRecord] = field(default_factory=dict)
-    exec_ids: set[str] = field(default_factory=set)
+    Orders that may still change the position are held apart, so that looking at them costs nothing for those that
+    have ended; of the ended ones, and of execution ids, the latest are kept.
+    """
+
+    def __init__(self) -> None:
+        self._active: dict[str, OrderRecord] = {}
+        self._ended: dict[str, OrderRecord] = {}
+        self._by_order: dict[str, OrderRecord] = {}
+        self._exec_ids: dict[str, None] = {}
+
+    @property
+    def exec_ids(self) -> AbstractSet[str]:
+        """Ids of the executions and payments applied, the latest ones."""
+        return self._exec_ids.keys()
+
+    def know(self, exec_ids: Iterable[str]) -> None:
+        """Take executions and payments as applied."""
+        for exec_id in exec_ids:
+            self._exec_ids[exec_id] = None
+            if len(self._exec_ids) > EXECUTIONS_KEPT:
+                del self._exec_ids[next(iter(self._exec_ids))]
 
     def add(self, record: OrderRecord) -> None:
         """Take in a new order.
@@ -149,47 +196,67 @@ class Orders:
         Raises:
             ValueError: the client id has been used; ids are never used twice.
         """
-        if record.client_id in self.by_client:
+        if record.client_id in self._active or record.client_id in self._ended:
             raise ValueError(f"client id {record.client_id} is taken")
-        self.by_client[record.client_id] = record
+        self._active[record.client_id] = record
+        self.identify(record, record.order_id or "")
+        self._sort(record)
+
+    def move(self, record: OrderRecord, state: OrderState, now_ns: int) -> bool:
+        """Change an order's state; return whether it changed. See :meth:`OrderRecord.move`."""
+        changed = record.move(state, now_ns)
+        self._sort(record)
+        return changed
 
     def live(self) -> Iterator[OrderRecord]:
         """Yield the orders that may rest at the venue."""
-        return (record for record in self.by_client.values() if record.live)
+        return (record for record in self._active.values() if record.live)
 
     def unaccounted(self) -> Iterator[OrderRecord]:
         """Yield ended orders whose last executions have not arrived yet."""
-        return (record for record in self.by_client.values() if not record.live and record.owed > 0)
+        return (record for record in self._active.values() if not record.live)
 
     def exposed(self) -> tuple[LiveOrder, ...]:
         """Return everything that may still change the position."""
         return tuple(
             LiveOrder(r.client_id, r.side, r.price, r.remaining, r.state)
-            for r in self.by_client.values()
+            for r in self._active.values()
             if r.remaining > 0
         )
 
     def find(self, *, client_id: str, order_id: str) -> OrderRecord | None:
         """Return the record of an order by either id."""
-        return self.by_client.get(client_id) or self.by_order.get(order_id)
+        return self._active.get(client_id) or self._ended.get(client_id) or self._by_order.get(order_id)
 
     def identify(self, record: OrderRecord, order_id: str) -> None:
         """Remember the exchange id of an order."""
         if order_id:
             record.order_id = order_id
-            self.by_order[order_id] = record
+            self._by_order[order_id] = record
+
+    def _sort(self, record: OrderRecord) -> None:
+        """Keep a record among those that may change the position, or among the ended, as it is now."""
+        if record.live or record.owed > 0:
+            self._ended.pop(record.client_id, None)
+            self._active[record.client_id] = record
+        elif self._active.pop(record.client_id, None) is not None:
+            self._ended[record.client_id] = record
+            if len(self._ended) > ENDED_KEPT:
+                oldest = self._ended.pop(next(iter(self._ended)))
+                self._by_order.pop(oldest.order_id or "", None)
 
     def apply_fill(self, fill: Fill, now_ns: int) -> bool:
         """Apply an execution; return whether it is new. Fills count in any state, ended orders included."""
-        if fill.exec_id in self.exec_ids:
+        if fill.exec_id in self._exec_ids:
             return False
-        self.exec_ids.add(fill.exec_id)
+        self.know([fill.exec_id])
         record = self.find(client_id=fill.client_id, order_id=fill.order_id)
         if record is not None:
             self.identify(record, fill.order_id)
             record.filled += fill.qty
             if record.filled >= record.qty and record.amend_qty is None:
                 record.move(OrderState.FILLED, now_ns)
+            self._sort(record)
         return True
 
     def apply_venue(self, seen: VenueOrder, now_ns: int) -> tuple[OrderRecord, bool] | None:
@@ -202,21 +269,28 @@ class Orders:
         if record is None:
             return None
         self.identify(record, seen.order_id)
+        changed = self._apply(record, seen, now_ns)
+        self._sort(record)
+        return record, changed
+
+    def _apply(self, record: OrderRecord, seen: VenueOrder, now_ns: int) -> bool:
         record.venue_filled = max(record.venue_filled, seen.filled)
         if seen.update_ms and seen.update_ms < record.update_ms:
-            return record, False
+            return False
         record.update_ms = max(record.update_ms, seen.update_ms)
         record.reason = seen.reason or record.reason
         if seen.status == "open":
-            return record, self._apply_open(record, seen, now_ns)
+            return self._apply_open(record, seen, now_ns)
         state = {"filled": OrderState.FILLED, "rejected": OrderState.REJECTED}.get(
             seen.status, OrderState.CANCELED
         )
         record.amend_price = record.amend_qty = None
-        return record, record.move(state, now_ns)
+        changed = record.move(state, now_ns)
+        record.venue_ended = True
+        return changed
 
     def _apply_open(self, record: OrderRecord, seen: VenueOrder, now_ns: int) -> bool:
-        if record.state in TERMINAL and record.state is not OrderState.NOT_PLACED:
+        if record.state in TERMINAL and (record.venue_ended or record.state not in PRESUMED_ABSENT):
             return False
         if record.state is OrderState.PENDING_AMEND:
             if (seen.price, seen.qty) != (record.amend_price, record.amend_qty):

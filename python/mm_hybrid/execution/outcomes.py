@@ -150,3 +150,40 @@ def failure_of(venue: str, error: Exception, *, sent: bool = True, http_status: 
         sent=sent,
         message=f"{type(error).__name__}: {text}".replace("\n", " ")[:300],
     )
+
+
+_AUTH_REASON = {
+    "bybit": {
+        "10003": "the venue does not know this API key",
+        "10004": "the signature is wrong: check the API secret",
+        "10005": "the API key lacks the permission to trade contracts",
+        "10007": "the venue could not authenticate the API key",
+        "10008": "the account is suspended",
+        "10009": "this address is banned",
+        "10010": "the API key does not allow this address: add this machine's IP address to it",
+        "33004": "the API key has expired",
+    },
+    "bitget": {
+        "40006": "the venue does not know this API key",
+        "40009": "the signature is wrong: check the API secret",
+        "40012": "the passphrase is wrong, or the key is of another account",
+        "40014": "the API key lacks the permission to trade contracts",
+        "40018": "the API key does not allow this address: add this machine's IP address to it",
+        "40037": "the venue does not know this API key",
+        "40038": "the API key does not allow this address: add this machine's IP address to it",
+    },
+}
+"""Source: Bybit v5 API documentation, Error Codes; Bitget API documentation, RestAPI Error Codes."""
+
+
+def describe(failure: Failure, url: str | None) -> str:
+    """Return one line a user can act on; ``url`` is the address asked, ``None`` the venue's own."""
+    verdict = VenueError(failure).verdict
+    if verdict is Verdict.AUTH:
+        reason = _AUTH_REASON.get(failure.venue, {}).get(
+            failure.code or "", "wrong, expired or not permitted"
+        )
+        return f"the API key was refused: {reason} ({failure.message})"
+    if verdict is Verdict.NOT_SENT:
+        return f"cannot reach {url or 'the exchange'} ({failure.message})"
+    return failure.message

@@ -3,11 +3,12 @@
 The stream gets a moment first. Then the order is looked up by client id, among open and ended orders, and
 its executions with it, with growing pauses. Only when a whole window has passed without a trace is it taken
 as not placed, because an accepted request can show up late; and even then its record stays, so that it is
-recognised if it does.
+recognised if it does, and it is looked up a few times more, with pauses that double.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,9 @@ from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.types import Fill
 
 NS_PER_S = 1_000_000_000
+
+LATER_LOOKUPS = 5
+"""How often an order that was given up is looked up again; the pauses double from one window on."""
 
 
 class LookupGateway(Protocol):
@@ -84,6 +88,18 @@ class Resolver:
         self._on_fill = on_fill
         self._on_absent = on_absent
         self._since_ms = since_ms
+        self._given_up: list[OrderRecord] = []
+
+    @property
+    def given_up(self) -> tuple[OrderRecord, ...]:
+        """Orders declared not placed that are still looked up now and then."""
+        return tuple(self._given_up)
+
+    def doubt(self, record: OrderRecord) -> None:
+        """Look an order up again for a while although it was declared not placed."""
+        record.lookups = 0
+        record.next_lookup_ns = 0
+        self._given_up.append(record)
 
     def due(self) -> list[OrderRecord]:
         """Return the records to look up now."""
@@ -91,6 +107,12 @@ class Resolver:
         grace_ns = round(self._config.grace_s * NS_PER_S)
         waiting = [record for record in self._orders.live() if record.state in UNSETTLED]
         waiting += self._orders.unaccounted()
+        self._given_up = [
+            record
+            for record in self._given_up
+            if record.state is OrderState.NOT_PLACED and record.lookups < LATER_LOOKUPS
+        ]
+        waiting += self._given_up
         return [r for r in waiting if now_ns >= max(r.since_ns + grace_ns, r.next_lookup_ns)]
 
     async def lookup(self, record: OrderRecord) -> None:
@@ -111,6 +133,8 @@ class Resolver:
             self._settle(record, found)
         elif record.live and self._unseen_ns(record) >= round(self._config.window_s * NS_PER_S):
             self._on_absent(record)
+            self.doubt(record)
+            self._postpone(record)
 
     def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
         """End a request under way that the venue, asked after it, shows as not carried out."""
@@ -123,13 +147,15 @@ class Resolver:
         if record.state in {OrderState.PENDING_AMEND, OrderState.PENDING_CANCEL}:
             record.amend_price = record.amend_qty = None
             record.price, record.qty = found.price, found.qty
-            record.move(OrderState.OPEN, now_ns)
+            self._orders.move(record, OrderState.OPEN, now_ns)
 
     def _unseen_ns(self, record: OrderRecord) -> int:
         return self._clock.monotonic_ns() - record.since_ns
 
     def _postpone(self, record: OrderRecord) -> None:
         first_s, longest_s = self._config.pause_s
+        if record.state is OrderState.NOT_PLACED:
+            first_s, longest_s = self._config.window_s, math.inf
         pause_s = min(first_s * 2**record.lookups, longest_s)
         record.lookups += 1
         record.next_lookup_ns = self._clock.monotonic_ns() + round(pause_s * NS_PER_S)

@@ -1,22 +1,24 @@
 """Sends requests whose intents are on disk, and files what came of them.
 
 A create is sent once. Its failure is a refusal only if that is certain; otherwise the order is unknown,
-counts as live and is looked up. A breaker stops creates while the venue mostly fails, never cancels or reads.
+counts as live and is looked up. Breakers stop creates and amends while the venue mostly fails, never cancels.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Protocol
 
-from mm_hybrid.breaker import Breaker, BreakerOpenError, Permit
+from mm_hybrid.breaker import BreakerOpenError, Permit
 from mm_hybrid.clock import Clock
 from mm_hybrid.execution.account import Account
+from mm_hybrid.execution.breakers import Breakers, judge
 from mm_hybrid.execution.difference import Amend
-from mm_hybrid.execution.orders import OrderRecord, OrderState
-from mm_hybrid.execution.outcomes import NOT_PLACED, VENUE_TROUBLE, VenueError, Verdict
+from mm_hybrid.execution.lanes import Lane
+from mm_hybrid.execution.orders import NewOrder, OrderRecord, OrderState
+from mm_hybrid.execution.outcomes import NOT_PLACED, VenueError, Verdict
 from mm_hybrid.types import Side
 
 NS_PER_S = 1_000_000_000
@@ -29,12 +31,20 @@ class OrderGateway(Protocol):
         """Send an order once and return its exchange id."""
         ...
 
+    async def create_batch(self, orders: Sequence[NewOrder]) -> list[str | VenueError]:
+        """Send several orders in one request, once; return an exchange id or a failure for each."""
+        ...
+
     async def amend(self, client_id: str, side: Side, price: Decimal, qty: Decimal) -> str:
         """Change an order in place."""
         ...
 
     async def cancel(self, client_id: str) -> None:
         """Cancel an order."""
+        ...
+
+    async def cancel_batch(self, orders: Sequence[tuple[str, str | None]]) -> None:
+        """Cancel several orders, given by client id and exchange id."""
         ...
 
 
@@ -44,7 +54,7 @@ class Sender:
     Args:
         gateway: where requests go.
         account: where outcomes are filed.
-        breaker: guards creates.
+        breakers: guard creates and amends.
         clock: time of pauses.
         halt: called when the venue refuses the key.
         no_funds_pause_s: seconds without orders on a side that the venue refused for want of margin.
@@ -54,7 +64,7 @@ class Sender:
         self,
         gateway: OrderGateway,
         account: Account,
-        breaker: Breaker,
+        breakers: Breakers,
         clock: Clock,
         *,
         halt: Callable[[str], None],
@@ -62,7 +72,7 @@ class Sender:
     ) -> None:
         self._gateway = gateway
         self._account = account
-        self._breaker = breaker
+        self._breakers = breakers
         self._clock = clock
         self._halt = halt
         self._no_funds_pause_s = no_funds_pause_s
@@ -77,32 +87,53 @@ class Sender:
         """Return whether orders of a side may be sent now."""
         return self._clock.monotonic_ns() >= self._paused_until_ns[side]
 
-    async def create(self, record: OrderRecord) -> None:
-        """Send one order whose intent is on disk, once."""
+    async def create(self, records: Sequence[OrderRecord]) -> None:
+        """Send orders whose intents are on disk, once; several go in one request."""
         try:
-            permit = self._breaker.admit()
+            permit = self._breakers.admit(Lane.CREATE)
         except BreakerOpenError as error:
-            self._account.end(record, OrderState.NOT_PLACED, str(error), source="local")
+            for record in records:
+                self._account.end(record, OrderState.NOT_PLACED, str(error), source="local")
             return
-        self._account.move(record, OrderState.SENT)
-        self._account.counters.orders_placed += 1
+        for record in records:
+            self._account.move(record, OrderState.SENT)
+            self._account.counters.orders_placed += 1
         try:
-            order_id = await self._gateway.create(record.client_id, record.side, record.price, record.qty)
+            results = await self._send(records)
         except VenueError as error:
             judge(permit, error)
-            self._create_failed(record, error)
+            for record in records:
+                self._create_failed(record, error)
         except asyncio.CancelledError:
             permit.abandon()
-            if record.state is OrderState.SENT:
-                self._account.unknown(record, "cancelled while under way", None)
+            for record in records:
+                if record.state is OrderState.SENT:
+                    self._account.unknown(record, "cancelled while under way", None)
             raise
         else:
-            permit.success()
-            self._account.orders.identify(record, order_id)
-            self._account.match_fills()
+            self._file(permit, records, results)
+
+    async def _send(self, records: Sequence[OrderRecord]) -> list[str | VenueError]:
+        if len(records) == 1:
+            (record,) = records
+            return [await self._gateway.create(record.client_id, record.side, record.price, record.qty)]
+        orders = [NewOrder(client_id=r.client_id, side=r.side, price=r.price, qty=r.qty) for r in records]
+        return await self._gateway.create_batch(orders)
+
+    def _file(
+        self, permit: Permit, records: Sequence[OrderRecord], results: Sequence[str | VenueError]
+    ) -> None:
+        failures = [result for result in results if isinstance(result, VenueError)]
+        judge(permit, failures[0] if len(failures) == len(results) else None)
+        for record, result in zip(records, results, strict=True):
+            if isinstance(result, VenueError):
+                self._create_failed(record, result)
+                continue
+            self._account.orders.identify(record, result)
             if record.state is OrderState.SENT:
                 self._account.move(record, OrderState.ACKED)
                 self._account.outcome(record, source="rest")
+        self._account.match_fills()
 
     def _create_failed(self, record: OrderRecord, error: VenueError) -> None:
         if record.state is not OrderState.SENT:
@@ -122,29 +153,37 @@ class Sender:
         """Send one amend; a definite refusal leaves the order as it was, anything else is looked up."""
         record = amend.order
         try:
+            permit = self._breakers.admit(Lane.AMEND)
+        except BreakerOpenError:
+            self._leave_as_it_was(record)
+            return
+        try:
             await self._gateway.amend(record.client_id, record.side, amend.price, amend.qty)
         except VenueError as error:
+            judge(permit, error)
             self._account.outcome(record, source="rest", intent_seq=intent_seq, error=error)
-            if error.verdict in NOT_PLACED and record.state is OrderState.PENDING_AMEND:
-                record.amend_price = record.amend_qty = None
-                self._account.move(record, OrderState.OPEN)
+            if error.verdict in NOT_PLACED:
+                self._leave_as_it_was(record)
+        except asyncio.CancelledError:
+            permit.abandon()
+            raise
         else:
+            permit.success()
             self._account.counters.amended += 1
             self._account.outcome(record, source="rest", intent_seq=intent_seq)
 
-    async def cancel(self, record: OrderRecord, intent_seq: int | None) -> None:
-        """Send one cancel; whether the order is gone only the stream or a lookup says."""
+    def _leave_as_it_was(self, record: OrderRecord) -> None:
+        if record.state is OrderState.PENDING_AMEND:
+            record.amend_price = record.amend_qty = None
+            self._account.move(record, OrderState.OPEN)
+
+    async def cancel(self, records: Sequence[OrderRecord], intent_seqs: Sequence[int | None]) -> None:
+        """Send cancels, several in one request; whether an order is gone only the stream or a lookup says."""
         try:
-            await self._gateway.cancel(record.client_id)
+            if len(records) == 1:
+                await self._gateway.cancel(records[0].client_id)
+            else:
+                await self._gateway.cancel_batch([(r.client_id, r.order_id) for r in records])
         except VenueError as error:
-            self._account.outcome(record, source="rest", intent_seq=intent_seq, error=error)
-
-
-def judge(permit: Permit, error: VenueError) -> None:
-    """Tell the breaker what a failure says about the venue: refusals on the merits are answers."""
-    if not error.failure.sent:
-        permit.abandon()  # Refused on this side of the wire.
-    elif error.verdict in VENUE_TROUBLE:
-        permit.failure(error.failure.message)
-    else:
-        permit.success()
+            for record, intent_seq in zip(records, intent_seqs, strict=True):
+                self._account.outcome(record, source="rest", intent_seq=intent_seq, error=error)

@@ -1,12 +1,14 @@
 """The private streams: pushes of orders and executions, and the promise that no gap goes unnoticed.
 
 Nothing is repeated after a reconnect, so each new connection is confirmed channel by channel and followed by
-a reconciliation over REST before it counts as healthy. Silence counts as a dropped connection.
+a reconciliation over REST before it counts as healthy. What is pushed meanwhile is held back and told after it, so
+that news is applied on top of the picture it belongs to. Silence counts as a dropped connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -91,6 +93,7 @@ class PrivateStreams:
         self._silence_ns = round(silence_s * 1e9)
         self._backoff_s = backoff_s
         self._task: asyncio.Task[None] | None = None
+        self._held: list[Callable[[], None]] | None = None
         self.healthy = False
         self.reconnects = 0
 
@@ -130,6 +133,8 @@ class PrivateStreams:
                 if isinstance(error, VenueError) and error.verdict is Verdict.AUTH and not ready.done():
                     ready.set_exception(GatewayError(f"private streams: the API key was refused ({reason})"))
                     return
+            except Exception as error:  # Whatever it is, a stream that ended unseen would look healthy.
+                reason = f"{type(error).__name__}: {error}"
             else:
                 reason = "ended"
             if self.healthy:
@@ -143,6 +148,7 @@ class PrivateStreams:
     async def _connection(self, ready: asyncio.Future[None]) -> None:
         """Live through one connection; ends by raising why it is over."""
         await self._gateway.forget_streams()
+        self._held = []
         tasks = [
             asyncio.create_task(self._pump(self._gateway.watch_orders, self._handlers.order)),
             asyncio.create_task(self._pump(self._gateway.watch_fills, self._handlers.fill)),
@@ -151,6 +157,7 @@ class PrivateStreams:
         try:
             await self._race(asyncio.wait_for(self._gateway.streams_confirmed(), self._confirm_s), tasks)
             await self._race(self._handlers.reconcile(), tasks)
+            self._release()
             self.healthy = True
             self._handlers.changed(True, "confirmed and reconciled")
             if not ready.done():
@@ -179,11 +186,19 @@ class PrivateStreams:
             stepping.cancel()
             await asyncio.gather(stepping, return_exceptions=True)
 
-    @staticmethod
-    async def _pump(watch: Callable[[], Awaitable[list[T]]], tell: Callable[[T], None]) -> None:
+    async def _pump(self, watch: Callable[[], Awaitable[list[T]]], tell: Callable[[T], None]) -> None:
         while True:
             for item in await watch():
-                tell(item)
+                if self._held is None:
+                    tell(item)
+                else:
+                    self._held.append(functools.partial(tell, item))
+
+    def _release(self) -> None:
+        """Tell what was pushed during the reconciliation, in its order, and hold nothing back from now on."""
+        held, self._held = self._held or [], None
+        for tell in held:
+            tell()
 
     async def _listen_for_silence(self) -> None:
         while True:

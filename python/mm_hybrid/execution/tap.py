@@ -23,11 +23,15 @@ CHANNELS = {"bybit": frozenset({"order", "execution"}), "bitget": frozenset({"or
 
 @dataclass(slots=True)
 class Request:
-    """What happened to one request below the client library."""
+    """What happened to one request below the client library; ``reply`` is the body as it came."""
 
     lane: Lane
     sent: bool = False
     http_status: int | None = None
+    reply: str = ""
+
+
+_TRADE_LANES = {"order.create": Lane.CREATE, "order.amend": Lane.AMEND, "order.cancel": Lane.CANCEL}
 
 
 class Tap:
@@ -40,7 +44,7 @@ class Tap:
         clock: time of frames.
 
     Attributes:
-        last_frame_ns: monotonic time of the last frame on any stream.
+        last_frame_ns: monotonic time of the last frame on the private streams; the trade stream is none of them.
         all_confirmed: set once every private channel of the current connection is confirmed.
     """
 
@@ -85,20 +89,31 @@ class Tap:
             request.sent = True
         return await self._fetch(*args, **kwargs)
 
-    def _on_response(self, status: int, reason: str, url: str, method: str, headers: Any, *rest: Any) -> Any:
+    def _on_response(self, status: int, *reply: Any) -> Any:
         request = self._request.get()
         if request is not None:
+            _reason, _url, _method, headers, body, *_ = reply
             request.http_status = status
-            left = wire.rate_limit(self._venue, headers, self.server_ms())
-            if left is not None:
-                self._lanes.limit_seen(request.lane, *left)
-        return self._response(status, reason, url, method, headers, *rest)
+            request.reply = body
+            self._note_limit(request.lane, headers)
+        return self._response(status, *reply)
 
     def _on_message(self, client: Any, message: Any) -> None:
-        self.last_frame_ns = self._clock.monotonic_ns()
-        if isinstance(message, Mapping):
-            self._note_confirmation(client, message)
+        if wire.is_trade_stream(client.url):
+            if isinstance(message, Mapping) and message.get("op") in _TRADE_LANES:
+                self._note_limit(_TRADE_LANES[message["op"]], message.get("header") or {})
+        else:
+            self.last_frame_ns = self._clock.monotonic_ns()
+            if isinstance(message, Mapping):
+                self._note_confirmation(client, message)
         self._message(client, message)
+
+    def _note_limit(self, lane: Lane, headers: Mapping[str, Any]) -> None:
+        limit = wire.rate_limit(self._venue, headers, self.server_ms())
+        if limit is not None:
+            self._lanes.limit_seen(
+                lane, per_s=limit.per_s, remaining=limit.remaining, reset_in_s=limit.reset_in_s
+            )
 
     def _note_confirmation(self, client: Any, message: Mapping[str, Any]) -> None:
         """Bybit confirms a request by its id, Bitget by the channel's name.

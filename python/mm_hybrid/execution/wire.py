@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution.orders import VenueOrder, VenueStatus
-from mm_hybrid.types import Fill, Side
+from mm_hybrid.types import ExecType, Fill, Funding, Side
 
 Raw = Mapping[str, Any]
 
@@ -83,46 +84,102 @@ def parse_order(venue: str, raw: Raw) -> VenueOrder:
         raise GatewayError(f"{venue}: cannot read an order: {type(error).__name__} {error}") from error
 
 
-def parse_fill(venue: str, raw: Raw, local_ts_ns: int) -> Fill:
+FeeWorth = Callable[[Decimal, str, Decimal], Decimal]
+"""Returns what a fee (signed cash, its currency, price of the execution) is worth in quote currency."""
+
+_BYBIT_EXEC: dict[str, ExecType] = {
+    "Trade": "trade",
+    "BlockTrade": "trade",
+    "AdlTrade": "adl",
+    "BustTrade": "liquidation",
+    "Settle": "settlement",
+    "Delivery": "settlement",
+}
+_BITGET_EXEC: dict[str, ExecType] = {"reduce": "adl", "burst": "liquidation", "delivery": "settlement"}
+
+
+def is_funding(venue: str, raw: Raw) -> bool:
+    """Return whether a row of Bybit's executions is a funding payment and no trade."""
+    return venue == "bybit" and raw.get("execType") == "Funding"
+
+
+def parse_fill(venue: str, raw: Raw, local_ts_ns: int, worth: FeeWorth) -> Fill:
     """Return an execution from a push or a query; ``client_id`` is empty where the venue does not tell it.
 
-    Bybit's ``execFee`` is positive for a cost. Bitget's ``totalFee`` is cash already, negative for a cost.
+    Bybit's ``execFee`` is positive for a cost. Bitget's ``totalFee`` is cash already, negative for a cost. Bitget
+    tells trades the venue made for the account by the first word of ``tradeSide`` (``reduce_``, ``burst_``).
 
     Raises:
         GatewayError: a field that must be there is missing or no number.
     """
     try:
         if venue == "bybit":
+            fee, currency = -_decimal(raw.get("execFee")), raw.get("feeCurrency") or raw.get("feeCoin")
+            price = _decimal(raw["execPrice"])
             return Fill(
                 exec_id=str(raw["execId"]),
                 client_id=str(raw.get("orderLinkId") or ""),
                 order_id=str(raw["orderId"]),
                 side=_side(raw["side"]),
-                price=_decimal(raw["execPrice"]),
+                price=price,
                 qty=_decimal(raw["execQty"]),
-                fee_quote=-_decimal(raw.get("execFee")),
-                fee_currency=str(raw.get("feeCoin") or raw.get("feeCurrency") or "USDT"),
+                fee=fee,
+                fee_currency=str(currency or "USDT"),
+                fee_quote=worth(fee, str(currency or "USDT"), price),
                 is_maker=raw.get("isMaker") in {True, "true"},
                 exchange_ts_ns=int(raw["execTime"]) * 1_000_000,
                 local_ts_ns=local_ts_ns,
+                exec_type=_BYBIT_EXEC.get(str(raw.get("execType") or "Trade"), "trade"),
             )
         details = raw.get("feeDetail") or []
         detail = details[0] if isinstance(details, list) and details else {}
+        fee, currency = _decimal(detail.get("totalFee")), str(detail.get("feeCoin") or "USDT")
+        price = _decimal(raw["price"])
+        first_word = str(raw.get("tradeSide") or "").partition("_")[0]
         return Fill(
             exec_id=str(raw["tradeId"]),
             client_id=str(raw.get("clientOid") or ""),
             order_id=str(raw["orderId"]),
             side=_side(raw["side"]),
-            price=_decimal(raw["price"]),
+            price=price,
             qty=_decimal(raw["baseVolume"]),
-            fee_quote=_decimal(detail.get("totalFee")),
-            fee_currency=str(detail.get("feeCoin") or "USDT"),
+            fee=fee,
+            fee_currency=currency,
+            fee_quote=worth(fee, currency, price),
             is_maker=str(raw.get("tradeScope", "")).lower() == "maker",
             exchange_ts_ns=int(raw["cTime"]) * 1_000_000,
             local_ts_ns=local_ts_ns,
+            exec_type=_BITGET_EXEC.get(first_word, "trade"),
         )
     except (KeyError, ValueError, InvalidOperation, TypeError) as error:
         raise GatewayError(f"{venue}: cannot read an execution: {type(error).__name__} {error}") from error
+
+
+def parse_funding(venue: str, raw: Raw) -> Funding:
+    """Return a funding payment.
+
+    On Bybit it is an execution of type ``Funding``, whose ``execFee`` is positive when paid; on Bitget an account
+    bill, whose ``amount`` is cash.
+
+    Raises:
+        GatewayError: a field that must be there is missing or no number.
+    """
+    try:
+        if venue == "bybit":
+            return Funding(
+                exec_id=str(raw["execId"]),
+                amount_quote=-_decimal(raw.get("execFee")),
+                exchange_ts_ns=int(raw["execTime"]) * 1_000_000,
+            )
+        return Funding(
+            exec_id=str(raw["billId"]),
+            amount_quote=_decimal(raw["amount"]),
+            exchange_ts_ns=int(raw["cTime"]) * 1_000_000,
+        )
+    except (KeyError, ValueError, InvalidOperation, TypeError) as error:
+        raise GatewayError(
+            f"{venue}: cannot read a funding payment: {type(error).__name__} {error}"
+        ) from error
 
 
 def error_code(message: str) -> str | None:
@@ -140,16 +197,141 @@ def error_code(message: str) -> str | None:
     return None if code is None else str(code)
 
 
-def rate_limit(venue: str, headers: Raw, now_ms: int) -> tuple[int, float] | None:
-    """Return what is left of an endpoint's budget and seconds until it is refilled, from the headers."""
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What a reply says of its endpoint's budget: rate (``None``: not told), what is left, seconds to the reset."""
+
+    per_s: float | None
+    remaining: int
+    reset_in_s: float
+
+
+def rate_limit(venue: str, headers: Raw, now_ms: int) -> RateLimit | None:
+    """Return an endpoint's budget from a reply's headers, or from the ``header`` of a trade-stream reply."""
     lower = {str(key).lower(): str(value) for key, value in headers.items()}
     try:
         if venue == "bybit":
-            remaining = int(lower["x-bapi-limit-status"])
-            return remaining, max(0, int(lower["x-bapi-limit-reset-timestamp"]) - now_ms) / 1000
-        return int(lower["x-mbx-used-remain-limit"]), 1.0
+            reset_ms = max(0, int(lower["x-bapi-limit-reset-timestamp"]) - now_ms)
+            limit = lower.get("x-bapi-limit")
+            return RateLimit(
+                None if limit is None else float(limit), int(lower["x-bapi-limit-status"]), reset_ms / 1000
+            )
+        return RateLimit(None, int(lower["x-mbx-used-remain-limit"]), 1.0)
     except (KeyError, ValueError):
         return None
+
+
+def is_answer(venue: str, reply: str) -> bool:
+    """Return whether a reply's body is the venue's word that a request succeeded, whole and of the documented form."""
+    body = _object(reply)
+    if venue == "bybit":
+        return str(body.get("retCode")) == "0" and isinstance(body.get("result"), dict)
+    return body.get("code") == "00000" and "data" in body
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLeg:
+    """What a batch's reply says of one order: its exchange id, or a code with a message."""
+
+    order_id: str
+    code: str | None
+    message: str
+
+
+def batch_legs(venue: str, reply: str) -> dict[str, BatchLeg]:
+    """Return what a reply to a batch of creates says, by client id; orders it does not mention are left out.
+
+    Bybit answers with two lists of equal length, in the order of the request; Bitget with those that went through
+    and those that failed.
+
+    Source: Bybit v5 API documentation, Batch Place Order; Bitget API documentation, Batch Order.
+    """
+    body = _object(reply)
+    legs: dict[str, BatchLeg] = {}
+    if venue == "bybit":
+        rows = _rows(body.get("result"), "list")
+        for row, note in zip(rows, _rows(body.get("retExtInfo"), "list"), strict=False):
+            code = str(note.get("code", ""))
+            order_id = str(row.get("orderId") or "")
+            failed = code != "0" or not order_id
+            legs[str(row.get("orderLinkId") or "")] = BatchLeg(
+                "" if failed else order_id, code if failed else None, f"{code} {note.get('msg', '')}"
+            )
+        return legs
+    for row in _rows(body.get("data"), "successList"):
+        legs[str(row.get("clientOid") or "")] = BatchLeg(str(row.get("orderId") or ""), None, "accepted")
+    for row in _rows(body.get("data"), "failureList"):
+        code = str(row.get("errorCode") or "")
+        legs[str(row.get("clientOid") or "")] = BatchLeg(
+            "", code or None, f"{code} {row.get('errorMsg', '')}"
+        )
+    return legs
+
+
+def position(venue: str, infos: Sequence[Raw]) -> Decimal:
+    """Return the signed position in contracts from the venue's rows of one symbol.
+
+    Raises:
+        GatewayError: the account is in hedge mode, or a field is no number.
+    """
+    total = Decimal(0)
+    for info in infos:
+        qty = _decimal(info.get("size") if venue == "bybit" else info.get("total"))
+        if qty and is_hedged(info):
+            raise GatewayError(f"{venue}: the account is in hedge mode; switch it to one-way")
+        short = str(info.get("side") or info.get("holdSide")).lower() in {"sell", "short"}
+        total += -qty if short else qty
+    return total
+
+
+def is_hedged(info: Raw) -> bool:
+    """Return whether a position's row, or an account's, is of an account in hedge mode."""
+    return info.get("posMode") == "hedge_mode" or str(info.get("positionIdx") or "0") != "0"
+
+
+def bybit_account(positions: Sequence[Raw], wallet: Any, quote: str) -> dict[str, Any]:
+    """Return available margin, leverage and hedge mode from a symbol's positions and the unified wallet.
+
+    With isolated margin the wallet tells no total; then the quote coin's own balance counts.
+
+    Source: Bybit v5 API documentation, Get Wallet Balance, Get Position Info.
+    """
+    account: Raw = next(iter(_rows(wallet.get("result") if isinstance(wallet, dict) else None, "list")), {})
+    available = account.get("totalAvailableBalance")
+    if available in {None, ""}:
+        coin = next((row for row in _rows(account, "coin") if row.get("coin") == quote), {})
+        available = coin.get("walletBalance")
+    leverage = next((_decimal(info.get("leverage")) for info in positions), Decimal(0))
+    return {
+        "available_quote": None if available in {None, ""} else _decimal(available),
+        "leverage": leverage or None,
+        "hedge_mode": any(is_hedged(info) for info in positions),
+    }
+
+
+def bitget_account(reply: Any, coin: str) -> dict[str, Any]:
+    """Return available margin, leverage and hedge mode from a symbol's account, or from the list of accounts.
+
+    Source: Bitget API documentation, Get Single Account, Get Account List.
+    """
+    data = reply.get("data") if isinstance(reply, dict) else None
+    if isinstance(data, list):
+        data = next((row for row in _rows(reply, "data") if row.get("marginCoin") == coin), None)
+    account: Raw = data if isinstance(data, dict) else {}
+    crossed = str(account.get("marginMode") or "crossed") == "crossed"
+    available = account.get("crossedMaxAvailable" if crossed else "isolatedMaxAvailable") or account.get(
+        "available"
+    )
+    return {
+        "available_quote": None if available in {None, ""} else _decimal(available),
+        "leverage": _decimal(account.get("crossedMarginLeverage")) or None,
+        "hedge_mode": is_hedged(account),
+    }
+
+
+def is_trade_stream(url: str) -> bool:
+    """Return whether a WebSocket address is Bybit's for orders by stream."""
+    return urlsplit(url).path.endswith("/v5/trade")
 
 
 def rewrite_urls(node: Any, override: str) -> Any:
@@ -193,6 +375,19 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _object(text: str) -> Raw:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _rows(node: Any, key: str) -> list[Raw]:
+    rows = node.get(key) if isinstance(node, dict) else None
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _decimal(text: Any) -> Decimal:

@@ -14,8 +14,10 @@ from mm_hybrid.journal.schema import (
     SCHEMA_VERSION,
     AdviceRow,
     FillRow,
+    FundingRow,
     IntentRow,
     MarkRow,
+    OpeningRow,
     OutcomeRow,
     R,
     RefusalRow,
@@ -73,6 +75,14 @@ class JournalReader:
     def fills(self, after_seq: int = 0) -> Iterator[FillRow]:
         """Yield executions."""
         return self._rows(FillRow, "seq", after_seq)
+
+    def funding(self, after_seq: int = 0) -> Iterator[FundingRow]:
+        """Yield funding payments."""
+        return self._rows(FundingRow, "seq", after_seq)
+
+    def openings(self, after_seq: int = 0) -> Iterator[OpeningRow]:
+        """Yield positions taken over as they were."""
+        return self._rows(OpeningRow, "seq", after_seq)
 
     def marks(self, after_seq: int = 0) -> Iterator[MarkRow]:
         """Yield marked positions."""

@@ -69,7 +69,12 @@ class OutcomeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillRow:
-    """One execution; ``mid`` is the mid known when it was applied, ``fee_quote`` signed cash."""
+    """One execution; ``mid`` is the mid known when it was applied.
+
+    ``fee`` is signed cash in ``fee_currency``, ``fee_quote`` its worth in quote currency when it was applied.
+    ``exec_type`` tells own orders' trades (``trade``) from those the venue made for the account (``adl``,
+    ``liquidation``, ``settlement``).
+    """
 
     table: ClassVar[str] = "fill"
     seq: int
@@ -85,6 +90,36 @@ class FillRow:
     is_maker: bool
     exchange_ts_ns: int
     mid: Decimal | None
+    fee: Decimal
+    exec_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingRow:
+    """One funding payment; ``amount_quote`` is signed cash, received is positive."""
+
+    table: ClassVar[str] = "funding"
+    seq: int
+    ts_ns: int
+    exec_id: str
+    amount_quote: Decimal
+    exchange_ts_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpeningRow:
+    """A position taken over as it was, base units: what the venue held before the first fill known here.
+
+    It replaces everything before it: the position is the latest opening plus the fills after it. ``contains`` names,
+    separated by spaces, recent executions that are part of it and must not be booked again.
+    """
+
+    table: ClassVar[str] = "opening"
+    seq: int
+    ts_ns: int
+    qty: Decimal
+    contains: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +196,7 @@ class Row(Protocol):
 
 R = TypeVar("R", bound=Row)
 ROW_TYPES: tuple[type[Row], ...] = (
-    SessionRow, IntentRow, OutcomeRow, FillRow, MarkRow, AdviceRow, RefusalRow, StateRow,
+    SessionRow, IntentRow, OutcomeRow, FillRow, FundingRow, OpeningRow, MarkRow, AdviceRow, RefusalRow, StateRow,
 )  # fmt: skip
 STAMPED_TABLES = tuple(row.table for row in ROW_TYPES if row is not SessionRow)
 
@@ -196,6 +231,15 @@ MIGRATIONS: tuple[str, ...] = (
         reason TEXT NOT NULL, detail TEXT NOT NULL);
     CREATE TABLE state(seq INTEGER PRIMARY KEY AUTOINCREMENT, ts_ns INTEGER NOT NULL UNIQUE,
         what TEXT NOT NULL, value TEXT NOT NULL, detail TEXT NOT NULL);
+    """,
+    """
+    ALTER TABLE fill ADD COLUMN fee TEXT NOT NULL DEFAULT '0';
+    UPDATE fill SET fee = fee_quote;
+    ALTER TABLE fill ADD COLUMN exec_type TEXT NOT NULL DEFAULT 'trade';
+    CREATE TABLE funding(seq INTEGER PRIMARY KEY AUTOINCREMENT, ts_ns INTEGER NOT NULL UNIQUE,
+        exec_id TEXT NOT NULL UNIQUE, amount_quote TEXT NOT NULL, exchange_ts_ns INTEGER NOT NULL);
+    CREATE TABLE opening(seq INTEGER PRIMARY KEY AUTOINCREMENT, ts_ns INTEGER NOT NULL UNIQUE,
+        qty TEXT NOT NULL, contains TEXT NOT NULL, reason TEXT NOT NULL);
     """,
 )
 """Scripts that lead from one schema version to the next; released ones never change."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.errors import JournalError
 from mm_hybrid.journal.schema import Action, SessionRow
 from mm_hybrid.journal.writer import Rows, Writer
-from mm_hybrid.types import Fill, Instrument, Side
+from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 Number = Decimal | float | int
 
@@ -81,7 +81,17 @@ class Journal:
         """Record a start of the engine and return it with its boot epoch, once it is on disk.
 
         The boot epoch is the start in whole seconds since 1970, raised where needed above every earlier one.
+
+        Raises:
+            JournalError: it cannot be written, or the journal is another account's: one journal holds one mode,
+                exchange and symbol, since its fills add up to one position.
         """
+        subject = (mode, exchange, instrument.symbol)
+        if self._writer.subject not in {None, subject}:
+            kept, wanted = " ".join(self._writer.subject or ()), " ".join(subject)
+            raise JournalError(
+                f"{self.path}: the journal of {kept}; choose another output folder for {wanted}"
+            )
         started_ns = self._stamp()
         self._last_epoch = max(started_ns // 1_000_000_000, self._last_epoch + 1)
         values: dict[str, Any] = {
@@ -156,13 +166,31 @@ class Journal:
                 "side": fill.side,
                 "price": _text(fill.price),
                 "qty": _text(fill.qty),
-                "fee_quote": _text(fill.fee_quote),
+                "fee": _text(fill.fee),
                 "fee_currency": fill.fee_currency,
+                "fee_quote": _text(fill.fee_quote),
                 "is_maker": int(fill.is_maker),
+                "exec_type": fill.exec_type,
                 "exchange_ts_ns": fill.exchange_ts_ns,
                 "mid": _text(mid),
             },
         )
+
+    def funding(self, payment: Funding) -> int:
+        """Record a funding payment; one whose ``exec_id`` is already there is not written a second time."""
+        return self._enqueue(
+            "funding",
+            {
+                "exec_id": payment.exec_id,
+                "amount_quote": _text(payment.amount_quote),
+                "exchange_ts_ns": payment.exchange_ts_ns,
+            },
+        )
+
+    def opening(self, qty: Decimal, reason: str, *, contains: Iterable[str]) -> int:
+        """Record that the venue's position is taken over as it is; see :class:`OpeningRow`."""
+        values = {"qty": _text(qty), "contains": " ".join(sorted(contains)), "reason": reason}
+        return self._enqueue("opening", values)
 
     def mark(
         self,

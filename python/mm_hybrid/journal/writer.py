@@ -37,6 +37,7 @@ class Writer:
     Attributes:
         last_ts_ns: the largest stamp found when the file was opened.
         last_epoch: the largest boot epoch found then.
+        subject: mode, exchange and symbol of the latest session found then.
         failure: why writing stopped for good, or ``None``.
     """
 
@@ -46,7 +47,11 @@ class Writer:
         self._linger_s = linger_s
         self._closed = False
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
-        self._connection, self.last_ts_ns, self.last_epoch = _open(path)
+        self._connection = _open(path)
+        self.last_ts_ns, self.last_epoch = _high_water(self._connection)
+        self.subject: tuple[str, str, str] | None = self._connection.execute(
+            "SELECT mode, exchange, symbol FROM session ORDER BY id DESC LIMIT 1"
+        ).fetchone()
         self._thread = threading.Thread(target=self._run, name="mm-journal", daemon=True)
         self._thread.start()
 
@@ -128,7 +133,7 @@ class Writer:
 def _insert_row(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
     names = ", ".join(values)
     marks = ", ".join("?" * len(values))
-    again = " ON CONFLICT(exec_id) DO NOTHING" if table == "fill" else ""
+    again = " ON CONFLICT(exec_id) DO NOTHING" if table in {"fill", "funding"} else ""
     sql = f"INSERT INTO {table}({names}) VALUES({marks}){again}"
     return int(connection.execute(sql, tuple(values.values())).lastrowid or 0)
 
@@ -148,8 +153,7 @@ def _settle(waiter: asyncio.Future[list[int]], result: list[int] | JournalError)
         return  # The loop is gone, and with it everyone who could have waited.
 
 
-def _open(path: Path) -> tuple[sqlite3.Connection, int, int]:
-    """Return the connection and the largest stamp and boot epoch already there."""
+def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
@@ -159,16 +163,17 @@ def _open(path: Path) -> tuple[sqlite3.Connection, int, int]:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection)
-        return connection, *_high_water(connection)
     except sqlite3.Error as error:
         connection.close()
         raise JournalError(f"{path}: cannot open the journal: {error}") from error
     except JournalError as error:
         connection.close()
         raise JournalError(f"{path}: {error}") from None
+    return connection
 
 
 def _high_water(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the largest stamp and boot epoch already there."""
     tables = ", ".join(f"(SELECT max(ts_ns) FROM {table})" for table in STAMPED_TABLES)  # noqa: S608
     sql = f"SELECT (SELECT max(started_ns) FROM session), {tables}"  # noqa: S608
     stamps = connection.execute(sql).fetchone()

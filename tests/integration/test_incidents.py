@@ -1,0 +1,425 @@
+"""What has cost other people money, one class of incident a test: each ends with venue and journal in agreement.
+
+The exchange carries out the fault, the executor is the real one, the client library is unmodified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import pytest
+from desk import BUY, KEYS, SELL, created_ids, journalled_fills, last_states, settled, trading, wanted
+from venue_client import Market, serve, until
+
+from mm_hybrid.clock import WallClock
+from mm_hybrid.config import VenueConfig
+from mm_hybrid.errors import JournalError, RiskStopError
+from mm_hybrid.execution import gateway as gateway_module
+from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.orders import OrderState
+from mm_hybrid.servers.exchange import ExchangeServer, FaultScript
+from mm_hybrid.servers.exchange.setup import Setup
+
+D = Decimal
+prints = itertools.count()
+
+
+class Venue:
+    """The exchange of one test, its market and its faults."""
+
+    def __init__(self, server: ExchangeServer) -> None:
+        self.server = server
+        self.name = server.config.venue
+        self.url = server.url
+        self.market = Market(server)
+        self.market.book()
+
+    def script(self, *rules: dict) -> None:
+        self.server.faults.replace(FaultScript.parse({"seed": 1, "rules": list(rules)}, "test"))
+
+    def heal(self) -> None:
+        self.script()
+
+    @property
+    def open(self) -> list[tuple[str, Decimal, Decimal]]:
+        return sorted((o.side, o.price, o.remaining_qty) for o in self.server.account.open_orders())
+
+    @property
+    def placed(self) -> int:
+        """Orders the exchange has ever accepted."""
+        account = self.server.account
+        return len(list(account.open_orders())) + len(list(account.ended_orders()))
+
+    def fill(self, qty: str, price: str = "59990.0") -> None:
+        """A seller prints through the buys at ``price``."""
+        self.market.trade("sell", float(price) - 0.1, float(qty), f"print-{next(prints)}")
+
+
+@pytest.fixture(params=["bybit", "bitget"])
+async def venue(request, tmp_path) -> AsyncIterator[Venue]:
+    async with serve(request.param, state=tmp_path / "state.db") as server:
+        yield Venue(server)
+
+
+@pytest.fixture
+async def bybit(tmp_path) -> AsyncIterator[Venue]:
+    async with serve("bybit", state=tmp_path / "state.db") as server:
+        yield Venue(server)
+
+
+CROSSING = BUY._replace(price=D("60000.1"))
+SILENT = {"on": "push_order", "fault": "drop"}
+
+
+async def test_timeout_then_accepted(venue, tmp_path):
+    venue.script({"on": "create", "fault": "accept_then_delay", "delay_ms": 3000, "nth": [1]}, SILENT)
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        assert [order.remaining for order in executor.live_orders] == [BUY.qty], "unknown is exposure"
+        await until(settled(executor, 1))
+        assert venue.placed == 1, "never sent again"
+
+
+async def test_duplicate_ack(venue, tmp_path):
+    venue.script(
+        {"on": "push_order", "fault": "duplicate"},
+        {"on": "push_execution", "fault": "duplicate"},
+    )
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+        venue.fill("0.004")
+        await until(lambda: executor.position.qty_base)
+        await asyncio.sleep(0.2)
+        assert executor.position.qty_base == D("0.004")
+    assert len(journalled_fills(tmp_path)) == 1
+
+
+async def test_fill_before_ack(venue, tmp_path):
+    venue.script({"on": "create", "fault": "accept_then_delay", "delay_ms": 400, "nth": [1]})
+    async with trading(venue.name, venue.url, tmp_path, timeout_s=2) as executor:
+        executor.submit(wanted(BUY))
+        await until(lambda: venue.open)
+        venue.fill("1")
+        executor.pull("one is enough")
+        await until(lambda: executor.position.qty_base == BUY.qty)
+        await until(lambda: executor.live_orders == ())
+        await asyncio.sleep(0.5)
+    (client_id,) = created_ids(tmp_path)
+    assert last_states(tmp_path) == {client_id: "FILLED"}, "the late acknowledgement opens nothing again"
+    assert [row[1:] for row in journalled_fills(tmp_path)] == [(client_id, BUY.qty)]
+
+
+async def test_fill_after_cancel(venue, tmp_path):
+    venue.script({"on": "push_execution", "fault": "delay", "delay_ms": 500})
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.fill("0.004")
+        executor.pull("cancel what is left")
+        await until(lambda: venue.open == [])
+        await until(lambda: executor.position.qty_base == D("0.004"))
+        await until(lambda: executor.live_orders == ())
+    (client_id,) = created_ids(tmp_path)
+    assert last_states(tmp_path) == {client_id: "CANCELED"}
+    assert [row[1:] for row in journalled_fills(tmp_path)] == [(client_id, D("0.004"))]
+
+
+async def test_fill_while_the_cancel_is_carried_out(venue, tmp_path):
+    venue.script({"on": "cancel", "fault": "fill_during", "nth": [1]})
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        executor.pull("too late")
+        await until(lambda: executor.live_orders == ())
+        assert executor.position.qty_base == venue.server.account.position.qty == BUY.qty
+    assert list(last_states(tmp_path).values()) == ["FILLED"]
+
+
+async def test_unanswered_cancel(venue, tmp_path):
+    venue.script({"on": "cancel", "fault": "lose_request", "nth": [1, 2, 3]})
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        executor.pull("go")
+        await until(lambda: executor.live_orders[0].state is OrderState.PENDING_CANCEL)
+        assert venue.open, "nothing was carried out"
+        await asyncio.sleep(0.6)
+        assert [order.remaining for order in executor.live_orders] == [BUY.qty], "never assumed cancelled"
+        await until(lambda: venue.open == [])
+        await until(lambda: executor.live_orders == ())
+
+
+async def test_amend_across_reconnect(bybit, tmp_path):
+    async with trading("bybit", bybit.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        bybit.script({"on": "amend", "fault": "accept_then_reset", "nth": [1]}, SILENT)
+        moved = BUY._replace(price=D("59980.0"))
+        executor.submit(wanted(moved))
+        await until(lambda: bybit.open == [("buy", moved.price, BUY.qty)])
+        bybit.script({"on": "private_ws", "fault": "kill"})
+        await until(lambda: executor.reconnects)
+        bybit.heal()
+        await until(settled(executor, 1))
+        assert bybit.open == [("buy", moved.price, BUY.qty)]
+        assert [(o.price, o.remaining) for o in executor.live_orders] == [(moved.price, BUY.qty)]
+
+
+async def test_partial_then_full(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.fill("0.003")
+        await until(lambda: executor.position.qty_base == D("0.003"))
+        assert [order.remaining for order in executor.live_orders] == [D("0.007")]
+        venue.fill("1")
+        await until(lambda: executor.position.qty_base == D("0.010"))
+        await asyncio.sleep(0.2)
+        assert venue.placed == 1, "the approval was for one order's worth: nothing follows it unapproved"
+        assert executor.live_orders == ()
+
+
+async def test_lost_order_reappears(venue, tmp_path):
+    venue.script({"on": "create", "fault": "accept_late", "delay_ms": 2600, "nth": [1]})
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        executor.pull("not wanted any more")
+        await until(lambda: executor.live_orders == ())
+        (client_id,) = created_ids(tmp_path)
+        await until(lambda: last_states(tmp_path)[client_id] == "NOT_PLACED")
+        await until(lambda: venue.placed)
+        await until(lambda: venue.open == [], 5)
+        await until(lambda: executor.live_orders == (), 5)
+    assert last_states(tmp_path) == {client_id: "CANCELED"}
+
+
+async def test_lost_order_reappears_filled_while_nobody_listens(venue, tmp_path):
+    rule = {"on": "create", "fault": "accept_late", "delay_ms": 2600, "nth": [1]}
+    venue.script(rule, SILENT, {"on": "push_execution", "fault": "drop"})
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        executor.pull("not wanted any more")
+        await until(lambda: executor.live_orders == ())
+        await until(lambda: venue.open)
+        venue.fill("1")
+    (client_id,) = created_ids(tmp_path)
+    assert last_states(tmp_path) == {client_id: "FILLED"}, "a tombstone is looked up again before the end"
+    assert [row[1:] for row in journalled_fills(tmp_path)] == [(client_id, BUY.qty)]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["stream tells", "stream silent"])
+async def test_id_collision(venue, tmp_path, told):
+    other = await Gateway.connect(_config(venue), KEYS, WallClock())
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        venue.script(*([] if told else [SILENT]))
+        await other.create(f"{executor._id_prefix}1", "sell", D("60500.0"), D("0.002"))
+        await asyncio.sleep(0.1)
+        executor.submit(wanted(BUY))
+        await until(lambda: venue.open == [("buy", BUY.price, BUY.qty)])
+        await until(settled(executor, 1))
+        assert venue.placed == 2, "ours stands under the next id; the stray one is gone"
+    await other.close()
+
+
+@pytest.mark.parametrize("journal_kept", [True, False], ids=["warm", "cold"])
+async def test_restart_mid_order(venue, tmp_path, journal_kept):
+    first, second = tmp_path / "first", tmp_path / "first" if journal_kept else tmp_path / "second"
+    first.mkdir()
+    second.mkdir(exist_ok=True)
+    venue.script({"on": "create", "fault": "accept_then_reset"}, SILENT)
+    with pytest.raises(RuntimeError, match="as if killed"):  # noqa: PT012 (leaves the desk as a kill would)
+        async with trading(venue.name, venue.url, first) as executor:
+            executor.submit(wanted(BUY))
+            await until(lambda: executor.unknown_orders)
+            for task in executor._loops:
+                task.cancel()
+            await executor._streams.close()
+            raise RuntimeError("as if killed")
+    venue.fill("0.004")
+    venue.heal()
+    async with trading(venue.name, venue.url, second) as executor:
+        assert venue.open == []
+        assert executor.counters.orphans_canceled == 1
+        assert executor.position.qty_base == D("0.004")
+    if journal_kept:
+        (client_id,) = created_ids(first)
+        assert last_states(first) == {client_id: "CANCELED"}
+        assert [row[1:] for row in journalled_fills(first)] == [(client_id, D("0.004"))]
+    else:
+        assert journalled_fills(second) == [], "what filled before the journal began is its opening position"
+
+
+async def test_unexplained_venue_position(venue, tmp_path):
+    alerts: list[str] = []
+    async with trading(venue.name, venue.url, tmp_path, alerts=alerts, reconcile_s=0.3) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.server.account.position.qty += D("0.5")
+        await until(lambda: executor.halted)
+        assert "0.5" in executor.halted
+        assert executor.position.qty_base == 0, "no fill is invented"
+        await until(lambda: venue.open == [])
+    assert any("difference  +0.5" in line for line in alerts)
+    assert journalled_fills(tmp_path) == []
+
+    with pytest.raises(RiskStopError, match="adopt_position"):
+        async with trading(venue.name, venue.url, tmp_path):
+            pass
+    assert venue.open == []
+
+
+async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, tmp_path):
+    from mm_hybrid.servers.exchange.events import adl
+
+    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.3) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.fill("1")
+        await until(lambda: executor.position.qty_base == BUY.qty)
+        adl(venue.server.account, D("0.004"))
+        await until(lambda: executor.position.qty_base == D("0.006"))
+        await asyncio.sleep(0.7)
+        assert executor.halted is None
+
+
+async def test_balance_reject_storm(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        venue.server.account.configure(Setup(balance=D(1)))
+        for offset in range(20):
+            executor.submit(wanted(BUY._replace(price=BUY.price - offset)))
+            await asyncio.sleep(0.05)
+        assert executor.counters.rejected == 1, "the side rests after a refusal for want of margin"
+        assert executor.healthy, "a refusal on its merits is an answer, not an outage"
+        assert executor.unknown_orders == 0
+
+
+async def test_rate_limit_ban_while_quoting(venue, tmp_path, monkeypatch):
+    monkeypatch.setattr(gateway_module, "BAN_S", 1.0)
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.script({"on": "any", "fault": "ip_ban"})
+        for offset in range(1, 20):
+            executor.submit(wanted(SELL._replace(price=SELL.price + offset)))
+            await asyncio.sleep(0.05)
+        banned = sum(venue.server.faults.counts.values())
+        assert 0 < banned <= 8, "whoever goes on asking is banned for longer"
+        assert [order.side for order in executor.live_orders][:1] == ["buy"], "what rests stays exposure"
+        venue.heal()
+        executor.pull("over")
+        await until(lambda: venue.open == [])
+        await until(lambda: executor.live_orders == ())
+
+
+async def test_post_only_reject_loop(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        for _ in range(20):
+            executor.submit(wanted(CROSSING))
+            await asyncio.sleep(0.05)
+        assert 1 <= executor.counters.post_only_crossed <= 6, "a side that crossed waits for a newer book"
+        assert executor.counters.rejected == 0
+        assert executor.healthy
+
+
+async def test_negative_fee(tmp_path):
+    for name in ("bybit", "bitget"):
+        folder = tmp_path / name
+        folder.mkdir()
+        async with serve(name, maker_fee_rate=D("-0.0001")) as server:
+            venue = Venue(server)
+            async with trading(name, venue.url, folder) as executor:
+                executor.submit(wanted(BUY))
+                await until(settled(executor, 1))
+                venue.fill("1")
+                await until(lambda executor=executor: executor.position.qty_base)
+                rebate = BUY.price * BUY.qty * D("0.0001")
+                assert executor.position.fees_quote == rebate, "a rebate is cash received"
+                assert -server.account.position.fees == rebate
+
+
+async def test_clock_skew(venue, tmp_path):
+    skew_ms = 3_000 if venue.name == "bybit" else 60_000
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        venue.script({"on": "server", "fault": "clock_skew", "skew_ms": -skew_ms})
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        assert executor.counters.unknown == 0, "a refused time stamp is a definite refusal"
+        venue.heal()
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+
+
+async def test_disk_full_on_journal_write(venue, tmp_path):
+    with pytest.raises(JournalError, match="disk is full"):  # noqa: PT012 (closing the journal tells it last)
+        async with trading(venue.name, venue.url, tmp_path) as executor:
+            executor.submit(wanted(BUY))
+            await until(settled(executor, 1))
+            connection = executor._journal._writer._connection
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+            for step in itertools.count(1):
+                executor.submit(wanted(BUY._replace(price=BUY.price - step)))
+                await asyncio.sleep(0.02)
+                if executor._journal.failure is not None:
+                    break
+            await until(lambda: venue.open == [])  # Cancels go out although nothing can be written.
+            assert not executor.healthy
+            placed = venue.placed
+            executor.submit(wanted(BUY, SELL))
+            await asyncio.sleep(0.3)
+            assert venue.placed == placed, "and nothing else does"
+            assert await executor.stop("journal broken") == 0
+
+
+async def test_foreign_orders_are_reported_once_and_left_alone(venue, tmp_path):
+    from mm_hybrid.servers.exchange.events import foreign_order
+
+    foreign_order(venue.server.account, "buy", D("58000.0"), D("0.010"))
+    alerts: list[str] = []
+    async with trading(venue.name, venue.url, tmp_path, alerts=alerts, reconcile_s=0.2) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        await asyncio.sleep(0.5)
+        assert await executor.stop("done") == 0
+    assert venue.open == [("buy", D("58000.0"), D("0.010"))]
+    assert len([line for line in alerts if "not ours" in line]) == 1
+
+
+async def test_orders_go_over_the_trade_stream_and_a_silent_one_is_no_hang(bybit, tmp_path):
+    async with trading("bybit", bybit.url, tmp_path, orders_via="websocket") as executor:
+        executor.submit(wanted(BUY, SELL))
+        await until(settled(executor, 2))
+        bybit.script({"on": "trade_ws", "fault": "no_reply"}, SILENT)
+        executor.submit(wanted(BUY._replace(price=D("59980.0")), SELL))
+        await until(lambda: ("buy", D("59980.0"), BUY.qty) in bybit.open)
+        await until(settled(executor, 2))
+        bybit.heal()
+        executor.submit(wanted(BUY, SELL))
+        await until(lambda: ("buy", BUY.price, BUY.qty) in bybit.open)
+        await until(settled(executor, 2))
+
+
+async def test_several_levels_go_in_one_request_and_a_refused_leg_does_not_hide(venue, tmp_path):
+    levels = [BUY._replace(price=BUY.price - step) for step in range(5)]
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(*levels))
+        await until(settled(executor, 5))
+        assert len(venue.open) == 5
+        deep = [*levels, SELL, SELL._replace(price=SELL.price + 5, qty=D("900"))]
+        executor.submit(wanted(*deep))
+        await until(lambda: executor.counters.rejected)
+        await until(settled(executor, 6))
+        executor.pull("all at once")
+        await until(lambda: venue.open == [])
+        await until(lambda: executor.live_orders == ())
+
+
+def _config(venue: Venue) -> VenueConfig:
+    return VenueConfig(name=venue.name, symbol="BTCUSDT", url=venue.url)

@@ -67,13 +67,14 @@ async def test_after_a_sigkill_orders_rest_again_and_history_is_whole(venue, tmp
     state = tmp_path / "state.db"
     tardis = TardisDouble("bybit" if venue == "bybit" else "bitget-futures")
     config = ExchangeServerConfig(venue=venue)
+    more = ["--spot"] if venue == "bybit" else []
 
     def order(client, side: str, price: float, client_id: str):
         return client.create_order(SYMBOL, "limit", side, 0.5, price, {"clientOrderId": client_id})
 
     async with serve_websocket(tardis.follow, "127.0.0.1", 0) as listening:
         market_url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with exchange_process(venue, state, market_url) as (_, url):
+        async with exchange_process(venue, state, market_url, *more) as (_, url):
             client = connect_to(url, config)
             try:
                 await client.load_markets()
@@ -89,7 +90,7 @@ async def test_after_a_sigkill_orders_rest_again_and_history_is_whole(venue, tmp
                 before = await account_of(url)
             finally:
                 await client.close()
-        async with exchange_process(venue, state, market_url) as (_, url):
+        async with exchange_process(venue, state, market_url, *more) as (_, url):
             client = connect_to(url, config)
             try:
                 await client.load_markets()

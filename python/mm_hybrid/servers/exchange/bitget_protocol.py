@@ -20,6 +20,8 @@ _CODES: dict[RefusalReason, tuple[str, str]] = {
     RefusalReason.PRICE_OFF_GRID: ("40808", "Parameter verification exception price checkScale error"),
     RefusalReason.QTY_OFF_GRID: ("40808", "Parameter verification exception size checkBDScale error"),
     RefusalReason.BELOW_MIN_QTY: ("45111", "less than the minimum order quantity"),
+    RefusalReason.ABOVE_MAX_QTY: ("40017", "Parameter verification failed: size"),
+    RefusalReason.PRICE_TOO_HIGH: ("40017", "Parameter verification failed: price"),
     RefusalReason.BELOW_MIN_NOTIONAL: ("45110", "less than the minimum amount"),
     RefusalReason.BAD_CLIENT_ID: ("40305", "client_oid length is not greater than 50, and cannot be Martian"),
     RefusalReason.DUPLICATE_CLIENT_ID: ("40786", "Duplicate clientOid"),

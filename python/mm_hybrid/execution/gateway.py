@@ -457,7 +457,8 @@ class Gateway:
         """Make one request on the trade stream, under a timeout the client library does not have.
 
         A stream that leaves a request unanswered is dropped: whatever else waits on it fails at once, as unknown as
-        this one, and the next request connects anew.
+        this one, and the next request connects anew. So is one that is not signed in, as after a connection that
+        broke while ccxt signed in; the refused request was not carried out, and the key is none the worse.
         """
         request = Request(lane, sent=True)
         try:
@@ -467,7 +468,14 @@ class Gateway:
             message = f"{self.venue}: no reply on the trade stream within {self._timeout_s:g} s"
             raise VenueError(Failure(venue=self.venue, error="RequestTimeout", message=message)) from None
         except Exception as error:
-            raise await self._refused(request, error) from None
+            refused = await self._refused(request, error)
+            if refused.verdict is Verdict.AUTH:
+                await self._drop_clients(wire.is_trade_stream)
+                message = f"{self.venue}: the trade stream was not signed in"
+                raise VenueError(
+                    Failure(venue=self.venue, error="NotSignedIn", message=message, sent=False)
+                ) from None
+            raise refused from None
 
     async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a request that may be repeated, up to three times while the venue is in trouble."""

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from mm_hybrid._core import MarketScan, scan_files
 from mm_hybrid.config import (
     AdvisorConfig,
@@ -28,20 +26,16 @@ from mm_hybrid.config import (
     VenueConfig,
 )
 from mm_hybrid.errors import ConfigError
-from mm_hybrid.execution.gateway import Credentials
+from mm_hybrid.execution.credentials import LOCAL_CREDENTIALS
 from mm_hybrid.instruments import TARDIS_EXCHANGE, split_symbol
 from mm_hybrid.processes import ServerProcess
 from mm_hybrid.result import SessionResult, SessionView
 from mm_hybrid.session import Session
 from mm_hybrid.strategy import Strategy
 
-CREDENTIALS = Credentials(
-    api_key=SecretStr("demo-key"), secret=SecretStr("demo-secret"), password=SecretStr("demo-password")
-)
-"""What the local exchange server accepts by default; worth nothing anywhere else."""
-
 SYNTHETIC_SYMBOL = "BTCUSDT"
 MAKER_FEE_RATE = "0.00001"
+EXCHANGE_FILE = "exchange.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +142,7 @@ async def run_demo(
             *("exchange", "--port", "{port}", "--venue", options.venue, "--symbol", plan.symbol),
             *("--tick-size", plan.tick_size, "--lot-size", plan.lot_size, "--maker-fee-rate", MAKER_FEE_RATE),
             *("--market-url", market_url, "--market-exchange", plan.exchange, "--market-symbol", plan.symbol),
-            *("--ledger", str(options.out / "executions.jsonl")),
+            *("--ledger", str(options.out / "executions.jsonl"), "--state", str(options.out / EXCHANGE_FILE)),
         )
         session = Session(
             config=SessionConfig(
@@ -162,7 +156,7 @@ async def run_demo(
             mode="demo",
             strategy=options.strategy,
             strategy_path=options.strategy_path,
-            credentials=CREDENTIALS,
+            credentials=LOCAL_CREDENTIALS,
             advisor_key=advisor_key,
             finite_feed=bool(options.data),
             on_line=on_line,

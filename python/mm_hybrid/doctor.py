@@ -16,10 +16,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mm_hybrid import __version__
+from mm_hybrid.clock import WallClock
 from mm_hybrid.config import SessionConfig
+from mm_hybrid.errors import GatewayError
+from mm_hybrid.execution.credentials import LOCAL_CREDENTIALS, Credentials
+from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.setup import require_funds
 
 CONNECT_TIMEOUT_S = 3.0
 SLOW_FSYNC_MS = 50.0
+CLOCK_AHEAD_MS = 500
+CLOCK_BEHIND_MS = 2_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +50,72 @@ async def check_config(config: SessionConfig) -> list[Check]:
             "market", config.market.url, "start a tardis-machine there, or mm-hybrid serve tardis"
         ),
     ]
-    if config.venue.url is not None:
-        checks.append(
-            await _reachable("exchange", config.venue.url, "start it with mm-hybrid serve exchange")
-        )
-    names = (config.venue.api_key_env, config.venue.api_secret_env)
-    checks += [_secret(name, needed_for="live trading") for name in names]
+    checks += await _check_venue(config)
     if config.advisor.enabled:
         checks.append(
             _secret(config.advisor.api_key_env, needed_for="the advisor; without it the closed form goes on")
         )
     return checks
+
+
+async def _check_venue(config: SessionConfig) -> list[Check]:
+    """Try what a session does before its first order: address, key, symbol, account, balance, clock."""
+    venue = config.venue
+    checks = []
+    if venue.url is not None:
+        reachable = await _reachable("exchange", venue.url, "start it with mm-hybrid serve exchange")
+        if not reachable.ok:
+            return [reachable]
+        checks.append(reachable)
+    found = Credentials.of_environment(venue)
+    if isinstance(found, str):
+        checks.append(Check(name=found, ok=None, detail="not set; needed for live trading"))
+        if venue.url is None:
+            return checks
+        found = LOCAL_CREDENTIALS
+    else:
+        checks.append(Check(name="API key", ok=True, detail=f"set in {venue.api_key_env} and its companions"))
+    symbol = venue.symbol or config.market.symbol
+    try:
+        gateway = await Gateway.connect(
+            venue.model_copy(update={"symbol": symbol}), found, WallClock(),
+            timeout_s=config.execution.request_timeout_s,
+        )  # fmt: skip
+    except GatewayError as error:
+        return [*checks, Check(name="venue", ok=False, detail=str(error))]
+    try:
+        checks.append(
+            Check(name="venue", ok=True, detail=f"{venue.name} {symbol}: key, symbol and mode are right")
+        )
+        checks.append(await _balance(gateway, config.quoting.order_size_quote))
+        checks.append(await _venue_clock(gateway))
+    finally:
+        await gateway.close()
+    return checks
+
+
+async def _balance(gateway: Gateway, order_size_quote: float) -> Check:
+    try:
+        facts = await require_funds(gateway, order_size_quote)
+    except GatewayError as error:
+        return Check(name="balance", ok=False, detail=str(error))
+    if facts.available_quote is None:
+        return Check(name="balance", ok=None, detail="the venue does not tell how much margin is free")
+    free = f"{facts.available_quote:.2f} {gateway.instrument.quote} free"
+    return Check(name="balance", ok=True, detail=f"{free}, leverage {facts.leverage or 'unknown'}")
+
+
+async def _venue_clock(gateway: Gateway) -> Check:
+    """Compare clocks: Bybit refuses requests stamped a second ahead of its own, both those long behind."""
+    try:
+        ahead_ms = await gateway.clock_ahead_ms()
+    except GatewayError as error:
+        return Check(name="clock", ok=None, detail=f"the venue's time could not be read: {error}")
+    fine = -CLOCK_BEHIND_MS < ahead_ms < CLOCK_AHEAD_MS
+    remedy = "" if fine else "; synchronise this machine's clock (chrony, ntpd)"
+    return Check(
+        name="clock", ok=True if fine else None, detail=f"{ahead_ms:+d} ms ahead of the venue{remedy}"
+    )
 
 
 def _python() -> Check:

@@ -7,19 +7,15 @@ on its demo hosts unless told otherwise.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from math import gcd
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from mm_hybrid.config import MarketConfig, Mode, SessionConfig
-from mm_hybrid.demo import CREDENTIALS
 from mm_hybrid.errors import ConfigError, MmHybridError
-from mm_hybrid.execution.gateway import Credentials
+from mm_hybrid.execution.credentials import LOCAL_CREDENTIALS, Credentials
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.optimizer.client import key_from_env
 from mm_hybrid.processes import ServerProcess
@@ -28,6 +24,7 @@ from mm_hybrid.session import Session
 from mm_hybrid.strategy import Strategy
 
 FIRST_BOOK_TIMEOUT_S = 20.0
+EXCHANGE_FILE = "exchange.sqlite"
 
 
 async def run_mode(
@@ -68,22 +65,17 @@ async def run_mode(
 def _credentials(mode: Mode, config: SessionConfig) -> Credentials:
     venue = config.venue
     if mode == "paper" and venue.url is None:
-        return CREDENTIALS  # The exchange is our own; real keys have no business there.
+        return LOCAL_CREDENTIALS  # The exchange is our own; real keys have no business there.
     if mode == "live" and venue.url is not None:
         raise ConfigError(
             f"venue.url = {venue.url!r}: live trades at the venue itself; use paper for a local exchange"
         )
-    names = [venue.api_key_env, venue.api_secret_env]
-    if venue.name == "bitget":
-        names.append(venue.api_password_env)
-    values = [os.environ.get(name, "") for name in names]
-    missing = [name for name, value in zip(names, values, strict=True) if not value]
-    if not missing:
-        key, secret, *password = (SecretStr(value) for value in values)
-        return Credentials(api_key=key, secret=secret, password=password[0] if password else SecretStr(""))
+    found = Credentials.of_environment(venue)
+    if isinstance(found, Credentials):
+        return found
     if mode == "paper":
-        return CREDENTIALS
-    raise ConfigError(f"live needs the environment variable {missing[0]} (set its name with venue.api_*_env)")
+        return LOCAL_CREDENTIALS
+    raise ConfigError(f"live needs the environment variable {found} (set its name with venue.api_*_env)")
 
 
 async def _with_local_exchange(
@@ -96,6 +88,8 @@ async def _with_local_exchange(
         *("--tick-size", str(tick_size), "--lot-size", str(lot_size)),
         *("--market-url", config.market.url, "--market-exchange", config.market.exchange),
         *("--market-symbol", config.market.symbol, "--ledger", str(config.output.dir / "executions.jsonl")),
+        # The paper account goes on where the last session left it, as the journal beside it does.
+        *("--state", str(config.output.dir / EXCHANGE_FILE)),
     )
     log_path = config.output.dir / "exchange.log"
     process = ServerProcess("exchange", arguments, log_path=log_path, on_event=on_line)

@@ -21,8 +21,9 @@ from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
 from mm_hybrid.errors import GatewayError, MmHybridError, SessionInterruptedError
+from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.executor import Executor
-from mm_hybrid.execution.gateway import Credentials, Gateway
+from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.setup import require_funds
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.journal import Journal

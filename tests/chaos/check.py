@@ -19,8 +19,6 @@ PREFIX = "mm-"
 
 ZERO = Decimal(0)
 NS_PER_S = 1_000_000_000
-VENUE_EXECUTIONS = frozenset({"AdlTrade", "BustTrade", "Settle"})
-"""Executions that the venue makes by itself: they have no client id and move the position all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,11 @@ class ServerOrder:
 
 @dataclass(slots=True)
 class Ledger:
-    """The exchange's event log and what follows from it."""
+    """The exchange's event log and what follows from it.
+
+    ``executions`` are all those that move the account's position, whoever's order it was: those of the maker, those of
+    somebody else's orders on the same account, and those the venue makes by itself, which have no client id.
+    """
 
     events: list[Event]
     orders: dict[str, ServerOrder] = field(default_factory=dict)
@@ -126,11 +128,6 @@ class Ledger:
     def own_orders(self) -> list[ServerOrder]:
         """The maker's orders."""
         return [order for order in self.orders.values() if order.client_id.startswith(PREFIX)]
-
-    @property
-    def own_executions(self) -> list[Event]:
-        """Executions that move the maker's position."""
-        return [e for e in self.executions if e.ours or e.body.get("exec_type") in VENUE_EXECUTIONS]
 
     @property
     def faults_by_kind(self) -> Counter[str]:
@@ -244,7 +241,7 @@ def _nothing_lost(ledger: Ledger, diary: Diary) -> Iterator[Violation]:
     if len(journal) != len(diary.fills):
         yield Violation("I1", f"{len(diary.fills) - len(journal)} executions are in the journal twice")
     seen = set()
-    for event in ledger.own_executions:
+    for event in ledger.executions:
         exec_id = event.body["exec_id"]
         seen.add(exec_id)
         fill = journal.get(exec_id)
@@ -285,7 +282,7 @@ def _nothing_doubled(ledger: Ledger, diary: Diary) -> Iterator[Violation]:
 
 def _money_agrees(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Violation]:
     server, journal = [ZERO, ZERO, ZERO], [ZERO, ZERO, ZERO]
-    for event in ledger.own_executions:
+    for event in ledger.executions:
         body = event.body
         _book(server, str(body["side"]).lower(), body["qty"], body["price"], -Decimal(body["fee"]))
     for fill in diary.fills:
@@ -312,9 +309,12 @@ def _book(totals: list[Decimal], side: str, qty: str, price: str, fee: Decimal) 
 
 
 def _exposure_bounded(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Violation]:
-    """Walk the exchange's events; only orders that came after their window had closed are beyond the promise."""
+    """Walk the exchange's events.
+
+    Beyond the promise are orders that came after their window had closed, and what others on the account trade.
+    """
     given_up_ns = {client_id: ts_ns for _, ts_ns, client_id, state in diary.outcomes if state == "NOT_PLACED"}
-    position, late = ZERO, ZERO
+    position, late, foreign = ZERO, ZERO, ZERO
     worst: dict[str, tuple[Decimal, int]] = {}
     live: dict[str, ServerOrder] = {}
     for event in ledger.replay():
@@ -324,9 +324,11 @@ def _exposure_bounded(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Vi
                 late += order.qty
             else:
                 live[order.order_id] = order
-        elif event.kind == "execution" and (event.ours or event.body.get("exec_type") in VENUE_EXECUTIONS):
+        elif event.kind == "execution" and event.body.get("exec_type") != "Funding":
             qty = Decimal(event.body["qty"])
-            position += qty if str(event.body["side"]).lower() == "buy" else -qty
+            signed = qty if str(event.body["side"]).lower() == "buy" else -qty
+            position += signed
+            foreign += ZERO if event.ours else signed
         elif event.kind not in {"amended", "canceled"}:
             continue
         for side, sign in (("buy", 1), ("sell", -1)):
@@ -334,7 +336,7 @@ def _exposure_bounded(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Vi
             if not resting:
                 continue
             exposure = sign * position + resting
-            if exposure > facts.limit_base + late and exposure > worst.get(side, (ZERO, 0))[0]:
+            if exposure > facts.limit_base + late + abs(foreign) and exposure > worst.get(side, (ZERO, 0))[0]:
                 worst[side] = (exposure, event.seq)
         if event.order_id in live and not live[event.order_id].remaining:
             del live[event.order_id]

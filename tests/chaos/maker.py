@@ -12,6 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from mm_hybrid import session as session_module
 from mm_hybrid.breaker import Breaker
 from mm_hybrid.cli._signals import run_until_stopped
@@ -25,13 +27,12 @@ from mm_hybrid.config import (
     SessionConfig,
     VenueConfig,
 )
-from mm_hybrid.demo import CREDENTIALS
 from mm_hybrid.errors import MmHybridError
 from mm_hybrid.execution import breakers as breakers_module
 from mm_hybrid.execution import executor as executor_module
 from mm_hybrid.execution import gateway as gateway_module
 from mm_hybrid.execution.executor import ExecutorTimes
-from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.gateway import Credentials, Gateway
 from mm_hybrid.execution.lanes import Budget
 from mm_hybrid.execution.streams import PrivateStreams
 from mm_hybrid.result import SessionView
@@ -41,6 +42,11 @@ from mm_hybrid.types import Features, Position, Quote, SpreadRecommendation
 from . import kill_points
 from .processes import announce
 from .script import WINDOW_S
+
+CREDENTIALS = Credentials(
+    api_key=SecretStr("demo-key"), secret=SecretStr("demo-secret"), password=SecretStr("demo-password")
+)
+"""What the local exchange takes unless told otherwise."""
 
 BUDGET = Budget(shared_per_s=100.0, cancel_per_s=40.0, read_per_s=60.0, create_per_s=30.0)
 """More requests than venues allow, so that a run of seconds has the orders of minutes."""

@@ -114,7 +114,7 @@ MUTATIONS = (
         patches=(
             Patch(
                 file="execution/orders.py",
-                old="        if fill.exec_id in self.exec_ids:\n            return False\n",
+                old="        if fill.exec_id in self._exec_ids:\n            return False\n",
                 new="",
             ),
             Patch(
@@ -147,11 +147,12 @@ MUTATIONS = (
                 old='        self._account.end(record, OrderState.NOT_PLACED, message, source="lookup")\n',
                 new=(
                     '        self._account.end(record, OrderState.NOT_PLACED, message, source="lookup")\n'
-                    "        self._account.orders.by_client.pop(record.client_id)\n"
+                    "        self._account.orders._ended.pop(record.client_id)\n"
+                    "        self._account.orders._by_order.pop(record.order_id, None)\n"
                 ),
             ),
         ),
-        expected=("I1", "I6"),
+        expected=("I1", "I6", "I7"),
     ),
     Mutation(
         name="unknown-exposure",
@@ -178,18 +179,7 @@ MUTATIONS = (
                 new='        self._id_prefix = f"{self._tag}-{_base36(1)}-"\n',
             ),
         ),
-        expected=("I1", "I2"),
-    ),
-    Mutation(
-        name="executions-of-the-time-between",
-        patches=(
-            Patch(
-                file="execution/recovery.py",
-                old="        await self._reconciler.fetch()\n",
-                new="",
-            ),
-        ),
-        expected=("I1", "I3", "I6"),
+        expected=("I1", "I2", "I6"),
     ),
 )
 """What the campaign must notice, each within :data:`MOST_SEEDS` seeds."""

@@ -19,7 +19,7 @@ from .script import MIN_FAULT_KINDS, MIN_ORDERS, WINDOW_S, Kill, Script
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 40.0
-LAST_LIFE_S = (1.5, 12.0)
+LAST_LIFE_S = (1.5, 25.0)
 """Least and longest time the last life trades under faults; it ends early once the run counts."""
 
 START_ATTEMPTS = 8
@@ -161,6 +161,7 @@ class Run:
             lived_s = time.monotonic() - began_s
             if lived_s >= longest_s or (lived_s >= least_s and self._counts()):
                 break
+        self.place_foreign(self.script.foreign_at_stop)
         self.post("faults", {"rules": []})
         maker.ended(0.3 + self._latest_s())
         if maker.ended():
@@ -231,6 +232,12 @@ class Run:
         for i in range(count):
             self.post("foreign", {"side": "buy", "price": f"{50000 - i}.0", "qty": "0.001"})
 
+    def trade_foreign(self, count: int) -> None:
+        """Let somebody else buy and sell on the account, at whatever price there is."""
+        for i in range(count):
+            side, price = ("buy", "66000.0") if i % 2 else ("sell", "54000.0")
+            self.post("foreign", {"side": side, "price": price, "qty": "0.001"})
+
     def tear(self) -> None:
         """Leave half a record at the end of the write-ahead log, as a power cut in the middle of a write does."""
         log = self.journal.with_name(self.journal.name + "-wal")
@@ -271,6 +278,7 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
                 run.tear()
             if i == 0:
                 run.place_foreign(script.foreign_at_kill)
+                run.trade_foreign(script.foreign_trades)
         run.last_life()
         size = run.recover_again()
     except NoStartError as error:
@@ -301,7 +309,7 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
         "faults_injected": sum(faults.values()),
         "faults_by_kind": dict(faults),
         "orders": orders,
-        "fills": len(ledger.own_executions),
+        "fills": len(ledger.executions),
         "unknown_resolved": unknown_resolved(diary),
         "violations": [violation.as_json() for violation in violations],
         "seconds": round(time.monotonic() - began_s, 2),

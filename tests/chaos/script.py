@@ -69,7 +69,9 @@ class Script:
         faults: the fault script of the exchange server.
         kills: one for each life of the maker but the last.
         foreign_before: orders of somebody else that rest from the start.
-        foreign_at_kill: more of them, placed while the maker is dead; with them ours are not on the first page.
+        foreign_at_kill: more of them, placed while the maker is dead: ours, being older, are not on the first page.
+        foreign_at_stop: the same, placed just before the maker is told to stop.
+        foreign_trades: trades of somebody else while the maker is dead: ours are not on the first page of executions.
         server_kill_s: when the exchange server is killed and started again on its state, seconds into the last life.
         funding: times the position is charged or paid in the last life.
         adl_qty: base quantity by which the venue itself cuts the position in the last life, if any.
@@ -86,6 +88,8 @@ class Script:
     kills: tuple[Kill, ...]
     foreign_before: int = 0
     foreign_at_kill: int = 0
+    foreign_at_stop: int = 0
+    foreign_trades: int = 0
     server_kill_s: float | None = None
     funding: int = 0
     adl_qty: str | None = None
@@ -120,6 +124,7 @@ def script_of(exchange: str, seed: int, *, kills: int = 2) -> Script:
     dice = random.Random(f"{exchange}-{seed}")
     paged = dice.random() < 0.35
     by_stream = exchange == "bybit" and dice.random() < 0.25
+    at_stop = dice.random() < 0.5
     page = PAGE[exchange]
     return Script(
         exchange=exchange,
@@ -127,7 +132,9 @@ def script_of(exchange: str, seed: int, *, kills: int = 2) -> Script:
         faults={"seed": seed, "rules": _rules(exchange, dice, by_stream=by_stream)},
         kills=tuple(_kill(dice, first=i == 0) for i in range(kills)),
         foreign_before=page // 2 + dice.randrange(5) if paged else 0,
-        foreign_at_kill=page + dice.randrange(5) if paged else 0,
+        foreign_at_kill=page + dice.randrange(5) if paged and not at_stop else 0,
+        foreign_at_stop=page + dice.randrange(5) if paged and at_stop else 0,
+        foreign_trades=2 * dice.randrange(52, 60) if dice.random() < 0.12 else 0,
         server_kill_s=round(dice.uniform(0.5, 2.0), 2) if dice.random() < 0.2 else None,
         funding=dice.choice((0, 0, 0, 1, 2)),
         adl_qty="0.005" if dice.random() < 0.15 else None,

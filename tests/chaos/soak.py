@@ -124,7 +124,7 @@ def soak(exchange: str, folder: Path, *, seconds: float, sample_s: float) -> dic
         "seconds": seconds,
         "ended_early": ended_early,
         "orders": len(ledger.own_orders),
-        "fills": len(ledger.own_executions),
+        "fills": len(ledger.executions),
         "faults_injected": sum(ledger.faults_by_kind.values()),
         "samples": len(samples),
         "growth": growth_of(samples),

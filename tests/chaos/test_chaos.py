@@ -35,6 +35,8 @@ def test_every_run_has_seven_kinds_of_fault_and_over_the_seeds_everything_occurs
     assert min(kinds.values()) >= 3
     assert {kill.point for script in scripts for kill in script.kills} == set(KILL_POINTS)
     assert any(script.foreign_at_kill for script in scripts)
+    assert any(script.foreign_at_stop for script in scripts)
+    assert any(script.foreign_trades for script in scripts)
     assert any(script.server_kill_s for script in scripts)
 
 

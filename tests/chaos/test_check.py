@@ -140,6 +140,14 @@ def test_an_execution_of_the_venue_itself_must_be_in_the_journal_too(books):
     assert "I1 execution e2 of AdlTrade is lost" in books.violations()
 
 
+def test_what_somebody_else_trades_on_the_account_must_be_in_the_journal_and_is_not_our_exposure(books):
+    body = EXECUTION | {"exec_id": "e2", "qty": "0.020"}
+    books.events.insert(1, (1 * S, "execution", "f1", None, body))
+    assert [line for line in books.violations() if line.startswith(("I1", "I4"))] == [
+        "I1 execution e2 of Trade is lost"
+    ]
+
+
 def test_an_execution_written_twice_or_out_of_nothing_is_found(books):
     books.fills += [books.fills[0], ("e9", *books.fills[0][1:])]
     books.facts["size_before_restart"] = None

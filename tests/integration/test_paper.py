@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_doctor_says_what_is_wrong_without_showing_secrets(tmp_path: Path, confi
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["market"]["ok"] is True
     assert checks["exchange"]["ok"] is False
-    assert checks["MM_HYBRID_API_SECRET"]["ok"] is True
     assert "hush" not in done.stdout + done.stderr
     assert done.returncode == 1
+
+
+def test_a_second_paper_session_goes_on_with_the_account_of_the_first(tmp_path: Path, config: Path) -> None:
+    positions = []
+    for _ in range(2):
+        done = run("paper", SCRIPT, "--config", str(config), "--seconds", "8", "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        positions.append(json.loads(done.stdout)["position"])
+    with sqlite3.connect(tmp_path / "out" / "journal.sqlite") as journal:
+        sessions = journal.execute("SELECT COUNT(*) FROM session").fetchone()[0]
+        openings = journal.execute("SELECT COUNT(*) FROM opening").fetchone()[0]
+    assert (sessions, openings) == (2, 1), "the position of the second start is explained by the journal"

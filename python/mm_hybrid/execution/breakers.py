@@ -55,11 +55,10 @@ class Breakers:
     def waiting_for_probe(self) -> Iterator[Permit]:
         """Yield permits to probe the classes that have waited long enough.
 
-        The question to ask is a read: no order is sent to find out whether orders are taken again. Watched classes
-        need no probe, their next request is one.
+        The question to ask is a read: no order is sent to find out whether orders are taken again, and a class that
+        is only watched may have nothing to ask for.
         """
-        for lane in (Lane.CREATE, Lane.AMEND):
-            breaker = self._by_lane[lane]
+        for breaker in self._by_lane.values():
             if breaker.state is BreakerState.HALF_OPEN:
                 try:
                     yield breaker.admit()

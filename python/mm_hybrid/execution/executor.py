@@ -520,7 +520,7 @@ class Executor:
 
     async def _settle_last(self) -> None:
         """Learn how every order of the session ended and take in its last executions."""
-        await self._reconciler.fetch()
+        await self._reconciler.fetch(last=True)
         for record in list(self._account.orders.live()):
             if record.state is OrderState.INTENT:
                 self._account.end(record, OrderState.NOT_PLACED, "stopped before it was sent", source="local")

@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal, Self
 
 import ccxt.async_support as ccxt
 import ccxt.pro
 import stamina
-from pydantic import BaseModel, ConfigDict, SecretStr
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
+from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.lanes import Budget, Lane, Lanes
 from mm_hybrid.execution.orders import NewOrder, VenueOrder
 from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, describe, failure_of
 from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
+from mm_hybrid.execution.setup import AccountFacts, require_usable
 from mm_hybrid.execution.tap import Request, Tap
 from mm_hybrid.instruments import ccxt_symbol, from_market, tradable_status
 from mm_hybrid.types import Fill, Funding, Instrument, Side
@@ -48,31 +49,6 @@ _FEE_COIN = {"bybit": "MNT", "bitget": "BGB"}
 _PAGE = {"bybit": 50, "bitget": 100}
 
 OrdersVia = Literal["rest", "websocket"]
-
-
-class Credentials(BaseModel):
-    """An API key; never shown in logs or representations. ``password`` is Bitget's passphrase."""
-
-    model_config = ConfigDict(frozen=True)
-
-    api_key: SecretStr
-    secret: SecretStr
-    password: SecretStr = SecretStr("")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountFacts:
-    """What decides whether an account can trade the symbol; ``None`` where the venue does not tell.
-
-    Attributes:
-        available_quote: margin free for new orders.
-        leverage: of the symbol.
-        hedge_mode: whether long and short are two positions.
-    """
-
-    available_quote: Decimal | None
-    leverage: Decimal | None
-    hedge_mode: bool
 
 
 class Gateway:
@@ -130,7 +106,7 @@ class Gateway:
             gateway = cls(
                 config.name, exchange, instrument, clock, lanes, timeout_s=timeout_s, orders_via=orders_via
             )
-            require_one_way(config.name, await gateway.account())
+            require_usable(config.name, await gateway.account())
             gateway.instrument = await _with_own_fees(exchange, instrument)
             await gateway.refresh_fee_prices()
         except ccxt.BaseError as error:
@@ -348,7 +324,12 @@ class Gateway:
             Lane.READ,
             lambda: self._exchange.private_get_v5_account_wallet_balance({"accountType": "UNIFIED"}),
         )
-        return wire.bybit_account([row["info"] for row in rows], wallet, self.instrument.quote)
+        facts = wire.bybit_account([row["info"] for row in rows], wallet, self.instrument.quote)
+        try:
+            key = await self._optional(lambda: self._exchange.private_get_v5_user_query_api({}))
+        except VenueError:
+            return facts
+        return {**facts, "read_only": str(key["result"].get("readOnly")) == "1"}
 
     async def _bitget_account(self) -> dict[str, Any]:
         """Ask for the symbol's account, which knows mode and leverage, or else for the list of accounts."""
@@ -389,6 +370,16 @@ class Gateway:
     def values_fees_in(self, currency: str) -> bool:
         """Return whether fees in a currency can be put into quote currency."""
         return currency in {self.instrument.quote, self.instrument.base, *self._fee_prices}
+
+    async def clock_ahead_ms(self) -> int:
+        """Return by how many milliseconds this machine's clock runs ahead of the venue's, half a round trip aside.
+
+        Raises:
+            VenueError: the venue could not be asked.
+        """
+        began_ns = self._clock.now_ns()
+        venue_ms = await self._again(Lane.READ, self._exchange.fetch_time)
+        return (began_ns + self._clock.now_ns()) // 2_000_000 - int(venue_ms)
 
     def server_ms(self) -> int:
         """Return the venue's time in milliseconds, as far as the clocks' difference is known."""
@@ -466,7 +457,8 @@ class Gateway:
         """Make one request on the trade stream, under a timeout the client library does not have.
 
         A stream that leaves a request unanswered is dropped: whatever else waits on it fails at once, as unknown as
-        this one, and the next request connects anew.
+        this one, and the next request connects anew. So is one that is not signed in, as after a connection that
+        broke while ccxt signed in; the refused request was not carried out, and the key is none the worse.
         """
         request = Request(lane, sent=True)
         try:
@@ -476,7 +468,14 @@ class Gateway:
             message = f"{self.venue}: no reply on the trade stream within {self._timeout_s:g} s"
             raise VenueError(Failure(venue=self.venue, error="RequestTimeout", message=message)) from None
         except Exception as error:
-            raise await self._refused(request, error) from None
+            refused = await self._refused(request, error)
+            if refused.verdict is Verdict.AUTH:
+                await self._drop_clients(wire.is_trade_stream)
+                message = f"{self.venue}: the trade stream was not signed in"
+                raise VenueError(
+                    Failure(venue=self.venue, error="NotSignedIn", message=message, sent=False)
+                ) from None
+            raise refused from None
 
     async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make a request that may be repeated, up to three times while the venue is in trouble."""
@@ -539,16 +538,6 @@ class Gateway:
             message = f"{self.venue}: reply without an order id"
             raise VenueError(Failure(venue=self.venue, error="NoOrderId", message=message))
         return str(order_id)
-
-
-def require_one_way(venue: str, facts: AccountFacts) -> None:
-    """Make sure that a symbol has one position and not two.
-
-    Raises:
-        GatewayError: the account is in hedge mode.
-    """
-    if facts.hedge_mode:
-        raise GatewayError(f"{venue}: the account is in hedge mode: switch it to one-way mode at the venue")
 
 
 def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> Any:

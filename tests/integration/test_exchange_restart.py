@@ -204,6 +204,34 @@ async def test_a_state_file_of_another_contract_is_refused(tmp_path):
         serve("bybit", state=state, lot_size="0.01")
 
 
+async def test_two_exchanges_cannot_share_a_state_file(tmp_path):
+    state = tmp_path / "state.db"
+    async with serve("bybit", state=state):
+        with pytest.raises(ServerError, match=r"state\.db is in use by another exchange"):
+            serve("bybit", state=state)
+    async with serve("bybit", state=state):
+        pass
+
+
+async def test_no_reply_tells_of_what_could_not_be_written_down(tmp_path):
+    async with serve("bybit", state=tmp_path / "state.db") as server:
+        Market(server).book()
+        client = connect(server)
+        try:
+            await client.load_markets()
+            server.account.log._database.execute("PRAGMA query_only=ON")
+            with pytest.raises(ccxt.ExchangeNotAvailable):
+                await client.create_order(SYMBOL, "limit", "buy", 0.5, 59_990, {"clientOrderId": "a"})
+            server.account.log._database.execute("PRAGMA query_only=OFF")
+            await client.create_order(SYMBOL, "limit", "buy", 0.5, 59_980, {"clientOrderId": "b"})
+        finally:
+            await client.close()
+    database = sqlite3.connect(tmp_path / "state.db")
+    rows = database.execute("SELECT client_id FROM event WHERE kind = 'accepted' ORDER BY seq").fetchall()
+    database.close()
+    assert rows == [("a",), ("b",)]
+
+
 async def test_a_spoiled_state_file_is_refused_with_its_event(tmp_path):
     state = tmp_path / "state.db"
     async with serve("bybit", state=state):

@@ -194,6 +194,27 @@ async def test_hedge_mode_is_shown_and_refuses_one_way_orders(server, client):
         await place(client, "buy", 59_000.0)
 
 
+async def test_the_mode_is_switched_by_the_client_unless_a_position_or_an_order_holds_it(
+    server, client, market
+):
+    order = await place(client, "buy", 59_990.0)
+    with pytest.raises(ccxt.ExchangeError, match=r"110028|40920"):
+        await client.set_position_mode(True, SYMBOL)
+    await client.cancel_order(order["id"], SYMBOL)
+    await client.set_position_mode(True, SYMBOL)
+    assert server.account.setup.hedge_mode
+    await client.set_position_mode(False, SYMBOL)
+    await place(client, "buy", 59_990.0)
+    market.trade("sell", 59_000, 1)
+    with pytest.raises(ccxt.ExchangeError, match=r"110024|40920"):
+        await client.set_position_mode(True, SYMBOL)
+
+
+async def test_fee_rates_are_told(client):
+    fee = await client.fetch_trading_fee(SYMBOL)
+    assert (fee["maker"], fee["taker"]) == (0.00001, 0.00055 if client.id == "bybit" else 0.0006)
+
+
 async def test_a_halted_symbol_is_listed_as_such_and_takes_no_orders(server, client):
     await admin(server, "config", {"symbol_status": "halted"})
     await client.load_markets(reload=True)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.errors import ServerError
 from mm_hybrid.servers.exchange.account_view import AccountView
 from mm_hybrid.servers.exchange.admission import check_grid, check_new, margin
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
@@ -59,7 +60,11 @@ class Account(AccountView):
         self.hide_new_until_ns = 0
         self.split_fills_when: Callable[[], bool] = lambda: False
         self._subscribers: list[Callable[[Change], None]] = []
-        self._restore()
+        try:
+            self._restore()
+        except ServerError:
+            self.log.close()
+            raise
         self._to_rest = list(self.state.open.values())
 
     def _restore(self) -> None:
@@ -85,6 +90,20 @@ class Account(AccountView):
         self.log.set_meta({"setup": setup.model_dump_json(), "balance": str(self._balance)})
 
     # Requests
+
+    def switch_mode(self, *, hedge_mode: bool) -> None:
+        """Switch between one-way and hedge mode, as the client asks for it.
+
+        Raises:
+            OrderRefusedError: it is the mode already, or a position or an open order holds it.
+        """
+        if hedge_mode == self.setup.hedge_mode:
+            raise OrderRefusedError(RefusalReason.MODE_UNCHANGED, f"hedge mode is {hedge_mode}")
+        if self.position.qty:
+            raise OrderRefusedError(RefusalReason.MODE_HELD_BY_POSITION, f"position {self.position.qty}")
+        if self.state.open:
+            raise OrderRefusedError(RefusalReason.MODE_HELD_BY_ORDERS, f"{len(self.state.open)} open orders")
+        self.configure(self.setup.model_copy(update={"hedge_mode": hedge_mode, "balance": None}))
 
     def place(self, request: OrderRequest) -> Order:
         """Accept an order; a post-only order that would cross is accepted, then cancelled.

@@ -15,6 +15,7 @@ from mm_hybrid.servers.exchange.wire import sign
 
 _WINDOW_MS = 30_000
 
+_MODE_HELD = "Position or order exists, the position mode cannot be switched"
 _CODES: dict[RefusalReason, tuple[str, str]] = {
     RefusalReason.BAD_PARAMETER: ("40017", "Parameter verification failed"),
     RefusalReason.PRICE_OFF_GRID: ("40808", "Parameter verification exception price checkScale error"),
@@ -36,6 +37,8 @@ _CODES: dict[RefusalReason, tuple[str, str]] = {
         "40774",
         "The order type for unilateral position must also be the unilateral position type.",
     ),
+    RefusalReason.MODE_HELD_BY_POSITION: ("40920", _MODE_HELD),
+    RefusalReason.MODE_HELD_BY_ORDERS: ("40920", _MODE_HELD),
     RefusalReason.NO_MARKET: ("40308", "The contract is being temporarily maintained"),
 }
 

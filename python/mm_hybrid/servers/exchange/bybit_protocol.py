@@ -38,6 +38,12 @@ _CODES: dict[RefusalReason, tuple[int, str]] = {
     RefusalReason.NO_MARKET: (110066, "Trading is currently not allowed"),
     RefusalReason.NOT_TRADABLE: (110074, "This contract is not live"),
     RefusalReason.POSITION_MODE: (10001, "position idx not match position mode"),
+    RefusalReason.MODE_UNCHANGED: (110025, "Position mode is not modified"),
+    RefusalReason.MODE_HELD_BY_POSITION: (
+        110024,
+        "You have an existing position, so position mode cannot be switched",
+    ),
+    RefusalReason.MODE_HELD_BY_ORDERS: (110028, "Open orders exist, so you cannot change position mode"),
     RefusalReason.QTY_BELOW_FILLED: (
         110064,
         "The number of contracts modified cannot be less than or equal to the filled quantity",

@@ -82,6 +82,7 @@ class BybitRest:
             "/v5/order/cancel": self._by_category("cancel"),
             "/v5/order/cancel-all": self._by_category("cancel_all"),
             "/v5/order/disconnected-cancel-all": self._set_disconnect_window,
+            "/v5/position/switch-mode": self._by_category("switch_mode"),
         }
         batches = {
             "/v5/order/create-batch": self._batch("create"),

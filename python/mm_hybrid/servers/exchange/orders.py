@@ -67,6 +67,9 @@ class RefusalReason(StrEnum):
     NO_MARKET = "no_market"
     NOT_TRADABLE = "not_tradable"
     POSITION_MODE = "position_mode"
+    MODE_UNCHANGED = "mode_unchanged"
+    MODE_HELD_BY_POSITION = "mode_held_by_position"
+    MODE_HELD_BY_ORDERS = "mode_held_by_orders"
 
 
 class OrderRefusedError(Exception):

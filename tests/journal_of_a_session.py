@@ -11,7 +11,7 @@ from pathlib import Path
 from mm_hybrid.clock import ManualClock
 from mm_hybrid.journal import Intent, Journal
 from mm_hybrid.pnl import PnlLedger
-from mm_hybrid.types import Fill, Instrument
+from mm_hybrid.types import Fill, Funding, Instrument
 
 INSTRUMENT = Instrument(
     venue="bybit",
@@ -85,6 +85,10 @@ async def _one_moment(
         fill = _fill(f"x{step}", side, price, clock.now_ns())
         ledger.fill(fill, mid)
         journal.fill(fill, mid=mid)
+    if step % 200 == 150:
+        paid = Funding(exec_id=f"f{step}", amount_quote=Decimal("-0.125"), exchange_ts_ns=clock.now_ns())
+        ledger.fund(paid.amount_quote)
+        journal.funding(paid)
     ledger.mark(mid)
     parts, position = ledger.parts, ledger.position
     quoting = step % 50 < 45

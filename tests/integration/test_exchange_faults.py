@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import get_args
 
 import ccxt
 import ccxt.pro
@@ -13,7 +16,9 @@ from venue_client import SYMBOL, Market, connect, serve, until
 from mm_hybrid.clock import ManualClock
 from mm_hybrid.errors import ConfigError
 from mm_hybrid.servers.exchange import ExchangeServer, Faults, FaultScript
+from mm_hybrid.servers.exchange.faults import FAULT_NAMES, On
 
+REPO = Path(__file__).resolve().parents[2]
 AMBIGUOUS = {
     "accept_then_reset": ccxt.ExchangeNotAvailable,
     "accept_then_html": ccxt.ExchangeNotAvailable,
@@ -296,3 +301,12 @@ def test_limits_and_times_bound_a_rule():
         seen.append(faults.draw("cancel") is not None)
         clock.advance(1_000_000_000)
     assert [second for second, struck in enumerate(seen) if struck] == [5, 6, 7]
+
+
+def test_the_example_script_and_every_fault_of_the_manual_are_known():
+    assert len(FaultScript.read(REPO / "examples" / "faults.json").rules) == 10
+    manual = (REPO / "docs" / "exchange.md").read_text()
+    rows = [line.split("|")[1] for line in manual.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(FAULT_NAMES) <= named
+    assert set(get_args(On)) <= named

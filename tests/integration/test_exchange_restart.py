@@ -67,13 +67,14 @@ async def test_after_a_sigkill_orders_rest_again_and_history_is_whole(venue, tmp
     state = tmp_path / "state.db"
     tardis = TardisDouble("bybit" if venue == "bybit" else "bitget-futures")
     config = ExchangeServerConfig(venue=venue)
+    more = ["--spot"] if venue == "bybit" else []
 
     def order(client, side: str, price: float, client_id: str):
         return client.create_order(SYMBOL, "limit", side, 0.5, price, {"clientOrderId": client_id})
 
     async with serve_websocket(tardis.follow, "127.0.0.1", 0) as listening:
         market_url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with exchange_process(venue, state, market_url) as (_, url):
+        async with exchange_process(venue, state, market_url, *more) as (_, url):
             client = connect_to(url, config)
             try:
                 await client.load_markets()
@@ -89,7 +90,7 @@ async def test_after_a_sigkill_orders_rest_again_and_history_is_whole(venue, tmp
                 before = await account_of(url)
             finally:
                 await client.close()
-        async with exchange_process(venue, state, market_url) as (_, url):
+        async with exchange_process(venue, state, market_url, *more) as (_, url):
             client = connect_to(url, config)
             try:
                 await client.load_markets()
@@ -201,6 +202,34 @@ async def test_a_state_file_of_another_contract_is_refused(tmp_path):
         pass
     with pytest.raises(ServerError, match=r"state\.db is of an exchange with lot_size 0\.001, not 0\.01"):
         serve("bybit", state=state, lot_size="0.01")
+
+
+async def test_two_exchanges_cannot_share_a_state_file(tmp_path):
+    state = tmp_path / "state.db"
+    async with serve("bybit", state=state):
+        with pytest.raises(ServerError, match=r"state\.db is in use by another exchange"):
+            serve("bybit", state=state)
+    async with serve("bybit", state=state):
+        pass
+
+
+async def test_no_reply_tells_of_what_could_not_be_written_down(tmp_path):
+    async with serve("bybit", state=tmp_path / "state.db") as server:
+        Market(server).book()
+        client = connect(server)
+        try:
+            await client.load_markets()
+            server.account.log._database.execute("PRAGMA query_only=ON")
+            with pytest.raises(ccxt.ExchangeNotAvailable):
+                await client.create_order(SYMBOL, "limit", "buy", 0.5, 59_990, {"clientOrderId": "a"})
+            server.account.log._database.execute("PRAGMA query_only=OFF")
+            await client.create_order(SYMBOL, "limit", "buy", 0.5, 59_980, {"clientOrderId": "b"})
+        finally:
+            await client.close()
+    database = sqlite3.connect(tmp_path / "state.db")
+    rows = database.execute("SELECT client_id FROM event WHERE kind = 'accepted' ORDER BY seq").fetchall()
+    database.close()
+    assert rows == [("a",), ("b",)]
 
 
 async def test_a_spoiled_state_file_is_refused_with_its_event(tmp_path):

@@ -10,7 +10,7 @@ import ccxt.pro
 import pytest
 from venue_client import SYMBOL, Market, connect, follows, serve, until
 
-from mm_hybrid.servers.exchange import ExchangeServer
+from mm_hybrid.servers.exchange import ExchangeServer, ExchangeServerConfig
 
 D = Decimal
 DAY_MS = 86_400_000
@@ -109,6 +109,25 @@ async def test_a_better_price_of_the_market_goes_before_the_own_order(server, cl
     assert [order.client_id for order in server.account.open_orders()] == ["maker"]
 
 
+async def test_what_the_market_shows_is_taken_once_however_many_own_orders_are_met(server, client, market):
+    market.book(asks=[(60_000.1, 0.1), (60_000.4, 0.1), (60_001.0, 5.0)])
+    for step, price in enumerate((60_000.3, 60_000.5)):
+        await place(client, "sell", price, 0.2, clientOrderId=f"maker-{step}")
+    await place(client, "buy", 60_000.6, 0.9, clientOrderId="taker")
+    taken = [one for one in server.account.ledger.executions if one.client_id == "taker"]
+    assert [(str(one.price), str(one.qty)) for one in taken] == [
+        ("60000.1", "0.1"),
+        ("60000.3", "0.2"),
+        ("60000.4", "0.1"),
+        ("60000.5", "0.2"),
+    ]
+    (rest,) = server.account.open_orders()
+    assert (rest.client_id, rest.remaining_qty) == ("taker", D("0.3"))
+    market.trade("sell", 59_000, 9)
+    assert server.account.find(client_id="taker").status == "filled"
+    assert server.account.position.qty == D("0.5")
+
+
 async def test_a_post_only_order_never_takes_an_own_order_either(server, client):
     await place(client, "sell", 60_000.0, clientOrderId="maker")
     await place(client, "buy", 60_000.0, clientOrderId="crossing", postOnly=True)
@@ -124,6 +143,19 @@ async def test_an_order_amended_into_an_own_one_meets_it(bybit, bybit_client):
     Market(bybit).trade("sell", 59_980, 0.1)
     (rest,) = bybit.account.open_orders()
     assert (rest.client_id, rest.filled_qty, rest.remaining_qty) == ("mover", D("0.2"), D("0.1"))
+
+
+async def test_numbers_beyond_all_measure_are_refused_like_others(server, client):
+    if client.id == "bybit":
+        send, order = client.private_post_v5_order_create, {"category": "linear", "side": "Buy"}
+        order |= {"orderType": "Limit"}
+    else:
+        send, order = client.private_mix_post_v2_mix_order_place_order, {"productType": "USDT-FUTURES"}
+        order |= {"marginCoin": "USDT", "side": "buy", "orderType": "limit"}
+    for price, qty in (("1E+400", "1"), ("59000", "1E+400"), ("NaN", "1"), ("59000", "Infinity")):
+        with pytest.raises(ccxt.ExchangeError):
+            await send(order | {"symbol": "BTCUSDT", "price": price, "qty": qty, "size": qty})
+        assert client.last_http_response.startswith("{")
 
 
 # Set-ups
@@ -160,6 +192,27 @@ async def test_hedge_mode_is_shown_and_refuses_one_way_orders(server, client):
     code = "10001" if client.id == "bybit" else "40774"
     with pytest.raises(ccxt.ExchangeError, match=code):
         await place(client, "buy", 59_000.0)
+
+
+async def test_the_mode_is_switched_by_the_client_unless_a_position_or_an_order_holds_it(
+    server, client, market
+):
+    order = await place(client, "buy", 59_990.0)
+    with pytest.raises(ccxt.ExchangeError, match=r"110028|40920"):
+        await client.set_position_mode(True, SYMBOL)
+    await client.cancel_order(order["id"], SYMBOL)
+    await client.set_position_mode(True, SYMBOL)
+    assert server.account.setup.hedge_mode
+    await client.set_position_mode(False, SYMBOL)
+    await place(client, "buy", 59_990.0)
+    market.trade("sell", 59_000, 1)
+    with pytest.raises(ccxt.ExchangeError, match=r"110024|40920"):
+        await client.set_position_mode(True, SYMBOL)
+
+
+async def test_fee_rates_are_told(client):
+    fee = await client.fetch_trading_fee(SYMBOL)
+    assert (fee["maker"], fee["taker"]) == (0.00001, 0.00055 if client.id == "bybit" else 0.0006)
 
 
 async def test_a_halted_symbol_is_listed_as_such_and_takes_no_orders(server, client):
@@ -328,6 +381,27 @@ async def test_an_address_that_sends_too_much_is_banned_for_a_while():
             assert await client.fetch_time()
         finally:
             await client.close()
+
+
+async def test_each_leg_of_a_batch_counts_on_bybit():
+    async with serve("bybit", rate_limits={"create_batch": 10}) as server:
+        Market(server).book()
+        client = connect(server)
+        try:
+            await client.load_markets()
+            legs = [
+                {"symbol": SYMBOL, "type": "limit", "side": "buy", "amount": 0.001, "price": 59_000 - step}
+                for step in range(11)
+            ]
+            with pytest.raises(ccxt.RateLimitExceeded):
+                await client.create_orders(legs)
+        finally:
+            await client.close()
+
+
+def test_a_limit_of_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="'creates' is none of create, amend"):
+        ExchangeServerConfig(venue="bybit", rate_limits={"creates": 10})
 
 
 # Queries

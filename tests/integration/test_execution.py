@@ -12,7 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from fault_proxy import FaultProxy
 from pydantic import SecretStr
 
 from mm_hybrid.breaker import BreakerState
@@ -27,6 +26,7 @@ from mm_hybrid.execution.resolve import ResolveConfig
 from mm_hybrid.journal import Journal, JournalReader
 from mm_hybrid.servers.exchange.app import ExchangeServer
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.faults import FaultScript
 from mm_hybrid.types import Approved, Quote
 
 D = Decimal
@@ -34,9 +34,8 @@ KEYS = Credentials(
     api_key=SecretStr("demo-key"), secret=SecretStr("demo-secret"), password=SecretStr("demo-password")
 )
 TIMES = ExecutorTimes(reconcile_s=60, resolve=ResolveConfig(grace_s=0.2, window_s=1.5, pause_s=(0.2, 0.4)))
-CREATE = {"bybit": "/v5/order/create", "bitget": "/api/v2/mix/order/place-order"}
-AMEND = {"bybit": "/v5/order/amend", "bitget": "/api/v2/mix/order/modify-order"}
-CANCEL = {"bybit": "/v5/order/cancel", "bitget": "/api/v2/mix/order/cancel-order"}
+FAULTS = {"lose_reply": {"fault": "accept_then_delay", "delay_ms": 60_000}}
+SPOILED_REPLIES = ["lose_reply", "accept_then_reset", "accept_then_broken_json", "accept_then_html"]
 BID, ASK = D("60000.0"), D("60000.1")
 
 
@@ -89,11 +88,24 @@ class StandingMarket:
 
 @dataclass
 class Exchange:
-    """The exchange, its misbehaving front, and what tests ask of them."""
+    """The exchange and what tests ask of it; ``requests`` are the trading requests it received, by kind."""
 
     venue: str
     server: ExchangeServer
-    proxy: FaultProxy
+    requests: list[str]
+
+    def spoil(self, *, pushes: str | None = None, **requests: str) -> None:
+        """Let every request of a kind, and every push, go wrong from now on; nothing goes wrong without any."""
+        kinds = dict.fromkeys(("push_order", "push_execution", "push_position"), pushes) if pushes else {}
+        rules = [
+            FAULTS.get(fault, {"fault": fault}) | {"on": on} for on, fault in {**requests, **kinds}.items()
+        ]
+        self.server.faults.replace(FaultScript.parse({"rules": rules}, "test"))
+
+    def drop_sockets(self) -> None:
+        """Cut every private stream without a goodbye."""
+        for sessions in self.server._streams.sessions:
+            sessions.kill_all()
 
     def open_orders(self) -> list[tuple[str, Decimal, Decimal]]:
         return sorted((o.side, o.price, o.qty) for o in self.server.account.open_orders())
@@ -106,14 +118,15 @@ class Exchange:
         self.server.account.book_trades([Trade(order.order_id, str(order.price), qty)])
 
     def config(self, url: str | None = None) -> VenueConfig:
-        return VenueConfig(name=self.venue, symbol="BTCUSDT", url=url or self.proxy.url)
+        return VenueConfig(name=self.venue, symbol="BTCUSDT", url=url or self.server.url)
 
 
 @pytest.fixture(params=["bybit", "bitget"])
 async def exchange(request) -> AsyncIterator[Exchange]:
-    config = ExchangeServerConfig(venue=request.param)
-    async with ExchangeServer(config, StandingMarket()) as server, FaultProxy(server.url) as proxy:
-        yield Exchange(request.param, server, proxy)
+    config, requests = ExchangeServerConfig(venue=request.param), []
+    witness = lambda endpoint, _: requests.append(endpoint)  # noqa: E731
+    async with ExchangeServer(config, StandingMarket(), before_accept=witness) as server:
+        yield Exchange(request.param, server, requests)
 
 
 @asynccontextmanager
@@ -175,7 +188,7 @@ async def test_quotes_are_placed_kept_moved_and_pulled(exchange, tmp_path):
 
 
 async def test_a_fill_pushed_twice_and_queried_again_moves_the_position_once(exchange, tmp_path):
-    exchange.proxy.repeat_pushes = 2
+    exchange.spoil(pushes="duplicate")
     booked = []
     async with trading(exchange, tmp_path) as executor:
         executor.on_fill = lambda fill: booked.append(fill) or D("60000.05")
@@ -205,40 +218,39 @@ async def test_a_post_only_order_that_would_cross_is_a_normal_outcome(exchange, 
         assert executor.healthy
 
 
-@pytest.mark.parametrize("fault", ["lose_reply", "reset", "garbage", "bad_gateway"])
+@pytest.mark.parametrize("fault", SPOILED_REPLIES)
 async def test_an_order_that_landed_behind_a_spoiled_reply_is_found_and_never_sent_twice(
     exchange, tmp_path, fault
 ):
-    exchange.proxy.faults[CREATE[exchange.venue]] = fault
+    exchange.spoil(create=fault)
     async with trading(exchange, tmp_path) as executor:
         executor.submit(wanted(BUY))
         await until(settled(executor, 1))
         assert exchange.open_orders() == [("buy", BUY.price, BUY.qty)]
-        assert exchange.proxy.seen.count(CREATE[exchange.venue]) == 1
+        assert exchange.requests.count("create") == 1
 
 
 async def test_an_order_whose_pushes_and_reply_are_lost_is_looked_up(exchange, tmp_path):
     async with trading(exchange, tmp_path) as executor:
-        exchange.proxy.faults[CREATE[exchange.venue]] = "lose_reply"
-        exchange.proxy.repeat_pushes = 0
+        exchange.spoil(create="lose_reply", pushes="drop")
         executor.submit(wanted(BUY))
         await until(lambda: executor.unknown_orders)
         assert [o.remaining for o in executor.live_orders] == [BUY.qty], "unknown counts as live"
         await until(settled(executor, 1))
         assert executor.counters.unknown == 1
-        exchange.proxy.faults.clear()
+        exchange.spoil()
 
 
 async def test_a_request_that_never_arrived_is_unknown_first_and_not_placed_after_the_window(
     exchange, tmp_path
 ):
     async with trading(exchange, tmp_path) as executor:
-        exchange.proxy.faults[CREATE[exchange.venue]] = "lose_request"
+        exchange.spoil(create="lose_request")
         executor.submit(wanted(BUY))
         await until(lambda: executor.unknown_orders)
         executor.pull("do not place it again")
         await until(lambda: executor.live_orders == ())
-        assert exchange.proxy.seen.count(CREATE[exchange.venue]) == 1
+        assert exchange.requests.count("create") == 1
     with JournalReader(tmp_path / "journal.db") as reader:
         states = [row.state for row in reader.outcomes()]
     assert states == ["PENDING_UNKNOWN", "NOT_PLACED"]
@@ -248,12 +260,12 @@ async def test_what_happened_during_a_stream_outage_is_taken_in_before_quoting_r
     async with trading(exchange, tmp_path) as executor:
         executor.submit(wanted(BUY, SELL))
         await until(settled(executor, 2))
-        exchange.proxy.repeat_pushes = 0
+        exchange.spoil(pushes="drop")
         order = next(o for o in exchange.server.account.open_orders() if o.side == "buy")
         exchange.trade(order, "0.010")
-        await exchange.proxy.drop_sockets()
+        exchange.drop_sockets()
         await until(lambda: not executor.healthy)
-        exchange.proxy.repeat_pushes = 1
+        exchange.spoil()
         await until(lambda: executor.healthy)
         assert executor.position.qty_base == D("0.010")
         assert executor.reconnects >= 1
@@ -310,7 +322,7 @@ async def test_a_broken_journal_stops_new_orders_but_not_cancels(exchange, tmp_p
             await until(lambda: exchange.open_orders() == [])
             assert not executor.healthy
             assert await executor.stop("journal broken") == 0
-    assert exchange.proxy.seen.count(CREATE[exchange.venue]) == 1
+    assert exchange.requests.count("create") == 1
 
 
 async def test_a_wrong_key_is_one_line(exchange):
@@ -323,7 +335,7 @@ async def test_a_wrong_key_is_one_line(exchange):
 
 
 async def test_an_unknown_symbol_and_an_unreachable_host_are_one_line_each(exchange):
-    config = VenueConfig(name=exchange.venue, symbol="DOGEUSDT", url=exchange.proxy.url)
+    config = VenueConfig(name=exchange.venue, symbol="DOGEUSDT", url=exchange.server.url)
     with pytest.raises(GatewayError, match="no linear perpetual DOGEUSDT"):
         await Gateway.connect(config, KEYS, WallClock())
     config = VenueConfig(name=exchange.venue, symbol="BTCUSDT", url="http://127.0.0.1:1")
@@ -364,18 +376,17 @@ async def test_an_amend_whose_reply_is_lost_is_taken_from_the_venue(exchange, tm
     async with trading(exchange, tmp_path) as executor:
         executor.submit(wanted(BUY))
         await until(settled(executor, 1))
-        exchange.proxy.faults["/v5/order/amend"] = "lose_reply"
-        exchange.proxy.repeat_pushes = 0
+        exchange.spoil(amend="lose_reply", pushes="drop")
         executor.submit(wanted(BUY._replace(price=D("59980.0"))))
         await until(lambda: [o.price for o in executor.live_orders] == [D("59980.0")])
-        assert exchange.proxy.seen.count("/v5/order/amend") == 1
+        assert exchange.requests.count("amend") == 1
 
 
 async def test_a_venue_that_mostly_fails_opens_the_breaker_and_everything_is_pulled(exchange, tmp_path):
     async with trading(exchange, tmp_path) as executor:
         executor.submit(wanted(SELL))
         await until(settled(executor, 1))
-        exchange.proxy.faults[CREATE[exchange.venue]] = "bad_gateway"
+        exchange.spoil(create="accept_then_html")
         for distance in range(1, 20):
             executor.submit(wanted(BUY._replace(price=BUY.price - distance), SELL))
             await until(lambda: len(executor.live_orders) == 2 or not executor.healthy)
@@ -386,7 +397,7 @@ async def test_a_venue_that_mostly_fails_opens_the_breaker_and_everything_is_pul
             await until(lambda: len(executor.live_orders) <= 1)
         assert executor.metrics["breakers"]["create"] == BreakerState.OPEN
         await until(lambda: exchange.open_orders() == [])
-        exchange.proxy.faults.clear()
+        exchange.spoil()
         executor.submit(wanted(SELL))
         await until(settled(executor, 1), 20)
         assert executor.healthy
@@ -395,16 +406,15 @@ async def test_a_venue_that_mostly_fails_opens_the_breaker_and_everything_is_pul
 @pytest.mark.parametrize("seed", range(3))
 async def test_through_a_storm_of_faults_nothing_is_lost_and_nothing_doubled(exchange, tmp_path, seed):
     dice = random.Random(f"{exchange.venue}-{seed}")
-    spoiled = [CREATE[exchange.venue], AMEND[exchange.venue], CANCEL[exchange.venue]]
     most = D(0)
     async with trading(exchange, tmp_path, timeout_s=0.5) as executor:
         for _ in range(60):
-            exchange.proxy.faults = {
-                path: dice.choice(["lose_reply", "reset", "garbage", "bad_gateway", "lose_request"])
-                for path in spoiled
+            spoiled = {
+                kind: dice.choice([*SPOILED_REPLIES, "lose_request"])
+                for kind in ("create", "amend", "cancel")
                 if dice.random() < 0.3
             }
-            exchange.proxy.repeat_pushes = dice.choice([0, 1, 1, 2])
+            exchange.spoil(pushes=dice.choice(["drop", None, None, "duplicate"]), **spoiled)
             offset = D(dice.randrange(1, 30))
             quotes = [BUY._replace(price=BID - offset), SELL._replace(price=ASK + offset)]
             executor.submit(wanted(*dice.sample(quotes, dice.randrange(3))))
@@ -416,9 +426,8 @@ async def test_through_a_storm_of_faults_nothing_is_lost_and_nothing_doubled(exc
                 resting = (o.remaining_qty for o in exchange.server.account.open_orders() if o.side == side)
                 most = max(most, sum(resting, D(0)))
             if dice.random() < 0.05:
-                await exchange.proxy.drop_sockets()
-        exchange.proxy.faults = {}
-        exchange.proxy.repeat_pushes = 1
+                exchange.drop_sockets()
+        exchange.spoil()
         assert await executor.stop("storm over") == 0
         assert executor.unknown_orders == 0
         assert executor.live_orders == ()
@@ -463,7 +472,7 @@ asyncio.run(main(*sys.argv[1:4]))
 
 
 async def test_after_a_kill_the_next_start_finds_and_cancels_what_was_left(exchange, tmp_path):
-    arguments = [exchange.venue, exchange.proxy.url, str(tmp_path), str(Path(__file__).parent)]
+    arguments = [exchange.venue, exchange.server.url, str(tmp_path), str(Path(__file__).parent)]
     maker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", MAKER, *arguments, stdout=asyncio.subprocess.PIPE
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from desk import BUY, KEYS, SELL, created_ids, journalled_fills, last_states, settled, trading, wanted
+from desk import BUY, KEYS, SELL, TIMES, created_ids, journalled_fills, last_states, settled, trading, wanted
 from venue_client import Market, serve, until
 
 from mm_hybrid.clock import WallClock
@@ -20,6 +21,7 @@ from mm_hybrid.errors import JournalError, RiskStopError
 from mm_hybrid.execution import gateway as gateway_module
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.orders import OrderState
+from mm_hybrid.journal import replay
 from mm_hybrid.servers.exchange import ExchangeServer, FaultScript
 from mm_hybrid.servers.exchange.setup import Setup
 
@@ -287,6 +289,24 @@ async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, 
         await until(lambda: executor.position.qty_base == D("0.006"))
         await asyncio.sleep(0.7)
         assert executor.halted is None
+
+
+async def test_funding_is_cash_of_its_own_and_counts_once(venue, tmp_path):
+    from mm_hybrid.servers.exchange.events import fund
+
+    times = replace(TIMES.reconcile, funding_s=0.1)
+    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.2, reconcile=times) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.fill("1")
+        await until(lambda: executor.position.qty_base == BUY.qty)
+        paid = fund(venue.server.account, D("0.0001")).amount
+        assert paid < 0, "a long position pays a positive rate"
+        await until(lambda: executor.position.funding_quote)
+        await asyncio.sleep(0.5)
+        assert executor.position.funding_quote == paid
+        assert executor.halted is None
+    assert replay(tmp_path / "journal.db").position.funding_quote == paid
 
 
 async def test_balance_reject_storm(venue, tmp_path):

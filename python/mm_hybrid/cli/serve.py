@@ -106,17 +106,26 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     default=None,
     help="SQLite file of all that happens; started on it again, the exchange goes on from there.",
 )
+@click.option("--spot", is_flag=True, help="List the symbol for spot trading too (Bybit).")
+@click.option(
+    "--venue-limits",
+    is_flag=True,
+    help="Enforce the venue's own rate limits; without it 1000 a second and kind.",
+)
 @click.option(
     "--faults", type=click.Path(path_type=Path), default=None, help="Script of what goes wrong (JSON)."
 )
 @_common
 def exchange(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     """Serve a paper exchange that speaks Bybit v5 or Bitget v2 over the local matching engine."""
-    from mm_hybrid.servers.exchange import ExchangeServerConfig, FaultScript, serve_exchange
+    from mm_hybrid.servers.exchange import VENUE_LIMITS, ExchangeServerConfig, FaultScript, serve_exchange
 
     values["base"] = values["base"] or split_symbol(values["symbol"])[0]
     values["market_exchange"] = values["market_exchange"] or TARDIS_EXCHANGE[values["venue"]]
     values = {key: value for key, value in values.items() if value is not None}
+    if values.pop("venue_limits"):
+        values["rate_limits"] = VENUE_LIMITS[values["venue"]]
+        values["address_limit_per_5s"] = 600 if values["venue"] == "bybit" else None
     if "faults" in values:
         values["faults"] = FaultScript.read(values["faults"])
     _run(ExchangeServerConfig, serve_exchange, values, as_json=as_json, until_stdin_closes=until_stdin_closes)

@@ -175,8 +175,8 @@ class Reconciler:
                 await self._look_up(record)
         return await self.check_position()
 
-    async def fetch(self) -> None:
-        """Take in every execution since the watermark and, now and then, funding; then move the watermarks.
+    async def fetch(self, *, last: bool = False) -> None:
+        """Take in every execution since the watermark and, now and then or at last, funding; move the watermarks.
 
         Raises:
             GatewayError: the venue could not be asked for executions.
@@ -184,7 +184,7 @@ class Reconciler:
         asked_ms = self._overlapped_ms()
         for fill in await self._gateway.executions(self.watermark_ms):
             self._account.take_fill(fill)
-        if self._clock.monotonic_ns() < self._next_extras_ns:
+        if self._clock.monotonic_ns() < self._next_extras_ns and not last:
             return
         self._next_extras_ns = self._clock.monotonic_ns() + round(self._times.funding_s * NS_PER_S)
         await self._gateway.refresh_fee_prices()

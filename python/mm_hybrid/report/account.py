@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from mm_hybrid.journal import FillRow, MarkRow
+from mm_hybrid.journal import FillRow, FundingRow, MarkRow
 
 ZERO = Decimal(0)
 
@@ -33,21 +33,22 @@ class Account:
         self.maker_fills = 0
         self._peak = ZERO
         self.adopted_qty = ZERO
-        self._session_funding = ZERO
         self._opening = False
 
     def start_session(self) -> None:
-        """Begin another start of the engine: funding counts from nothing, its opening position is adopted."""
-        self._session_funding = ZERO
+        """Begin another start of the engine: its opening position is adopted."""
         self._opening = True
 
     def mark(self, row: MarkRow) -> None:
-        """Move the mid and take the funding paid so far."""
-        self.funding += row.funding - self._session_funding
-        self._session_funding = row.funding
+        """Move the mid."""
         if row.mid is not None:
             self._move(row.mid)
             self._adopt(row.position, row.mid)
+        self._track()
+
+    def fund(self, row: FundingRow) -> None:
+        """Book a funding payment."""
+        self.funding += row.amount_quote
         self._track()
 
     def fill(self, row: FillRow) -> None:

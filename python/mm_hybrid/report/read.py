@@ -23,6 +23,7 @@ from mm_hybrid.errors import JournalError
 from mm_hybrid.journal import (
     AdviceRow,
     FillRow,
+    FundingRow,
     IntentRow,
     JournalReader,
     MarkRow,
@@ -193,8 +194,8 @@ def summarise(session: Session) -> dict[str, Any]:
 def _read_profit(session: Session, reader: JournalReader) -> None:
     account = session.account
     starts = deque(row.started_ns for row in session.sessions)
-    marks: Iterator[MarkRow | FillRow] = reader.marks()
-    for row in heapq.merge(marks, reader.fills(), key=_stamp):
+    marks: Iterator[MarkRow | FillRow | FundingRow] = reader.marks()
+    for row in heapq.merge(marks, reader.fills(), reader.funding(), key=_stamp):
         while starts and row.ts_ns >= starts[0]:
             starts.popleft()
             account.start_session()
@@ -204,6 +205,9 @@ def _read_profit(session: Session, reader: JournalReader) -> None:
         if isinstance(row, FillRow):
             account.fill(row)
             session.fills.add(row)
+            continue
+        if isinstance(row, FundingRow):
+            account.fund(row)
             continue
         account.mark(row)
         _take_mark(session, row)
@@ -259,7 +263,7 @@ def _read_orders(session: Session, reader: JournalReader) -> None:
             session.latency_ms.setdefault(action, array("d")).append((row.ts_ns - sent_ns) / 1e6)
 
 
-def _stamp(row: MarkRow | FillRow | IntentRow | OutcomeRow) -> int:
+def _stamp(row: MarkRow | FillRow | FundingRow | IntentRow | OutcomeRow) -> int:
     return row.ts_ns
 
 

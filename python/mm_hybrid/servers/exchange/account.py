@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.errors import ServerError
+from mm_hybrid.servers.exchange.account_view import AccountView
 from mm_hybrid.servers.exchange.admission import check_grid, check_new, margin
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
-from mm_hybrid.servers.exchange.displayed import DisplayedMarket
 from mm_hybrid.servers.exchange.eventlog import EventLog
 from mm_hybrid.servers.exchange.ids import IdSource
-from mm_hybrid.servers.exchange.ledger import Ledger
 from mm_hybrid.servers.exchange.matching import Matching
 from mm_hybrid.servers.exchange.orders import (
     CancelCause,
@@ -24,34 +25,25 @@ from mm_hybrid.servers.exchange.orders import (
     RefusalReason,
     SelfMatch,
 )
-from mm_hybrid.servers.exchange.position import PositionBook
 from mm_hybrid.servers.exchange.setup import Setup
-from mm_hybrid.servers.exchange.state import AccountState, Fill, Funding
+from mm_hybrid.servers.exchange.state import Fill, Funding
 from mm_hybrid.servers.exchange.wire import number
 from mm_hybrid.types import Side
-
-if TYPE_CHECKING:
-    from mm_hybrid.servers.exchange.spot import SpotAccount
 
 Change = Order | OwnExecution | Literal["balance"]
 """What subscribers hear of: an order that changed, an execution, or position and wallet after executions."""
 
 
-class Account:
+class Account(AccountView):
     """Checks requests, hands them to the matching engine and books what comes back.
 
     Every method runs on the event loop's thread and finishes without awaiting: no request is half booked. Whoever
     calls one commits the log afterwards, before anything is sent.
 
     Attributes:
-        market: what public pages show.
         hide_new_until_ns: orders placed while this is set are shown by queries only from then on.
         split_fills_when: asked at each fill whether it comes as two executions.
-        spot: the spot side of the same account, if the exchange lists it.
-        skew_ms: how far the clock that clients see runs ahead; bookings are not affected.
     """
-
-    category = "linear"
 
     def __init__(
         self,
@@ -62,23 +54,17 @@ class Account:
         log: EventLog | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        self.config = config
+        log = EventLog(config.state, _meta(config)) if log is None else log
+        super().__init__(config, matching, clock, log)
         self.ids = IdSource(config.venue, clock) if ids is None else ids
-        self.log = EventLog(config.state, _meta(config)) if log is None else log
-        self.ledger = Ledger(config.ledger)
-        self.state = AccountState(self.log, self.ledger, self.category, config.base)
-        self.market = DisplayedMarket(config)
-        self.spot: SpotAccount | None = None
         self.hide_new_until_ns = 0
-        self.skew_ms: Callable[[], int] = lambda: 0
         self.split_fills_when: Callable[[], bool] = lambda: False
-        self._matching = matching
-        self._clock = clock
         self._subscribers: list[Callable[[Change], None]] = []
-        self._last_price = Decimal(0)
-        self._balance = config.balance
-        self._setup = Setup()
-        self._restore()
+        try:
+            self._restore()
+        except ServerError:
+            self.log.close()
+            raise
         self._to_rest = list(self.state.open.values())
 
     def _restore(self) -> None:
@@ -92,19 +78,6 @@ class Account:
         """Call ``subscriber`` for every change from now on, in the sequence of booking."""
         self._subscribers.append(subscriber)
 
-    def now_ms(self) -> int:
-        """Return the server's time in milliseconds, as clients see it."""
-        return self._clock.now_ns() // 1_000_000 + self.skew_ms()
-
-    def now_ns(self) -> int:
-        """Return the time of bookings."""
-        return self._clock.now_ns()
-
-    @property
-    def setup(self) -> Setup:
-        """The switches of account and market."""
-        return self._setup
-
     def splits_fill(self) -> bool:
         """Return whether the next fill comes as two executions."""
         return self.split_fills_when()
@@ -117,6 +90,20 @@ class Account:
         self.log.set_meta({"setup": setup.model_dump_json(), "balance": str(self._balance)})
 
     # Requests
+
+    def switch_mode(self, *, hedge_mode: bool) -> None:
+        """Switch between one-way and hedge mode, as the client asks for it.
+
+        Raises:
+            OrderRefusedError: it is the mode already, or a position or an open order holds it.
+        """
+        if hedge_mode == self.setup.hedge_mode:
+            raise OrderRefusedError(RefusalReason.MODE_UNCHANGED, f"hedge mode is {hedge_mode}")
+        if self.position.qty:
+            raise OrderRefusedError(RefusalReason.MODE_HELD_BY_POSITION, f"position {self.position.qty}")
+        if self.state.open:
+            raise OrderRefusedError(RefusalReason.MODE_HELD_BY_ORDERS, f"{len(self.state.open)} open orders")
+        self.configure(self.setup.model_copy(update={"hedge_mode": hedge_mode, "balance": None}))
 
     def place(self, request: OrderRequest) -> Order:
         """Accept an order; a post-only order that would cross is accepted, then cancelled.
@@ -204,17 +191,7 @@ class Account:
         """Book what the matching engine traded, whether on a request or on a market event."""
         booked = False
         for trade in trades:
-            order = self.state.orders[trade.order_id]
-            for qty in self._parts(Decimal(trade.qty)):
-                self.book(
-                    order,
-                    Decimal(trade.price),
-                    qty,
-                    is_maker=trade.is_maker,
-                    print_id=trade.print_id,
-                    print_price=trade.print_price,
-                    exchange_ts_ns=trade.exchange_ts_ns,
-                )
+            self._book_trade(trade)
             booked = True
         if booked:
             self.after_trades()
@@ -226,7 +203,7 @@ class Account:
             OrderRefusedError: it has ended already.
         """
         self._check_open(order)
-        self._fill_outside(order, order.price or self.mark_price(), qty or order.remaining_qty, is_maker=True)
+        self._fill_outside(order, order.price or self.mark_price(), qty or order.remaining_qty)
         self.after_trades()
 
     def rest_again(self) -> None:
@@ -338,80 +315,6 @@ class Account:
         self.state.end(order, cause, self._clock.now_ns())
         self._tell(order)
 
-    # Queries
-
-    @property
-    def position(self) -> PositionBook:
-        """The position, with cash, fees and funding."""
-        return self.state.position
-
-    def find(self, *, order_id: str | None = None, client_id: str | None = None) -> Order | None:
-        """Return the order of that id, open or ended; the exchange's id goes before the client's."""
-        if order_id:
-            return self.state.orders.get(order_id)
-        return self.state.by_client_id.get(client_id) if client_id else None
-
-    def open_orders(self) -> Iterator[Order]:
-        """Iterate over open orders, newest first."""
-        return reversed(self.state.open.values())
-
-    def ended_orders(self) -> Iterator[Order]:
-        """Iterate over filled and cancelled orders, newest first."""
-        return (order for order in reversed(self.state.orders.values()) if not order.is_open)
-
-    def shown(self, orders: Iterable[Order]) -> Iterator[Order]:
-        """Leave out the orders that queries do not show yet."""
-        now_ns = self._clock.now_ns()
-        return (order for order in orders if order.visible_ns <= now_ns)
-
-    def shown_executions(self) -> Iterator[OwnExecution]:
-        """Iterate over the executions that queries show, newest first."""
-        now_ns, orders = self._clock.now_ns(), self.state.orders
-        for one in reversed(self.ledger.executions):
-            order = orders.get(one.order_id)
-            if order is None or order.visible_ns <= now_ns:
-                yield one
-
-    def mark_price(self) -> Decimal:
-        """Return the market's mid price on half ticks, the last known one while the book is not in sync."""
-        mid = self._matching.mid()
-        if mid is not None:
-            half_tick = self.config.tick_size / 2
-            self._last_price = round(Decimal(mid) / half_tick) * half_tick
-        return self._last_price
-
-    @property
-    def wallet_balance(self) -> Decimal:
-        """Quote balance with closed profit, fees, funding and what spot trades moved, without open profit."""
-        book = self.position
-        spot = Decimal(0) if self.spot is None else self.spot.quote_flow
-        return self._balance + book.realised_profit - book.fees + book.funding + spot
-
-    @property
-    def free_balance(self) -> Decimal:
-        """Quote that neither position nor open orders of the contract need as margin."""
-        return self.equity - self.position_margin - self.order_margin
-
-    @property
-    def unrealised_profit(self) -> Decimal:
-        """Quote profit of the open position at the mark price."""
-        return self.position.unrealised_profit(self.mark_price())
-
-    @property
-    def equity(self) -> Decimal:
-        """Quote balance with open profit."""
-        return self.wallet_balance + self.unrealised_profit
-
-    @property
-    def position_margin(self) -> Decimal:
-        """Quote initial margin of the position."""
-        return abs(self.position.qty) * self.mark_price() / self.config.leverage
-
-    @property
-    def order_margin(self) -> Decimal:
-        """Quote initial margin open orders add on top of the position's, on the worse side."""
-        return margin(self.state, self.mark_price(), self.config.leverage) - self.position_margin
-
     # Inside
 
     def _check_market(self) -> None:
@@ -446,18 +349,52 @@ class Account:
             )
 
     def _match(self, order: Order) -> None:
-        """Match an accepted order that is not in the engine: against own resting orders, then the market."""
-        resting_own = self._own_in_the_way(order)
-        if resting_own and order.post_only:
+        """Match an accepted order that is not in the engine: against the market and own resting orders."""
+        own = self._own_in_the_way(order)
+        if own and order.post_only:
             self.end(order, CancelCause.POST_ONLY)
             return
-        for maker in resting_own:
-            self._take_up_to(order, maker)
-            if not order.is_open or not self._meet(order, maker):
+        status, trades = self._matching.place(
+            order.order_id,
+            order.side,
+            None if order.price is None else str(order.price),
+            str(order.remaining_qty),
+            post_only=order.post_only,
+            ioc=order.ioc,
+            now_ns=self._clock.now_ns(),
+        )
+        if own:
+            self._match_among_own(order, own, list(trades))
+        else:
+            self._settle(order, status, trades)
+
+    def _match_among_own(self, taker: Order, own: list[Order], trades: list[Any]) -> None:
+        """Walk through the engine's trades and own resting orders by price, own ones first at equal prices.
+
+        The engine knew nothing of the own ones, so that what they took is taken off the end of its trades, and
+        off the rest it holds.
+        """
+        engine_filled = sum((Decimal(trade.qty) for trade in trades), Decimal(0))
+        waiting = deque(trades)
+        for maker in own:
+            while waiting and taker.is_open and _is_better(taker, Decimal(waiting[0].price), maker.price):
+                self._book_trade(waiting.popleft(), at_most=taker.remaining_qty)
+            if not taker.is_open or not self._meet(taker, maker):
                 break
-        if not order.is_open:
-            return
-        self._settle(order, *self._send(order, order.price, ioc=order.ioc))
+        while waiting and taker.is_open:
+            self._book_trade(waiting.popleft(), at_most=taker.remaining_qty)
+        if not taker.is_open:
+            self._matching.cancel(taker.order_id)
+        elif taker.ioc:
+            self.end(taker, CancelCause.NO_LIQUIDITY)
+        else:
+            engine_total = engine_filled + taker.remaining_qty
+            taker.unmatched_qty = taker.qty - engine_total
+            now_ns = self._clock.now_ns()
+            self._matching.amend(taker.order_id, price=None, qty=str(engine_total), now_ns=now_ns)
+            if not taker.filled_qty:
+                self._tell(taker)
+        self.after_trades()
 
     def _own_in_the_way(self, order: Order) -> list[Order]:
         """Return own resting orders that the order would meet, best price first."""
@@ -474,15 +411,6 @@ class Account:
         ]
         return sorted(met, key=lambda one: one.price or 0, reverse=order.side == "sell")
 
-    def _take_up_to(self, order: Order, maker: Order) -> None:
-        """Let the order take what the market offers at better prices than the own resting one."""
-        step = -self.config.tick_size if order.side == "buy" else self.config.tick_size
-        limit = (maker.price or Decimal(0)) + step
-        if limit > 0:
-            _, trades = self._send(order, limit, ioc=True)
-            self.book_trades(trades)
-            order.unmatched_qty = order.filled_qty
-
     def _meet(self, taker: Order, maker: Order) -> bool:
         """Do what the taker asked for on meeting an own order; return whether it goes on."""
         wish = taker.self_match
@@ -493,13 +421,12 @@ class Account:
         if wish is SelfMatch.NONE:
             qty = min(taker.remaining_qty, maker.remaining_qty)
             price = maker.price or self.mark_price()
-            self._fill_outside(maker, price, qty, is_maker=True)
-            self._fill_outside(taker, price, qty, is_maker=False)
-            self.after_trades()
+            self._fill_outside(maker, price, qty)
+            self._book_own(taker, price, qty, is_maker=False)
         return taker.is_open
 
-    def _fill_outside(self, order: Order, price: Decimal, qty: Decimal, *, is_maker: bool) -> None:
-        """Book a fill the engine does not know of, and tell the engine what is left."""
+    def _fill_outside(self, order: Order, price: Decimal, qty: Decimal) -> None:
+        """Book a fill of a resting order that the engine does not know of, and tell it what is left."""
         order.unmatched_qty += qty
         now_ns = self._clock.now_ns()
         if qty < order.remaining_qty:
@@ -508,6 +435,10 @@ class Account:
             )
         else:
             self._matching.cancel(order.order_id)
+        self._book_own(order, price, qty, is_maker=True)
+
+    def _book_own(self, order: Order, price: Decimal, qty: Decimal, *, is_maker: bool) -> None:
+        """Book a trade that no print and no level of the market stands for."""
         self.book(
             order,
             price,
@@ -515,18 +446,7 @@ class Account:
             is_maker=is_maker,
             print_id=None,
             print_price=None,
-            exchange_ts_ns=now_ns,
-        )
-
-    def _send(self, order: Order, price: Decimal | None, *, ioc: bool) -> tuple[str, Iterable[Any]]:
-        return self._matching.place(
-            order.order_id,
-            order.side,
-            None if price is None else str(price),
-            str(order.remaining_qty),
-            post_only=order.post_only,
-            ioc=ioc,
-            now_ns=self._clock.now_ns(),
+            exchange_ts_ns=self._clock.now_ns(),
         )
 
     def _settle(self, order: Order, status: str, trades: Iterable[Any]) -> None:
@@ -537,6 +457,19 @@ class Account:
         self.book_trades(trades)
         if status == "canceled" and order.is_open:
             self.end(order, CancelCause.POST_ONLY if order.post_only else CancelCause.NO_LIQUIDITY)
+
+    def _book_trade(self, trade: Any, at_most: Decimal | None = None) -> None:
+        qty = Decimal(trade.qty)
+        for part in self._parts(qty if at_most is None else min(qty, at_most)):
+            self.book(
+                self.state.orders[trade.order_id],
+                Decimal(trade.price),
+                part,
+                is_maker=trade.is_maker,
+                print_id=trade.print_id,
+                print_price=trade.print_price,
+                exchange_ts_ns=trade.exchange_ts_ns,
+            )
 
     def _parts(self, qty: Decimal) -> tuple[Decimal, ...]:
         """Return the quantities one fill is booked in."""
@@ -556,6 +489,13 @@ class Account:
     def _tell(self, change: Change) -> None:
         for subscriber in self._subscribers:
             subscriber(change)
+
+
+def _is_better(taker: Order, price: Decimal, than: Decimal | None) -> bool:
+    """Return whether a taker would rather trade at ``price``."""
+    if than is None:
+        return False
+    return price < than if taker.side == "buy" else price > than
 
 
 def _meta(config: ExchangeServerConfig) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -118,6 +119,8 @@ class Admin:
 
 def _answering(action: Callable[[object], object]) -> Handler:
     async def handle(request: web.Request) -> web.Response:
+        if not _is_local(request):
+            return web.json_response({"error": "only from this machine"}, status=403)
         try:
             body = await request.json() if request.method == "POST" else None
             return web.json_response(action(body))
@@ -130,6 +133,14 @@ def _answering(action: Callable[[object], object]) -> Handler:
         return web.json_response({"error": problem}, status=400)
 
     return handle
+
+
+def _is_local(request: web.Request) -> bool:
+    """Return whether a request comes over loopback, whatever address the server is bound to."""
+    try:
+        return ipaddress.ip_address(request.remote or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _order(order: Order) -> Fields:

@@ -21,9 +21,13 @@ def check_grid(config: ExchangeServerConfig, price: Decimal | None, qty: Decimal
     """
     if not qty.is_finite() or qty <= 0:
         raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"quantity {qty}")
+    if qty > config.largest_qty:
+        raise OrderRefusedError(RefusalReason.ABOVE_MAX_QTY, f"{qty} is above {config.largest_qty}")
     if price is not None:
         if not price.is_finite() or price <= 0:
             raise OrderRefusedError(RefusalReason.BAD_PARAMETER, f"price {price}")
+        if price > config.highest_price:
+            raise OrderRefusedError(RefusalReason.PRICE_TOO_HIGH, f"{price} is above {config.highest_price}")
         if price % config.tick_size:
             raise OrderRefusedError(
                 RefusalReason.PRICE_OFF_GRID, f"{price} is no multiple of {config.tick_size}"

@@ -148,6 +148,18 @@ class BitgetOrders:
             raise BitgetError("22001", "No order to cancel")
         return {"successList": [_ids(order) for order in orders], "failureList": []}
 
+    def switch_mode(self, params: Fields) -> Fields:
+        """Switch the position mode; the mode it is already is no error here."""
+        mode = text(params, "posMode")
+        if mode not in ("one_way_mode", "hedge_mode") or text(params, "productType").upper() != PRODUCT:
+            raise BitgetError("40017", "Parameter verification failed: posMode")
+        try:
+            self._account.switch_mode(hedge_mode=mode == "hedge_mode")
+        except OrderRefusedError as refused:
+            if refused.reason is not RefusalReason.MODE_UNCHANGED:
+                raise BitgetError.of(refused) from refused
+        return {"posMode": mode}
+
     def find(self, params: Fields) -> Order | None:
         """Return the order a request names by either id, if there is one."""
         return self._account.find(order_id=text(params, "orderId"), client_id=text(params, "clientOid"))

@@ -15,11 +15,14 @@ from mm_hybrid.servers.exchange.wire import sign
 
 _WINDOW_MS = 30_000
 
+_MODE_HELD = "Position or order exists, the position mode cannot be switched"
 _CODES: dict[RefusalReason, tuple[str, str]] = {
     RefusalReason.BAD_PARAMETER: ("40017", "Parameter verification failed"),
     RefusalReason.PRICE_OFF_GRID: ("40808", "Parameter verification exception price checkScale error"),
     RefusalReason.QTY_OFF_GRID: ("40808", "Parameter verification exception size checkBDScale error"),
     RefusalReason.BELOW_MIN_QTY: ("45111", "less than the minimum order quantity"),
+    RefusalReason.ABOVE_MAX_QTY: ("40017", "Parameter verification failed: size"),
+    RefusalReason.PRICE_TOO_HIGH: ("40017", "Parameter verification failed: price"),
     RefusalReason.BELOW_MIN_NOTIONAL: ("45110", "less than the minimum amount"),
     RefusalReason.BAD_CLIENT_ID: ("40305", "client_oid length is not greater than 50, and cannot be Martian"),
     RefusalReason.DUPLICATE_CLIENT_ID: ("40786", "Duplicate clientOid"),
@@ -34,6 +37,8 @@ _CODES: dict[RefusalReason, tuple[str, str]] = {
         "40774",
         "The order type for unilateral position must also be the unilateral position type.",
     ),
+    RefusalReason.MODE_HELD_BY_POSITION: ("40920", _MODE_HELD),
+    RefusalReason.MODE_HELD_BY_ORDERS: ("40920", _MODE_HELD),
     RefusalReason.NO_MARKET: ("40308", "The contract is being temporarily maintained"),
 }
 

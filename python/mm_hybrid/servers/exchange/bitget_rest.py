@@ -79,6 +79,7 @@ class BitgetRest:
             "/api/v2/mix/account/accounts": self._accounts,
             "/api/v2/mix/account/account": self._account_settings,
             "/api/v2/mix/account/bill": self._bills,
+            "/api/v2/common/trade-rate": self._fee_rate,
             "/api/v3/account/settings": self._no_unified_account,
         }
         commands: dict[str, Action] = {
@@ -88,6 +89,7 @@ class BitgetRest:
             "/api/v2/mix/order/batch-place-order": self._orders.place_batch,
             "/api/v2/mix/order/batch-cancel-orders": self._orders.cancel_batch,
             "/api/v2/mix/order/cancel-all-orders": self._orders.cancel_all,
+            "/api/v2/mix/account/set-position-mode": self._orders.switch_mode,
         }
         self._routes: dict[tuple[str, str], Callable[[Incoming], Outgoing]] = {
             **{("GET", path): self._open(action) for path, action in market.items()},
@@ -268,6 +270,14 @@ class BitgetRest:
     def _account_settings(self, params: Fields) -> object:
         self._check_listed(params)
         return messages.account_settings(self._account)
+
+    def _fee_rate(self, params: Fields) -> object:
+        if text(params, "symbol").upper() != self._config.symbol or text(params, "businessType") != "mix":
+            raise BitgetError("40034", f"Parameter {text(params, 'symbol')} does not exist")
+        return {
+            "makerFeeRate": str(self._config.maker_fee_rate),
+            "takerFeeRate": str(self._config.taker_rate),
+        }
 
     def _bills(self, params: Fields) -> object:
         begin, end = _week(params)

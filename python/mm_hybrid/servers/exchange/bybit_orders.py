@@ -116,6 +116,17 @@ class BybitOrders:
             "success": "1",
         }
 
+    def switch_mode(self, params: Fields) -> Fields:
+        """Switch the position mode: 0 is one-way, 3 hedge."""
+        mode = text(params, "mode")
+        if mode not in ("0", "3") or text(params, "category") != self._account.category:
+            raise BybitError(10001, "params error: mode invalid")
+        try:
+            self._account.switch_mode(hedge_mode=mode == "3")
+        except OrderRefusedError as refused:
+            raise BybitError.of(refused) from refused
+        return {}
+
     def batch(self, action: Callable[[Fields], Fields], params: Fields) -> tuple[Fields, Fields]:
         """Run ``action`` on each leg; return the two parallel lists ``result`` and ``retExtInfo``.
 

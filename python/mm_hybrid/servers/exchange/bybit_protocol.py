@@ -22,6 +22,8 @@ _CODES: dict[RefusalReason, tuple[int, str]] = {
     RefusalReason.PRICE_OFF_GRID: (10001, "params error: price invalid"),
     RefusalReason.QTY_OFF_GRID: (10001, "Qty invalid"),
     RefusalReason.BELOW_MIN_QTY: (10001, "The number of contracts exceeds minimum limit allowed"),
+    RefusalReason.ABOVE_MAX_QTY: (10001, "The number of contracts exceeds maximum limit allowed"),
+    RefusalReason.PRICE_TOO_HIGH: (110003, "Order price exceeds the allowable range"),
     RefusalReason.BELOW_MIN_NOTIONAL: (110094, "Order does not meet minimum order value"),
     RefusalReason.BAD_CLIENT_ID: (10001, "params error: OrderLinkedID invalid"),
     RefusalReason.DUPLICATE_CLIENT_ID: (110072, "OrderLinkedID is duplicate"),
@@ -36,6 +38,12 @@ _CODES: dict[RefusalReason, tuple[int, str]] = {
     RefusalReason.NO_MARKET: (110066, "Trading is currently not allowed"),
     RefusalReason.NOT_TRADABLE: (110074, "This contract is not live"),
     RefusalReason.POSITION_MODE: (10001, "position idx not match position mode"),
+    RefusalReason.MODE_UNCHANGED: (110025, "Position mode is not modified"),
+    RefusalReason.MODE_HELD_BY_POSITION: (
+        110024,
+        "You have an existing position, so position mode cannot be switched",
+    ),
+    RefusalReason.MODE_HELD_BY_ORDERS: (110028, "Open orders exist, so you cannot change position mode"),
     RefusalReason.QTY_BELOW_FILLED: (
         110064,
         "The number of contracts modified cannot be less than or equal to the filled quantity",
@@ -48,6 +56,8 @@ _SPOT_CODES: dict[RefusalReason, tuple[int, str]] = {
     RefusalReason.QTY_OFF_GRID: (170137, "Order volume decimal too long."),
     RefusalReason.BELOW_MIN_QTY: (170136, "Order quantity lower than the minimum."),
     RefusalReason.BELOW_MIN_NOTIONAL: (170140, "Order value exceeded lower limit."),
+    RefusalReason.ABOVE_MAX_QTY: (170135, "Order quantity exceeded upper limit."),
+    RefusalReason.PRICE_TOO_HIGH: (170132, "Order price too high."),
     RefusalReason.DUPLICATE_CLIENT_ID: (170141, "Duplicate clientOrderId."),
     RefusalReason.INSUFFICIENT_FUNDS: (170131, "Insufficient balance."),
     RefusalReason.ORDER_NOT_FOUND: (170213, "Order does not exist."),
@@ -114,6 +124,12 @@ def check_address(setup: Setup, remote: str) -> None:
     """
     if setup.allowed_ips is not None and remote not in setup.allowed_ips:
         raise BybitError(10010, f"Unmatched IP, please check your API key's bound IP addresses. {remote}")
+
+
+def legs_of(params: Fields) -> int:
+    """Return how much of an allowance a request uses up: a batch one for each leg."""
+    legs = params.get("request")
+    return max(1, len(legs)) if isinstance(legs, list) else 1
 
 
 def limit_headers(limit: RateLimit) -> dict[str, str]:

@@ -16,6 +16,7 @@ from mm_hybrid.servers.exchange.bybit_protocol import (
     check_signature,
     check_window,
     envelope,
+    legs_of,
     limit_headers,
     spent_headers,
 )
@@ -81,6 +82,7 @@ class BybitRest:
             "/v5/order/cancel": self._by_category("cancel"),
             "/v5/order/cancel-all": self._by_category("cancel_all"),
             "/v5/order/disconnected-cancel-all": self._set_disconnect_window,
+            "/v5/position/switch-mode": self._by_category("switch_mode"),
         }
         batches = {
             "/v5/order/create-batch": self._batch("create"),
@@ -117,11 +119,13 @@ class BybitRest:
     def _signed(self, action: Callable[[Fields], Reply]) -> Callable[[Incoming], Outgoing]:
         def run(request: Incoming) -> Outgoing:
             self._authenticate(request)
-            if not self._limits.of(_ENDPOINTS.get(request.path, request.path)).take():
+            params = request.params
+            limit = self._limits.of(_ENDPOINTS.get(request.path, request.path))
+            if not limit.take(legs_of(params or {})):
                 raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
-            if request.params is None:
+            if params is None:
                 raise BybitError(10001, "params error: the body is no JSON object")
-            return self._accepted(*action(request.params))
+            return self._accepted(*action(params))
 
         return run
 

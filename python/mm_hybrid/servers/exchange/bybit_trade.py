@@ -15,6 +15,7 @@ from mm_hybrid.servers.exchange.bybit_protocol import (
     check_address,
     check_signature,
     check_window,
+    legs_of,
     limit_headers,
     spent_headers,
 )
@@ -155,7 +156,7 @@ class BybitTradeStream:
         if not isinstance(header, dict) or not isinstance(args, list) or len(args) != 1:
             raise BybitError(10001, "params error: header and one element of args are required")
         check_window(text(header, "X-BAPI-TIMESTAMP"), text(header, "X-BAPI-RECV-WINDOW"), received_ms)
-        if not self._limits.of(endpoint).take():
+        if not self._limits.of(endpoint).take(legs_of(body)):
             raise BybitError(10006, "Too many visits. Exceeded the API Rate Limit.")
         orders = self._orders.get(text(body, "category"), self._orders["linear"])
         actions = {"create": orders.create, "amend": orders.amend, "cancel": orders.cancel}

@@ -8,12 +8,49 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from mm_hybrid.servers.exchange.faults import FaultScript
+from mm_hybrid.servers.exchange.faults import QUERIES, TRADING, FaultScript
 
 Venue = Literal["bybit", "bitget"]
 
 _TAKER_FEE_RATE: dict[Venue, Decimal] = {"bybit": Decimal("0.00055"), "bitget": Decimal("0.0006")}
 _FEED_EXCHANGE: dict[Venue, str] = {"bybit": "bybit", "bitget": "bitget-futures"}
+
+
+VENUE_LIMITS: dict[Venue, dict[str, int]] = {
+    "bybit": {
+        "create": 10,
+        "amend": 10,
+        "cancel": 10,
+        "cancel_all": 10,
+        "create_batch": 10,
+        "amend_batch": 10,
+        "cancel_batch": 10,
+        "open_orders": 50,
+        "order_history": 50,
+        "executions": 50,
+        "positions": 50,
+        "wallet": 50,
+    },
+    "bitget": {
+        "create": 10,
+        "amend": 10,
+        "cancel": 10,
+        "cancel_all": 10,
+        "create_batch": 5,
+        "cancel_batch": 10,
+        "open_orders": 10,
+        "order_history": 10,
+        "order_detail": 10,
+        "executions": 10,
+        "positions": 5,
+        "wallet": 10,
+    },
+}
+"""Requests a second of the venues' base tier, by kind of request.
+
+Source: Bybit v5 API documentation, Rate Limit Rules (derivatives); Bitget v2 API documentation, the rate limit named on
+each page. Tiers and tables change: what an account really has is in the headers of its replies.
+"""
 
 
 class ExchangeServerConfig(BaseModel):
@@ -42,7 +79,8 @@ class ExchangeServerConfig(BaseModel):
         market_exchange: exchange of the market data as Tardis spells it; the venue's own by default.
         market_symbol: symbol of the market data; ``symbol`` by default.
         rate_limit_per_s: private requests a second per kind; generous, since this is a test ground.
-        rate_limits: other allowances by kind of request (``create``, ``open_orders``, …).
+        rate_limits: other allowances by kind of request (``create``, ``open_orders``, …), such as ``VENUE_LIMITS``;
+            a batch counts each of its legs on Bybit.
         address_limit_per_5s: requests an address may send in five seconds; ``None`` is any number.
         address_ban_s: how long an address that sent more is turned away.
         spot: Bybit lists the symbol for spot trading beside the contract, at the same market's prices.
@@ -96,6 +134,16 @@ class ExchangeServerConfig(BaseModel):
             return FaultScript.read(Path(value))
         return FaultScript.parse(value, "faults")
 
+    @field_validator("rate_limits")
+    @classmethod
+    def _limits_are_of_known_kinds(cls, limits: dict[str, int]) -> dict[str, int]:
+        for name, per_second in limits.items():
+            if name not in (*TRADING, *QUERIES):
+                raise ValueError(f"{name!r} is none of {', '.join((*TRADING, *QUERIES))}")
+            if per_second < 1:
+                raise ValueError(f"{name!r} is {per_second} a second, which is below 1")
+        return limits
+
     @model_validator(mode="after")
     def _sizes_are_on_the_grid(self) -> Self:
         if self.smallest_qty % self.lot_size:
@@ -108,6 +156,16 @@ class ExchangeServerConfig(BaseModel):
     def smallest_qty(self) -> Decimal:
         """The smallest order in base units."""
         return self.lot_size if self.min_qty is None else self.min_qty
+
+    @property
+    def largest_qty(self) -> Decimal:
+        """The largest order in base units."""
+        return self.lot_size * 1_000_000
+
+    @property
+    def highest_price(self) -> Decimal:
+        """The highest limit price."""
+        return self.tick_size * 19_999_980
 
     @property
     def feed_exchange(self) -> str:

@@ -7,9 +7,11 @@ a committed row through the death of the process; a power loss may take the last
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,16 +49,22 @@ class EventLog:
         self._path = path
         self._pending: list[LoggedEvent] = []
         self._database: sqlite3.Connection | None = None
+        self._lock: int | None = None
         if path is None:
             return
         try:
+            self._lock = _lock(path)
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
             self._check(meta)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
+            self.close()
             raise ServerError(f"cannot use the state file {path}: {error}") from error
+        except ServerError:
+            self.close()
+            raise
 
     def _check(self, meta: dict[str, str]) -> None:
         """Write the settings of a new file; compare those of an old one."""
@@ -79,9 +87,7 @@ class EventLog:
     def set_meta(self, values: dict[str, str]) -> None:
         """Write settings at once."""
         if self._database is not None:
-            self._database.execute("BEGIN")
-            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-            self._database.execute("COMMIT")
+            self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
 
     def events(self) -> Iterator[LoggedEvent]:
         """Iterate over what earlier runs wrote, oldest first.
@@ -117,17 +123,27 @@ class EventLog:
         return event
 
     def commit(self) -> None:
-        """Write what was appended, as one transaction."""
+        """Write what was appended, as one transaction; what cannot be written stays for the next try.
+
+        Raises:
+            sqlite3.Error: the file cannot be written; nothing is to be told to anybody.
+        """
         if self._database is None or not self._pending:
             return
         rows = [
             (one.ts_ns, one.kind, one.order_id, one.client_id, json.dumps(one.body, separators=(",", ":")))
             for one in self._pending
         ]
+        self._write(_INSERT, rows)
         self._pending.clear()
-        self._database.execute("BEGIN")
-        self._database.executemany(_INSERT, rows)
-        self._database.execute("COMMIT")
+
+    def _write(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write rows as one transaction: all of them or, with the error raised, none."""
+        if self._database is None:
+            return
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(sql, rows)
 
     def close(self) -> None:
         """Commit and close; later rows go nowhere."""
@@ -135,3 +151,17 @@ class EventLog:
             self.commit()
             self._database.close()
             self._database = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _lock(path: Path) -> int:
+    """Keep other servers off the file for as long as this process lives; return the descriptor to close."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ServerError(f"the state file {path} is in use by another exchange: stop that one") from error
+    return descriptor

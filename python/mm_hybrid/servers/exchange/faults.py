@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -104,6 +104,9 @@ On = Literal[
     "server",
     "fill",
 ]
+
+FAULT_NAMES = tuple(dict.fromkeys(fault for on in get_args(On) for fault in _allowed(on)))
+"""Every fault there is."""
 
 Nth = Annotated[int, Field(ge=1)]
 Delay = Annotated[int, Field(ge=0, le=600_000)]

@@ -53,6 +53,8 @@ class RefusalReason(StrEnum):
     PRICE_OFF_GRID = "price_off_grid"
     QTY_OFF_GRID = "qty_off_grid"
     BELOW_MIN_QTY = "below_min_qty"
+    ABOVE_MAX_QTY = "above_max_qty"
+    PRICE_TOO_HIGH = "price_too_high"
     BELOW_MIN_NOTIONAL = "below_min_notional"
     BAD_CLIENT_ID = "bad_client_id"
     DUPLICATE_CLIENT_ID = "duplicate_client_id"
@@ -65,6 +67,9 @@ class RefusalReason(StrEnum):
     NO_MARKET = "no_market"
     NOT_TRADABLE = "not_tradable"
     POSITION_MODE = "position_mode"
+    MODE_UNCHANGED = "mode_unchanged"
+    MODE_HELD_BY_POSITION = "mode_held_by_position"
+    MODE_HELD_BY_ORDERS = "mode_held_by_orders"
 
 
 class OrderRefusedError(Exception):

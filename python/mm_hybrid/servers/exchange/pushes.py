@@ -76,11 +76,19 @@ class FaultTimers:
         self._faults = faults
         self._sessions = {one.name: one for one in sessions}
         self._timers: list[asyncio.TimerHandle] = []
-        faults.on_replaced(self.start)
+        self._is_running = False
+        faults.on_replaced(self._restart)
 
     def start(self) -> None:
+        """Set the timers of the script in force, on the running event loop."""
+        self._is_running = True
+        self._restart()
+
+    def _restart(self) -> None:
         """Set the timers of the script in force, instead of those before."""
-        self.close()
+        self._cancel()
+        if not self._is_running:
+            return
         loop = asyncio.get_running_loop()
         for rule in self._faults.timed():
             wait_s = max(0.0, rule.from_s - self._faults.elapsed_s)
@@ -88,6 +96,10 @@ class FaultTimers:
 
     def close(self) -> None:
         """Stop the timers."""
+        self._is_running = False
+        self._cancel()
+
+    def _cancel(self) -> None:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from aiohttp import web
@@ -136,7 +137,7 @@ class RestFront:
                 if transport is not None:
                     transport.abort()
             case "accept_then_delay":
-                await asyncio.sleep(fault.delay_s)
+                await _until_gone(request, fault.delay_s)
             case "accept_then_html":
                 return web.Response(status=502, text=_HTML, content_type="text/html")
             case "accept_then_json":
@@ -186,7 +187,12 @@ async def _truncated(request: web.Request, reply: Outgoing) -> web.StreamRespons
     return response
 
 
-async def _until_gone(request: web.Request) -> None:
-    """Wait until the client has given up the connection."""
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(_LOOK_S)
+async def _until_gone(request: web.Request, seconds: float = math.inf) -> None:
+    """Wait until the client has given up the connection, or the time is over."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while request.transport is not None and not request.transport.is_closing():
+        left = end - loop.time()
+        if left <= 0:
+            return
+        await asyncio.sleep(min(_LOOK_S, left))

@@ -106,7 +106,15 @@ class Session:
                 config_json=json.dumps(config.public()),
                 version=__version__,
             )
-            executor = Executor(gateway, journal, clock, gateway.instrument, config, alert=self._on_line)
+            executor = Executor(
+                gateway,
+                journal,
+                clock,
+                gateway.instrument,
+                config,
+                tag=config.execution.tag,
+                alert=self._on_line,
+            )
             cache = Cache(str(folder / CACHE_FILE))
             stack.callback(cache.close)
             optimizer, advisor = assemble(

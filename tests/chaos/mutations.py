@@ -170,17 +170,6 @@ MUTATIONS = (
         ),
         expected=("I4",),
     ),
-    Mutation(
-        name="epoch-in-client-ids",
-        patches=(
-            Patch(
-                file="execution/executor.py",
-                old='        self._id_prefix = f"{self._tag}-{_base36(epoch)}-"\n',
-                new='        self._id_prefix = f"{self._tag}-{_base36(1)}-"\n',
-            ),
-        ),
-        expected=("I1", "I2", "I6"),
-    ),
 )
 """What the campaign must notice, each within :data:`MOST_SEEDS` seeds."""
 

@@ -346,7 +346,7 @@ class Executor:
             tolerance=Tolerance(price=self._tolerated(targets)),
             moved_base=self._account.position.qty_base - self._approved_at_base,
         )
-        self._fit_budget(plan)
+        batch = self._fit_budget(plan)
         if not (plan.cancel or plan.amend or plan.create):
             return
         created = self._mark(plan)
@@ -369,29 +369,33 @@ class Executor:
             self._spawn(self._sender.amend(amend, seqs.pop(0) or 0))
         for record in created:
             record.intent_seq = seqs.pop(0) or 0
-        self._send(created)
+        self._send(created, batch=batch)
 
-    def _fit_budget(self, plan: Plan) -> None:
-        """Leave out what a side's pause or the venue's rates do not allow now; a later comparison finds it again."""
+    def _fit_budget(self, plan: Plan) -> bool:
+        """Leave out what a side's pause or the venue's rates do not allow now; a later comparison finds it again.
+
+        Returns:
+            Whether the creates are to go in one batch.
+        """
         is_open = self._sender.side_open
         plan.amend = [a for a in plan.amend if is_open(a.order.side) and self._gateway.try_slot(Lane.AMEND)]
         wanted = [quote for quote in plan.create if is_open(quote.side)]
-        batch = self._gateway.batch_most
-        allowed: list[Quote] = []
-        for first in range(0, len(wanted), batch):
-            if self._gateway.try_slot(Lane.CREATE):
-                allowed += wanted[first : first + batch]
-        plan.create = allowed
+        if self._gateway.fits_batch(len(wanted)) and self._gateway.try_slot(Lane.BATCH):
+            plan.create = wanted
+            return True
+        plan.create = [quote for quote in wanted if self._gateway.try_slot(Lane.CREATE)]
+        return False
 
-    def _send(self, created: list[OrderRecord]) -> None:
+    def _send(self, created: list[OrderRecord], *, batch: bool) -> None:
         """Send orders whose intents are on disk, unless they are not wanted any more."""
         if not (self.healthy and self._targets):
             for record in created:
                 self._account.end(record, OrderState.NOT_PLACED, "no longer wanted", source="local")
-            return
-        batch = self._gateway.batch_most
-        for first in range(0, len(created), batch):
-            self._spawn(self._sender.create(created[first : first + batch]))
+        elif batch:
+            self._spawn(self._sender.create(created))
+        else:
+            for record in created:
+                self._spawn(self._sender.create([record]))
 
     def _mark(self, plan: Plan) -> list[OrderRecord]:
         """Note what is about to be sent: the next comparison leaves it alone, exposure counts it."""
@@ -487,7 +491,7 @@ class Executor:
         self._account.end(record, OrderState.NOT_PLACED, message, source="lookup")
 
     def _take_fill(self, fill: Fill) -> None:
-        if not (self._gateway.values_fees_in(fill.fee_currency) or fill.fee_currency in self._unvalued_fees):
+        if not (self._gateway.fees.knows(fill.fee_currency) or fill.fee_currency in self._unvalued_fees):
             self._unvalued_fees.add(fill.fee_currency)
             self._note("fees", fill.fee_currency, "no price known: fees in it count as 0 in quote currency")
             self._alert(

@@ -23,6 +23,7 @@ from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
 from mm_hybrid.execution.credentials import Credentials
+from mm_hybrid.execution.fees import FeePrices
 from mm_hybrid.execution.lanes import Budget, Lane, Lanes
 from mm_hybrid.execution.orders import NewOrder, VenueOrder
 from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, describe, failure_of
@@ -39,13 +40,15 @@ BAN_S = 600.0
 WINDOW_MS = 7 * 86_400_000
 """Longest span of one query of executions, on both venues."""
 
+BATCH_LEAST = {"bybit": 3, "bitget": 4}
+"""Fewest orders worth a batch request, whose rate is lower than that of single ones."""
+
 BATCH_MOST = {"bybit": 20, "bitget": 50}
 """Most orders of one batch request for contracts.
 
 Source: Bybit v5 API documentation, Batch Place Order; Bitget API documentation, Batch Order.
 """
 
-_FEE_COIN = {"bybit": "MNT", "bitget": "BGB"}
 _PAGE = {"bybit": 50, "bitget": 100}
 
 OrdersVia = Literal["rest", "websocket"]
@@ -69,8 +72,6 @@ class Gateway:
         self.instrument = instrument
         self.can_amend = venue == "bybit"
         """Bitget's amend is a cancel and a new order without a link between them: not used."""
-        self.batch_most = 1 if orders_via == "websocket" else BATCH_MOST[venue]
-        """Most orders of one :meth:`create_batch`."""
         self.on_outcome: Callable[[Lane, VenueError | None], None] = lambda _lane, _error: None
         """Told how each request that may be repeated went, cancels and reads."""
         self.lanes = lanes
@@ -79,7 +80,7 @@ class Gateway:
         self._clock = clock
         self._timeout_s = timeout_s
         self._by_stream = orders_via == "websocket"
-        self._fee_prices: dict[str, Decimal] = {}
+        self.fees = FeePrices(venue, instrument)
         self._tap = Tap(venue, exchange, lanes, clock)
 
     @classmethod
@@ -102,7 +103,7 @@ class Gateway:
         exchange = _build(config, credentials, timeout_s)
         try:
             instrument = _instrument(config, await exchange.load_markets())
-            lanes = Lanes(clock, budget)
+            lanes = Lanes(clock, budget or Budget.of(config.name))
             gateway = cls(
                 config.name, exchange, instrument, clock, lanes, timeout_s=timeout_s, orders_via=orders_via
             )
@@ -135,7 +136,7 @@ class Gateway:
         return self._order_id(await self._once(Lane.CREATE, lambda: self._exchange.create_order(*arguments)))
 
     async def create_batch(self, orders: Sequence[NewOrder]) -> list[str | VenueError]:
-        """Send up to :attr:`batch_most` orders in one request, once; return an exchange id or a failure for each.
+        """Send as many orders as :meth:`fits_batch` takes in one request, once; return an id or a failure for each.
 
         A leg the reply does not mention is ambiguous, whatever became of the others.
 
@@ -149,13 +150,17 @@ class Gateway:
             }
             for order in orders
         ]  # fmt: skip
-        with self._tap.request(Lane.CREATE) as request:
+        with self._tap.request(Lane.BATCH) as request:
             try:
                 await self._exchange.create_orders(rows)
             except Exception as error:
                 raise await self._refused(request, error) from None
         legs = wire.batch_legs(self.venue, request.reply)
         return [self._leg(legs.get(order.client_id)) for order in orders]
+
+    def fits_batch(self, orders: int) -> bool:
+        """Return whether so many orders are best sent by one :meth:`create_batch`."""
+        return not self._by_stream and BATCH_LEAST[self.venue] <= orders <= BATCH_MOST[self.venue]
 
     def try_slot(self, lane: Lane) -> bool:
         """Take leave to send one request on a lane now; ``False`` means the budget is spent."""
@@ -255,7 +260,7 @@ class Gateway:
         rows = await all_spans(self._executions_page, since_ms, self.server_ms(), WINDOW_MS)
         now_ns = self._clock.now_ns()
         fills = [
-            wire.parse_fill(self.venue, row, now_ns, self._fee_worth)
+            wire.parse_fill(self.venue, row, now_ns, self.fees.worth)
             for row in rows
             if not wire.is_funding(self.venue, row)
         ]
@@ -350,26 +355,14 @@ class Gateway:
 
     async def refresh_fee_prices(self) -> None:
         """Learn the price of the venue's own coin, in which fees may be paid, where it is listed here."""
-        coin = _FEE_COIN[self.venue]
-        symbol = f"{coin}/{self.instrument.quote}:{self.instrument.quote}"
+        symbol = f"{self.fees.coin}/{self.instrument.quote}:{self.instrument.quote}"
         if symbol not in self._exchange.markets:
             return
         try:
             ticker = await self._optional(lambda: self._exchange.fetch_ticker(symbol))
-            self._fee_prices[coin] = Decimal(str(ticker["last"]))
+            self.fees.learn(Decimal(str(ticker["last"])))
         except (VenueError, KeyError, ArithmeticError):
             return  # The last known price stays.
-
-    def _fee_worth(self, fee: Decimal, currency: str, price: Decimal) -> Decimal:
-        if currency == self.instrument.quote:
-            return fee
-        if currency == self.instrument.base:
-            return fee * price
-        return fee * self._fee_prices.get(currency, Decimal(0))
-
-    def values_fees_in(self, currency: str) -> bool:
-        """Return whether fees in a currency can be put into quote currency."""
-        return currency in {self.instrument.quote, self.instrument.base, *self._fee_prices}
 
     async def clock_ahead_ms(self) -> int:
         """Return by how many milliseconds this machine's clock runs ahead of the venue's, half a round trip aside.
@@ -398,7 +391,7 @@ class Gateway:
         """Wait for executions. Raises on a dropped connection; what happened meanwhile is not repeated."""
         rows = await self._streamed(self._exchange.watch_my_trades(self._symbol))
         now_ns = self._clock.now_ns()
-        return [wire.parse_fill(self.venue, row["info"], now_ns, self._fee_worth) for row in rows]
+        return [wire.parse_fill(self.venue, row["info"], now_ns, self.fees.worth) for row in rows]
 
     async def streams_confirmed(self) -> None:
         """Wait until the venue has confirmed all private channels of the current connection."""

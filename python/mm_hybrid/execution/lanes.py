@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Self
 
 from mm_hybrid.clock import Clock
 
@@ -33,6 +34,7 @@ class Lane(IntEnum):
     READ = 1
     AMEND = 2
     CREATE = 3
+    BATCH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class Budget:
     amends and creates are those of the venues' base tier until a reply's headers tell the account's own.
 
     Source: Bybit v5 API documentation, Rate Limit Rules (600 requests in 5 s an address, 10/s an order endpoint);
-    Bitget API documentation, Rate Limit (10/s an order endpoint).
+    Bitget API documentation, Rate Limit (10/s an order endpoint, batches of creates 1/s).
     """
 
     shared_per_s: float = 100.0
@@ -51,7 +53,13 @@ class Budget:
     read_per_s: float = 20.0
     amend_per_s: float = 10.0
     create_per_s: float = 10.0
+    batch_per_s: float = 5.0
     reserved_for_cancels: float = 20.0
+
+    @classmethod
+    def of(cls, venue: str) -> Self:
+        """Return a venue's base tier."""
+        return cls(batch_per_s=5.0 if venue == "bybit" else 1.0)
 
 
 @dataclass(slots=True)
@@ -99,6 +107,7 @@ class Lanes:
             Lane.READ: budget.read_per_s,
             Lane.AMEND: budget.amend_per_s,
             Lane.CREATE: budget.create_per_s,
+            Lane.BATCH: budget.batch_per_s,
         }
         self.cancel_waits_s: deque[float] = deque(maxlen=_WAITS_KEPT)
         self._queues = {lane: _Queue(_Bucket(rate, rate, now_ns)) for lane, rate in rates.items()}

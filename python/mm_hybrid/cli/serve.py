@@ -106,7 +106,7 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     default=None,
     help="SQLite file of all that happens; started on it again, the exchange goes on from there.",
 )
-@click.option("--spot", is_flag=True, help="List the symbol for spot trading too (Bybit).")
+@click.option("--spot", is_flag=True, help="List the symbol for spot trading too.")
 @click.option(
     "--venue-limits",
     is_flag=True,

@@ -82,6 +82,12 @@ bench: $(VENV)/.package $(VENV)/.dev
 .PHONY: bench-gate
 bench-gate: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python benches/gate.py
+	$(BIN)/python benches/execution.py storm --seconds 10
+
+## bench-execution: creates beside a bare client, pushes to state, cancels in a storm of refusals
+.PHONY: bench-execution
+bench-execution: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python benches/execution.py
 
 ## fuzz: feed the decoder and the book damaged input (make fuzz FUZZ_CASES=100000)
 .PHONY: fuzz

@@ -291,6 +291,21 @@ async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, 
         assert executor.halted is None
 
 
+async def test_a_trade_made_by_hand_on_the_account_explains_the_position_and_is_nobody_s(venue, tmp_path):
+    from mm_hybrid.servers.exchange.events import foreign_order
+
+    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.3) as executor:
+        venue.script({"on": "push_execution", "fault": "drop"})
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        foreign_order(venue.server.account, "buy", None, D("0.004"))
+        await until(lambda: executor.position.qty_base == D("0.004"))
+        await asyncio.sleep(0.7)
+        assert executor.halted is None
+        assert executor.counters.fills == 0, "it is in the position and not ours"
+    assert [row[1:] for row in journalled_fills(tmp_path)] == [("", D("0.004"))]
+
+
 async def test_funding_is_cash_of_its_own_and_counts_once(venue, tmp_path):
     from mm_hybrid.servers.exchange.events import fund
 

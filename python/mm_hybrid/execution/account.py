@@ -148,15 +148,23 @@ class Account:
         if self._journal.failure is None:
             self._journal.funding(payment)
 
-    def match_fills(self, *, older_than_ns: int | None = None) -> None:
-        """Book executions whose order has become known, and those that have waited too long for it."""
+    def match_fills(self, *, nobodys: str | None = None) -> None:
+        """Book executions whose order has become known, and those of an order known to be nobody's here.
+
+        Args:
+            nobodys: exchange id of an order that the venue says is none of ours.
+        """
         waiting, self._unmatched = self._unmatched, []
         for came_ns, fill in waiting:
             record = self.orders.find(client_id="", order_id=fill.order_id)
-            if record is not None or (older_than_ns is not None and came_ns < older_than_ns):
+            if record is not None or fill.order_id == nobodys:
                 self._book(fill, record)
             else:
                 self._unmatched.append((came_ns, fill))
+
+    def unmatched_orders(self, older_than_ns: int) -> set[str]:
+        """Return exchange ids of orders that executions have waited for since before a monotonic time."""
+        return {fill.order_id for came_ns, fill in self._unmatched if came_ns < older_than_ns}
 
     def move(self, record: OrderRecord, state: OrderState) -> bool:
         """Change an order's state by what this side did; nothing is journalled."""

@@ -163,7 +163,7 @@ class Executor:
         )  # fmt: skip
         self._reconciler = Reconciler(
             gateway, account, journal, clock, self._times.reconcile,
-            look_up=self._look_up, symbol=instrument.symbol,
+            look_up=self._look_up, owners=self._owners, symbol=instrument.symbol,
         )  # fmt: skip
         handlers = StreamHandlers(
             order=lambda seen: account.take_order(seen, source="stream"),
@@ -453,7 +453,7 @@ class Executor:
         for record in self._resolver.due():
             record.next_lookup_ns = now_ns + NS_PER_S
             self._spawn(self._look_up(record))
-        self._account.match_fills(older_than_ns=now_ns - round(self._times.unmatched_s * NS_PER_S))
+        await self._resolver.owners(self._account, now_ns - round(self._times.unmatched_s * NS_PER_S))
         for permit in self._breakers.waiting_for_probe():
             await self._probe(permit)
         if now_ns >= self._next_reconcile_ns and self._streams.healthy:
@@ -522,6 +522,9 @@ class Executor:
         self._note("foreign_order", seen.order_id, f"{what}, client id {seen.client_id or 'none'}")
         self._alert(f"order {seen.order_id} on this account is not ours ({what}): left alone")
 
+    async def _owners(self) -> None:
+        await self._resolver.owners(self._account, self._clock.monotonic_ns() + 1)
+
     async def _settle_last(self) -> None:
         """Learn how every order of the session ended and take in its last executions."""
         await self._reconciler.fetch(last=True)
@@ -532,7 +535,7 @@ class Executor:
                 await self._look_up(record)
         for record in self._resolver.given_up:
             await self._look_up(record)
-        self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
+        await self._owners()
 
     def _halt(self, reason: str) -> None:
         if self._halted is None:

@@ -255,6 +255,21 @@ class Gateway:
             raise
         return next((order for order in self._orders(rows) if order.client_id == client_id), None)
 
+    async def order_of(self, order_id: str) -> VenueOrder | None:
+        """Return the order of an execution that came without a client id, or ``None`` if it is nobody's here.
+
+        Bitget's executions never carry one in queries; Bybit's always do, unless the order has none.
+        """
+        if self.venue == "bybit":
+            return None
+        try:
+            row = await self._again(Lane.READ, lambda: self._exchange.fetch_order(order_id, self._symbol))
+        except VenueError as error:
+            if error.verdict is Verdict.GONE:
+                return None
+            raise
+        return self._orders([row])[0]
+
     async def executions(self, since_ms: int) -> list[Fill]:
         """Return the account's executions of the symbol since a venue time, oldest first, the venue's own included."""
         rows = await all_spans(self._executions_page, since_ms, self.server_ms(), WINDOW_MS)

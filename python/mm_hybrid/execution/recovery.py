@@ -77,7 +77,7 @@ class Recovery:
             await self._take_over("first start")
             return
         await self._reconciler.fetch()
-        self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
+        await self._resolver.owners(self._account, self._clock.monotonic_ns() + 1)
         difference = await self._reconciler.check_position()
         if difference is None:
             return

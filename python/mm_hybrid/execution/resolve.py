@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.orders import UNSETTLED, OrderRecord, Orders, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.types import Fill
@@ -29,6 +30,10 @@ class LookupGateway(Protocol):
 
     async def order(self, client_id: str) -> VenueOrder | None:
         """Return an order by client id, open or ended, if the venue knows it."""
+        ...
+
+    async def order_of(self, order_id: str) -> VenueOrder | None:
+        """Return the order of an execution that came without a client id, if there is one."""
         ...
 
     async def executions(self, since_ms: int) -> list[Fill]:
@@ -135,6 +140,20 @@ class Resolver:
             self._on_absent(record)
             self.doubt(record)
             self._postpone(record)
+
+    async def owners(self, account: Account, older_than_ns: int) -> None:
+        """Find out whose the executions are that have waited for their order since before a monotonic time.
+
+        One whose order the venue cannot tell now goes on waiting.
+        """
+        for order_id in account.unmatched_orders(older_than_ns):
+            try:
+                found = await self._gateway.order_of(order_id)
+            except VenueError:
+                continue
+            if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
+                self._on_order(found)
+            account.match_fills(nobodys=order_id)
 
     def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
         """End a request under way that the venue, asked after it, shows as not carried out."""

@@ -127,6 +127,9 @@ def soak(exchange: str, folder: Path, *, seconds: float, sample_s: float) -> dic
         "fills": len(ledger.executions),
         "faults_injected": sum(ledger.faults_by_kind.values()),
         "samples": len(samples),
+        "rss_kb_by_orders": [
+            [one["orders"], one["rss_kb"]] for one in samples[:: max(1, len(samples) // 12)]
+        ],
         "growth": growth_of(samples),
         "violations": [violation.as_json() for violation in check(ledger, diary, facts)],
     }

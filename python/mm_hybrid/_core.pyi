@@ -297,6 +297,81 @@ class Trade:
     def local_ts_ns(self) -> int: ...
 
 @final
+class BookTicker:
+    """Best bid and ask from the exchange's own feed of them; ``None`` is what it left out."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def bid_price(self) -> float | None: ...
+    @property
+    def bid_qty(self) -> float | None: ...
+    @property
+    def ask_price(self) -> float | None: ...
+    @property
+    def ask_qty(self) -> float | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class DerivativeTicker:
+    """State of a derivative in the exchange's units; rates are fractions, ``None`` is what it left out."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def last_price(self) -> float | None: ...
+    @property
+    def open_interest(self) -> float | None: ...
+    @property
+    def funding_rate(self) -> float | None: ...
+    @property
+    def funding_ts_ns(self) -> int | None: ...
+    @property
+    def predicted_funding_rate(self) -> float | None: ...
+    @property
+    def index_price(self) -> float | None: ...
+    @property
+    def mark_price(self) -> float | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class BookSample:
+    """The best levels of a book as the Tardis machine samples them.
+
+    ``name`` is the data type asked for, ``bids`` and ``asks`` are read-only float64 arrays of shape (n, 2), best
+    first, n at most ``depth``. ``interval_ms`` 0 means a sample at every change.
+    """
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def interval_ms(self) -> int: ...
+    @property
+    def bids(self) -> NDArray[np.float64]: ...
+    @property
+    def asks(self) -> NDArray[np.float64]: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
 class EventBatch:
     """An immutable batch of events in the order of their local time."""
 
@@ -314,6 +389,18 @@ class EventBatch:
 
     def trades(self) -> list[Trade]:
         """Return the trades in the batch."""
+
+    def liquidations(self) -> list[Trade]:
+        """Return the forced prints in the batch; ``buy`` closed a short, ``sell`` a long."""
+
+    def book_tickers(self) -> list[BookTicker]:
+        """Return the exchange's own best bids and asks in the batch."""
+
+    def derivative_tickers(self) -> list[DerivativeTicker]:
+        """Return the derivative tickers in the batch."""
+
+    def book_samples(self) -> list[BookSample]:
+        """Return the sampled books (``book_snapshot_*`` and ``quote``) in the batch."""
 
 @final
 class AggregatedOrderBook:

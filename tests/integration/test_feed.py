@@ -293,7 +293,7 @@ async def test_an_undecodable_trade_is_counted_and_the_book_goes_on(double):
 async def test_unknown_types_and_keys_are_ignored(double):
     async with feed_of(double) as feed:
         connection = await double.accept()
-        await connection.send({"type": "liquidation", "symbol": "BTCUSDT", "exchange": "bybit"})
+        await connection.send({"type": "trade_bar", "symbol": "BTCUSDT", "exchange": "bybit"})
         await connection.send(
             {**double.book(snapshot=True, bids=[(1, 1)], asks=[(2, 1)]), "novelty": {"a": [1]}}
         )

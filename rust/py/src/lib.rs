@@ -13,6 +13,7 @@ mod model;
 mod process;
 mod replay;
 mod sim;
+mod tickers;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -51,6 +52,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};
+
+    #[pymodule_export]
+    use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -24,7 +24,7 @@ impl BookMap {
     /// Applies one event; a disconnect reaches every book of its exchange.
     pub fn apply(&mut self, event: &Event) {
         self.seen_ts_ns = self.seen_ts_ns.max(event.local_ts_ns);
-        if matches!(event.kind, EventKind::Disconnect) {
+        if event.kind == EventKind::Disconnect && event.symbol.is_empty() {
             for book in self.books.get_mut(&event.exchange).into_iter().flat_map(HashMap::values_mut) {
                 book.apply(event);
             }
@@ -32,6 +32,9 @@ impl BookMap {
         }
         if let Some(book) = self.books.get_mut(&event.exchange).and_then(|books| books.get_mut(&event.symbol)) {
             book.apply(event);
+            return;
+        }
+        if !matches!(event.kind, EventKind::BookChange { .. } | EventKind::Trade { .. }) {
             return;
         }
         let mut book = SymbolBook::new(Arc::clone(&event.exchange), Arc::clone(&event.symbol));

@@ -123,6 +123,8 @@ impl Board {
         stats.book_changes += tally.book_changes;
         stats.trades += tally.trades;
         stats.disconnects += tally.disconnects;
+        stats.tickers += tally.tickers;
+        stats.upstream_errors += tally.upstream_errors;
         stats.decode_errors += tally.decode_errors;
         stats.unknown_messages += tally.unknown;
         if let Some(fault) = inbox.fault.take() {
@@ -257,12 +259,12 @@ impl Board {
 impl Inner {
     fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) {
         self.stats.last_local_ts_ns = event.local_ts_ns;
+        if event.exchange != *exchange {
+            return;
+        }
         self.told_lost = false;
         if matches!(event.kind, EventKind::Disconnect) {
             return self.unsync_with(event, "the Tardis machine lost the exchange", now);
-        }
-        if event.exchange != *exchange {
-            return;
         }
         if let Some(tracked) = self.books.iter_mut().find(|tracked| tracked.symbol == event.symbol) {
             let before = tracked.book.state();
@@ -283,7 +285,8 @@ impl Inner {
     }
 
     fn unsync_with(&mut self, event: Event, reason: &str, now: Instant) {
-        for tracked in &mut self.books {
+        let whole = event.symbol.is_empty();
+        for tracked in self.books.iter_mut().filter(|tracked| whole || tracked.symbol == event.symbol) {
             if tracked.book.state() != BookState::Unsynced {
                 tracked.unsynced_since = now;
             }
@@ -291,7 +294,7 @@ impl Inner {
         }
         if !self.told_lost {
             self.queue.push(event);
-            self.told_lost = true;
+            self.told_lost = whole;
         }
     }
 

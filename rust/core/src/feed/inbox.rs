@@ -16,6 +16,10 @@ pub struct Tally {
     pub trades: u64,
     /// Disconnect messages among them.
     pub disconnects: u64,
+    /// Tickers, liquidations and sampled books among them.
+    pub tickers: u64,
+    /// Troubles the machine reported.
+    pub upstream_errors: u64,
     /// Messages that could not be decoded.
     pub decode_errors: u64,
     /// Messages of an unknown type.
@@ -56,9 +60,17 @@ impl Inbox {
                     EventKind::BookChange { .. } => self.tally.book_changes += 1,
                     EventKind::Trade { .. } => self.tally.trades += 1,
                     EventKind::Disconnect => self.tally.disconnects += 1,
+                    EventKind::UpstreamError(_) => self.tally.upstream_errors += 1,
+                    _ => self.tally.tickers += 1,
                 }
-                self.has_seen_data = true;
+                // Words about the connection are no sign that the request can be served.
+                self.has_seen_data |= !matches!(event.kind, EventKind::Disconnect | EventKind::UpstreamError(_));
                 self.events.push(event);
+                Ok(())
+            }
+            Ok(message @ Message::PartialDisconnect { .. }) => {
+                self.tally.disconnects += 1;
+                self.events.extend(message.into_events());
                 Ok(())
             }
             Ok(Message::Other { .. }) => {

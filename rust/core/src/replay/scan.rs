@@ -47,7 +47,7 @@ pub fn scan<P: AsRef<str>>(paths: &[P], mut go_on: impl FnMut() -> bool) -> Resu
             break;
         }
         let Some(event) = item.event else { continue };
-        if matches!(event.kind, EventKind::Disconnect) {
+        if !matches!(event.kind, EventKind::BookChange { .. } | EventKind::Trade { .. }) {
             continue;
         }
         let key = (Arc::clone(&event.exchange), Arc::clone(&event.symbol));
@@ -96,7 +96,7 @@ impl Measured {
                 self.prices.take(*price);
                 self.quantities.take(*qty);
             }
-            EventKind::Disconnect => {}
+            _ => {}
         }
     }
 

@@ -52,7 +52,7 @@ const BOOK: &str = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,p
 const NDJSON: &str = concat!(
     r#"{"type":"disconnect","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000001Z"}"#,
     "\n",
-    r#"{"type":"book_ticker","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
+    r#"{"type":"trade_bar","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
     "\n\n",
     r#"{"type":"trade","symbol":"S","exchange":"x","price":1,"amount":2,"localTimestamp":"1970-01-01T00:00:00.000005Z"}"#,
 );

@@ -1,7 +1,8 @@
 """The Rust core: feeds, books, models, simulation. Pull only: nothing here calls back into Python."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import numpy as np
@@ -732,8 +733,18 @@ def scan_files(paths: Sequence[str]) -> list[MarketScan]:
         DecodeError: a line that cannot be read or understood; names ``path:line``.
     """
 
-def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple[int, int, Books]:
+def rebuild_books(
+    paths: Sequence[str],
+    *,
+    until_ns: int | None = None,
+    on_progress: Callable[[int, int, int], object] | None = None,
+) -> tuple[int, int, Books]:
     """Run files through books up to a local time, inclusive.
+
+    Args:
+        paths: Tardis files or tables of the fast local format; a folder stands for the data files in it.
+        until_ns: local time of the last message taken; ``None`` for all.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
         Lines or rows read, of all symbols and types; local time of the last of them; the books.
@@ -741,6 +752,27 @@ def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple
     Raises:
         FileNotFoundError: a file is missing.
         DecodeError: a line that cannot be read or understood; names ``path:line``.
+    """
+
+def convert_files(
+    paths: Sequence[str], folder: str, *, on_progress: Callable[[int, int, int], object] | None = None
+) -> tuple[list[Path], int, int]:
+    """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
+
+    A table appears under its name when it is finished; an exception leaves no unfinished one behind.
+
+    Args:
+        paths: Tardis files; a folder stands for the data files in it.
+        folder: where the tables go; made if need be.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
+
+    Returns:
+        The tables, lines or rows read, and messages written.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        DecodeError: a line that cannot be read or understood; names ``path:line``.
+        ReplayError: a table cannot be written.
     """
 
 # Synthetic markets and matching

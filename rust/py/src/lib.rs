@@ -48,7 +48,7 @@ mod _core {
     };
 
     #[pymodule_export]
-    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
+    use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};

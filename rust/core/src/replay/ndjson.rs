@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::decode::{Decoder, Message};
 use crate::error::Result;
-use crate::replay::reader::Item;
+use crate::replay::reader::{Item, message};
 use crate::replay::source::Lines;
 
 /// Reads one message a line.
@@ -23,15 +23,19 @@ impl NdjsonReader {
         Self { lines, decoder: Decoder::new(), first: Some(first), last_ts_ns: 0, waiting: VecDeque::new() }
     }
 
+    pub(super) fn progress(&self) -> (u64, u64) {
+        self.lines.progress()
+    }
+
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         if let Some(item) = self.waiting.pop_front() {
             return Ok(Some(item));
         }
         let decoded = if let Some(first) = self.first.take() {
-            self.decoder.decode(&first)
+            self.decoder.decode(message(&first))
         } else {
             match self.lines.next()? {
-                Some(line) => self.decoder.decode(line),
+                Some(line) => self.decoder.decode(message(line)),
                 None => return Ok(None),
             }
         };

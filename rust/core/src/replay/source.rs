@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -13,20 +15,26 @@ pub(super) struct Lines {
     bytes: Box<dyn BufRead + Send>,
     line: Vec<u8>,
     number: u64,
+    consumed: Arc<AtomicU64>,
+    total_bytes: u64,
 }
 
 impl Lines {
     /// Opens a file.
     pub(super) fn open(path: &str) -> Result<Self> {
         let fail = |source| Error::File { path: path.to_owned(), source };
-        let mut raw = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(fail)?);
+        let file = File::open(path).map_err(fail)?;
+        let total_bytes = file.metadata().map_err(fail)?.len();
+        let consumed = Arc::new(AtomicU64::new(0));
+        let counted = Counted { file, consumed: Arc::clone(&consumed) };
+        let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
         let magic = raw.fill_buf().map_err(fail)?;
         let bytes: Box<dyn BufRead + Send> = match magic {
             [0x1f, 0x8b, ..] => buffered(flate2::bufread::MultiGzDecoder::new(raw)),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => buffered(zstd::stream::read::Decoder::with_buffer(raw).map_err(fail)?),
             _ => Box::new(raw),
         };
-        Ok(Self { path: path.to_owned(), bytes, line: Vec::new(), number: 0 })
+        Ok(Self { path: path.to_owned(), bytes, line: Vec::new(), number: 0, consumed, total_bytes })
     }
 
     /// The next line without its end, or `None` at the end of the file. Blank lines are passed over.
@@ -53,6 +61,11 @@ impl Lines {
         format!("{}:{}", self.path, self.number)
     }
 
+    /// Bytes of the file taken so far, compressed as they are, and bytes it has.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.consumed.load(Ordering::Relaxed), self.total_bytes)
+    }
+
     fn broken(&self, error: &std::io::Error) -> Error {
         let reason = match error.kind() {
             ErrorKind::UnexpectedEof => "the compressed data ends too early: the file is cut short".to_owned(),
@@ -62,6 +75,20 @@ impl Lines {
             _ => error.to_string(),
         };
         Error::Decode { place: self.place(), reason }
+    }
+}
+
+/// A file that counts what was read of it.
+struct Counted {
+    file: File,
+    consumed: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(bytes)?;
+        self.consumed.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 

@@ -1,11 +1,13 @@
 //! A level-2 book of one symbol: applies changes as a whole and knows whether it can be trusted.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::event::Level;
+use crate::metrics::{self, DEPTH_BAND_PCT, Depth};
 use crate::types::{Decimal, POW10};
 
-use super::side::Ladder;
+use super::side::{Ladder, MAX_GRID};
 
 /// Book changes in a row that each left the book crossed before it is called [`BookState::Crossed`]: one may come from
 /// a delete the exchange left out, several in a row mean that the book is wrong.
@@ -35,14 +37,72 @@ impl fmt::Display for BookState {
     }
 }
 
+/// The units in which a book counts, learned from what it was given.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    /// Digits after the point of a price.
+    decimals: u8,
+    /// Steps of 10^-`decimals` that every price is a multiple of; a price on the grid is a number of them.
+    step: i64,
+    /// Digits after the point of a quantity.
+    lot_decimals: u8,
+}
+
+impl Grid {
+    /// Price and quantity of a level in whole units; `None` when the grid is too coarse, or they are too large.
+    #[inline]
+    fn place(&self, level: Level) -> Option<(i64, i64)> {
+        let scaled = |value: Decimal, decimals: u8| {
+            let digits = decimals.wrapping_sub(value.decimals);
+            value.mantissa.checked_mul(*POW10.get(usize::from(digits))?)
+        };
+        let price = scaled(level.price, self.decimals)?;
+        let lots = scaled(level.qty, self.lot_decimals)?;
+        let price = if self.step == 1 {
+            price
+        } else {
+            let steps = price / self.step;
+            if steps.wrapping_mul(self.step) != price {
+                return None;
+            }
+            steps
+        };
+        (price.unsigned_abs() <= MAX_GRID as u64).then_some((price, lots))
+    }
+
+    /// The grid of levels alone: the coarsest that has them all. `None` when there is none.
+    fn of(levels: impl Iterator<Item = Level> + Clone) -> Option<Self> {
+        let decimals = levels.clone().map(|level| level.price.decimals).max().unwrap_or(0);
+        let lot_decimals = levels.clone().map(|level| level.qty.decimals).max().unwrap_or(0);
+        let mut step = 0;
+        for level in levels {
+            step = common_divisor(step, level.price.rescaled(decimals)?.unsigned_abs());
+        }
+        Some(Self { decimals, step: i64::try_from(step).ok()?.max(1), lot_decimals })
+    }
+}
+
+fn common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        if a == 1 {
+            return 1;
+        }
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 /// Both sides on one integer price grid, which becomes finer when a finer price arrives.
 #[derive(Debug, Clone)]
 pub struct L2Book {
     bids: Ladder,
     asks: Ladder,
-    decimals: u8,
+    grid: Grid,
+    /// Best bid and best ask for which `mid` and the depth bands stand.
+    measured_at: Option<(i64, i64)>,
+    mid: f64,
     synced: bool,
-    reason: String,
+    reason: Cow<'static, str>,
     crossed_run: u32,
     crossed_levels_pruned: u64,
 }
@@ -59,9 +119,11 @@ impl L2Book {
         Self {
             bids: Ladder::bids(),
             asks: Ladder::asks(),
-            decimals: 0,
+            grid: Grid { decimals: 0, step: 1, lot_decimals: 0 },
+            measured_at: None,
+            mid: 0.0,
             synced: false,
-            reason: "no snapshot yet".to_owned(),
+            reason: Cow::Borrowed("no snapshot yet"),
             crossed_run: 0,
             crossed_levels_pruned: 0,
         }
@@ -84,22 +146,26 @@ impl L2Book {
 
     /// A price on the book's grid as an exact decimal.
     pub fn price(&self, grid: i64) -> Decimal {
-        Decimal::new(grid, self.decimals)
+        Decimal::new(grid * self.grid.step, self.grid.decimals)
     }
 
     /// The greatest step of the book's grid at or below a price.
     pub fn grid_floor(&self, price: Decimal) -> i64 {
-        let digits = i32::from(self.decimals) - i32::from(price.decimals);
-        match price.rescaled(self.decimals) {
-            Some(grid) => grid,
-            None if digits < 0 => price.mantissa.div_euclid(POW10[digits.unsigned_abs() as usize]),
+        let digits = i32::from(self.grid.decimals) - i32::from(price.decimals);
+        match price.rescaled(self.grid.decimals) {
+            Some(units) => units.div_euclid(self.grid.step),
+            None if digits < 0 => {
+                price.mantissa.div_euclid(POW10[digits.unsigned_abs() as usize]).div_euclid(self.grid.step)
+            }
             None => i64::MAX,
         }
     }
 
     /// The smallest step of the book's grid at or above a price.
     pub fn grid_ceil(&self, price: Decimal) -> i64 {
-        price.rescaled(self.decimals).unwrap_or_else(|| self.grid_floor(price).saturating_add(1))
+        let floor = self.grid_floor(price);
+        let exact = price.rescaled(self.grid.decimals).is_some_and(|units| units % self.grid.step == 0);
+        if exact { floor } else { floor.saturating_add(1) }
     }
 
     /// Whether a snapshot has come since the start or since the book was lost.
@@ -108,6 +174,7 @@ impl L2Book {
     }
 
     /// The state, judged at the last change applied.
+    #[inline]
     pub fn state(&self) -> BookState {
         match (self.synced, self.bids.is_empty() || self.asks.is_empty()) {
             (false, _) | (true, true) => BookState::Unsynced,
@@ -119,7 +186,7 @@ impl L2Book {
     /// Why the book is not live; empty when it is.
     pub fn reason(&self) -> String {
         match self.state() {
-            BookState::Unsynced if !self.synced => self.reason.clone(),
+            BookState::Unsynced if !self.synced => self.reason.clone().into_owned(),
             BookState::Unsynced if self.bids.is_empty() => "no bid levels".to_owned(),
             BookState::Unsynced => "no ask levels".to_owned(),
             BookState::Crossed => format!("crossed by {} changes in a row", self.crossed_run),
@@ -129,73 +196,184 @@ impl L2Book {
 
     /// Forgets the book until the next snapshot.
     pub fn unsync(&mut self, reason: &str) {
+        self.forget(Cow::Owned(reason.to_owned()));
+    }
+
+    fn forget(&mut self, reason: Cow<'static, str>) {
         self.bids.clear();
         self.asks.clear();
+        self.measured_at = None;
         self.synced = false;
         self.crossed_run = 0;
-        reason.clone_into(&mut self.reason);
+        self.reason = reason;
     }
 
     /// Applies one change as a whole: `true` when it was applied, `false` when it was ignored because no snapshot has
-    /// come yet, or when a price does not fit the grid, which loses the book.
+    /// come yet, or when a number does not fit the grid, which loses the book.
     ///
     /// A change that leaves the book crossed has its stale levels removed: bids if the change itself set the best
     /// ask, else asks. Source: `tardis-node`, `OrderBook` with `removeCrossedLevels`.
     pub fn apply(&mut self, is_snapshot: bool, bids: &[Level], asks: &[Level]) -> bool {
-        if !is_snapshot && !self.synced {
-            return false;
-        }
+        self.apply_levels(is_snapshot, bids.iter().copied(), asks.iter().copied())
+    }
+
+    /// [`L2Book::apply`] for levels in any form, such as columns of integers that share their decimals.
+    #[inline]
+    pub fn apply_levels<I: Iterator<Item = Level> + Clone>(&mut self, is_snapshot: bool, bids: I, asks: I) -> bool {
         if is_snapshot {
-            self.unsync("");
-            self.decimals = 0;
-        }
-        if !self.fit_grid(bids, asks) {
-            self.unsync("a price has too many digits for the book");
-            return false;
-        }
-        let decimals = self.decimals;
-        let on_grid = move |level: &Level| level.price.rescaled(decimals).map(|price| (price, level.qty));
-        for (side, levels) in [(&mut self.bids, bids), (&mut self.asks, asks)] {
-            if is_snapshot {
-                side.load(levels.iter().filter_map(on_grid));
-            } else {
-                levels.iter().filter_map(on_grid).for_each(|(price, qty)| side.set(price, qty));
+            self.forget(Cow::Borrowed(""));
+            let Some(grid) = Grid::of(bids.clone().chain(asks.clone())) else { return self.overflow() };
+            self.grid = grid;
+            let on_grid = |level: Level| grid.place(level);
+            if bids.clone().chain(asks.clone()).any(|level| on_grid(level).is_none()) {
+                return self.overflow();
+            }
+            self.bids.load(bids.filter_map(on_grid), grid.lot_decimals);
+            self.asks.load(asks.clone().filter_map(on_grid), grid.lot_decimals);
+            self.synced = true;
+        } else {
+            if !self.synced || !self.set_all(bids, true) || !self.set_all(asks.clone(), false) {
+                return false;
             }
         }
-        self.synced = true;
-        self.prune_crossed(asks);
+        match (self.bids.best_price(), self.asks.best_price()) {
+            (Some(bid), Some(ask)) if bid >= ask => self.prune_crossed(asks),
+            (Some(bid), Some(ask)) => {
+                self.crossed_run = 0;
+                if self.measured_at != Some((bid, ask)) {
+                    self.measure(bid, ask);
+                }
+            }
+            _ => self.crossed_run = 0,
+        }
         true
     }
 
-    /// Makes the grid fine enough for every price of a change; `false` when that is not possible.
-    fn fit_grid(&mut self, bids: &[Level], asks: &[Level]) -> bool {
-        let levels = || bids.iter().chain(asks);
-        let needed = levels().map(|level| level.price.decimals).max().unwrap_or(0);
-        if needed > self.decimals {
-            let digits = needed - self.decimals;
-            if !(self.bids.refine(digits) && self.asks.refine(digits)) {
-                return false;
-            }
-            self.decimals = needed;
+    #[inline]
+    fn set_all(&mut self, levels: impl Iterator<Item = Level>, is_bid: bool) -> bool {
+        for level in levels {
+            let (price, lots) = match self.grid.place(level) {
+                Some(placed) => placed,
+                None => match self.refine(level) {
+                    Some(placed) => placed,
+                    None => return self.overflow(),
+                },
+            };
+            if is_bid { self.bids.set(price, lots) } else { self.asks.set(price, lots) }
         }
-        levels().all(|level| level.price.rescaled(self.decimals).is_some())
+        true
     }
 
-    fn prune_crossed(&mut self, changed_asks: &[Level]) {
-        let before = self.crossed_levels_pruned;
+    /// The book cannot hold a number it was given.
+    #[cold]
+    fn overflow(&mut self) -> bool {
+        self.forget(Cow::Borrowed("a price or quantity has too many digits for the book"));
+        false
+    }
+
+    /// Makes the grid fine enough for a level and places it; `None` when that is not possible.
+    #[cold]
+    fn refine(&mut self, level: Level) -> Option<(i64, i64)> {
+        let old = self.grid;
+        let decimals = old.decimals.max(level.price.decimals);
+        let units = old.step.checked_mul(*POW10.get(usize::from(decimals - old.decimals))?)?;
+        let price = level.price.rescaled(decimals)?;
+        let step = i64::try_from(common_divisor(units.unsigned_abs(), price.unsigned_abs())).ok()?;
+        let factor = units / step;
+        if factor != 1 && !(self.bids.refine_prices(factor) && self.asks.refine_prices(factor)) {
+            return None;
+        }
+        let lot_decimals = old.lot_decimals.max(level.qty.decimals);
+        let lots = *POW10.get(usize::from(lot_decimals - old.lot_decimals))?;
+        if lots != 1 && !(self.bids.refine_lots(lot_decimals, lots) && self.asks.refine_lots(lot_decimals, lots)) {
+            return None;
+        }
+        self.grid = Grid { decimals, step, lot_decimals };
+        self.measured_at = None;
+        self.grid.place(level)
+    }
+
+    #[cold]
+    fn prune_crossed(&mut self, changed_asks: impl Iterator<Item = Level> + Clone) {
         while let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) {
             if bid < ask {
+                self.measure(bid, ask);
                 break;
             }
-            let ask_is_new = changed_asks.iter().any(|level| level.price.rescaled(self.decimals) == Some(ask));
+            let ask_is_new = changed_asks.clone().any(|level| self.grid.place(level).is_some_and(|at| at.0 == ask));
             if ask_is_new {
-                self.bids.pop_best()
+                self.bids.pop_best();
             } else {
-                self.asks.pop_best()
-            };
+                self.asks.pop_best();
+            }
             self.crossed_levels_pruned += 1;
         }
-        self.crossed_run = if self.crossed_levels_pruned > before { self.crossed_run + 1 } else { 0 };
+        self.crossed_run += 1;
+    }
+
+    /// Works out what depends on the touch alone: mid, and the ends of the depth bands.
+    fn measure(&mut self, bid: i64, ask: i64) {
+        self.measured_at = Some((bid, ask));
+        self.mid = metrics::mid(self.price(bid).to_f64(), self.price(ask).to_f64());
+        let touch = i128::from(bid) + i128::from(ask);
+        let (mid, band) = (100 * touch, i128::from(DEPTH_BAND_PCT) * touch.abs());
+        // Within the band means not further than that: the bid end is rounded up, the ask end down.
+        self.bids.set_band_end(-(band - mid).div_euclid(200) as i64);
+        self.asks.set_band_end((mid + band).div_euclid(200) as i64);
+    }
+
+    /// Price and quantity of the best bid and the best ask; `None` while a side has no level.
+    pub fn touch(&self) -> Option<(Level, Level)> {
+        self.best(&self.bids).zip(self.best(&self.asks))
+    }
+
+    /// Exact price and quantity of a side's best level.
+    pub(super) fn best(&self, side: &Ladder) -> Option<Level> {
+        side.best().map(|(price, qty)| Level { price: self.price(price).normalized(), qty })
+    }
+
+    /// Middle of the touch; `None` while a side has no level.
+    #[inline]
+    pub fn mid(&self) -> Option<f64> {
+        (!self.bids.is_empty() && !self.asks.is_empty()).then_some(self.mid)
+    }
+
+    /// What rests within [`DEPTH_BAND_PCT`] of mid; zeros while a side has no level. O(1): the sums are kept as levels
+    /// change.
+    pub fn depth(&self) -> Depth {
+        let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) else { return Depth::default() };
+        let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
+        let price = POW10[usize::from(self.grid.decimals)] as f64;
+        let base = |side: &Ladder| side.band().lots as f64 / lot;
+        let quote = |side: &Ladder| side.band().value as f64 * self.grid.step as f64 / price / lot;
+        let mid = (bid + ask) as f64 / 2.0;
+        let covered = |side: &Ladder| match side.worst_price() {
+            Some(worst) if !side.reaches_beyond_band() => 100.0 * (worst as f64 - mid).abs() / mid.abs(),
+            _ => DEPTH_BAND_PCT as f64,
+        };
+        Depth {
+            bid_base: base(&self.bids),
+            ask_base: base(&self.asks),
+            bid_quote: quote(&self.bids),
+            ask_quote: quote(&self.asks),
+            covered_pct: covered(&self.bids).min(covered(&self.asks)),
+        }
+    }
+
+    /// Copies the best levels of a side as `[price, qty]` into `out`, fills the rest with NaN, and returns how many
+    /// levels there were. O(`out`).
+    pub(super) fn copy_top(&self, side: &Ladder, out: &mut [[f64; 2]]) -> usize {
+        let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
+        let unit = POW10[usize::from(self.grid.decimals)] as f64;
+        let mut levels = side.lots();
+        let mut copied = 0;
+        for row in out.iter_mut() {
+            let Some((price, lots)) = levels.next() else { break };
+            *row = [(price * self.grid.step) as f64 / unit, lots as f64 / lot];
+            copied += 1;
+        }
+        out[copied..].fill([f64::NAN; 2]);
+        copied
     }
 }
 

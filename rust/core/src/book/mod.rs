@@ -4,8 +4,9 @@ mod l2;
 mod map;
 mod side;
 mod symbol;
+mod window;
 
 pub use l2::{BookState, L2Book};
 pub use map::BookMap;
-pub use side::Ladder;
+pub use side::{BandSums, Ladder};
 pub use symbol::{BookSnapshot, SymbolBook};

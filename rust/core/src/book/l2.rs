@@ -7,7 +7,8 @@ use crate::event::Level;
 use crate::metrics::{self, DEPTH_BAND_PCT, Depth};
 use crate::types::{Decimal, POW10};
 
-use super::side::{Ladder, MAX_GRID};
+use super::grid::{Grid, common_divisor};
+use super::side::Ladder;
 
 /// Book changes in a row that each left the book crossed before it is called [`BookState::Crossed`]: one may come from
 /// a delete the exchange left out, several in a row mean that the book is wrong.
@@ -35,61 +36,6 @@ impl fmt::Display for BookState {
             Self::Crossed => "CROSSED",
         })
     }
-}
-
-/// The units in which a book counts, learned from what it was given.
-#[derive(Debug, Clone, Copy)]
-struct Grid {
-    /// Digits after the point of a price.
-    decimals: u8,
-    /// Steps of 10^-`decimals` that every price is a multiple of; a price on the grid is a number of them.
-    step: i64,
-    /// Digits after the point of a quantity.
-    lot_decimals: u8,
-}
-
-impl Grid {
-    /// Price and quantity of a level in whole units; `None` when the grid is too coarse, or they are too large.
-    #[inline]
-    fn place(&self, level: Level) -> Option<(i64, i64)> {
-        let scaled = |value: Decimal, decimals: u8| {
-            let digits = decimals.wrapping_sub(value.decimals);
-            value.mantissa.checked_mul(*POW10.get(usize::from(digits))?)
-        };
-        let price = scaled(level.price, self.decimals)?;
-        let lots = scaled(level.qty, self.lot_decimals)?;
-        let price = if self.step == 1 {
-            price
-        } else {
-            let steps = price / self.step;
-            if steps.wrapping_mul(self.step) != price {
-                return None;
-            }
-            steps
-        };
-        (price.unsigned_abs() <= MAX_GRID as u64).then_some((price, lots))
-    }
-
-    /// The grid of levels alone: the coarsest that has them all. `None` when there is none.
-    fn of(levels: impl Iterator<Item = Level> + Clone) -> Option<Self> {
-        let decimals = levels.clone().map(|level| level.price.decimals).max().unwrap_or(0);
-        let lot_decimals = levels.clone().map(|level| level.qty.decimals).max().unwrap_or(0);
-        let mut step = 0;
-        for level in levels {
-            step = common_divisor(step, level.price.rescaled(decimals)?.unsigned_abs());
-        }
-        Some(Self { decimals, step: i64::try_from(step).ok()?.max(1), lot_decimals })
-    }
-}
-
-fn common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        if a == 1 {
-            return 1;
-        }
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 /// Both sides on one integer price grid, which becomes finer when a finer price arrives.
@@ -249,19 +195,15 @@ impl L2Book {
         true
     }
 
+    /// Sets the levels of one side; `false` when a number does not fit, which loses the book.
     #[inline]
-    fn set_all(&mut self, levels: impl Iterator<Item = Level>, is_bid: bool) -> bool {
-        for level in levels {
-            let (price, lots) = match self.grid.place(level) {
-                Some(placed) => placed,
-                None => match self.refine(level) {
-                    Some(placed) => placed,
-                    None => return self.overflow(),
-                },
-            };
+    fn set_all(&mut self, mut levels: impl Iterator<Item = Level>, is_bid: bool) -> bool {
+        loop {
+            let side = if is_bid { &mut self.bids } else { &mut self.asks };
+            let Some(level) = side.set_all(&self.grid, &mut levels) else { return true };
+            let Some((price, lots)) = self.refine(level) else { return self.overflow() };
             if is_bid { self.bids.set(price, lots) } else { self.asks.set(price, lots) }
         }
-        true
     }
 
     /// The book cannot hold a number it was given.
@@ -344,8 +286,8 @@ impl L2Book {
         let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) else { return Depth::default() };
         let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
         let price = POW10[usize::from(self.grid.decimals)] as f64;
-        let base = |side: &Ladder| side.band().lots as f64 / lot;
-        let quote = |side: &Ladder| side.band().value as f64 * self.grid.step as f64 / price / lot;
+        let base = |side: &Ladder| side.band().0 as f64 / lot;
+        let quote = |side: &Ladder| side.band().1 as f64 * self.grid.step as f64 / price / lot;
         let mid = (bid + ask) as f64 / 2.0;
         let covered = |side: &Ladder| match side.worst_price() {
             Some(worst) if !side.reaches_beyond_band() => 100.0 * (worst as f64 - mid).abs() / mid.abs(),

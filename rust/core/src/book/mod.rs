@@ -1,5 +1,6 @@
 //! Order books: one ladder per side, the rules that keep them right, and the state that says whether they are.
 
+mod grid;
 mod l2;
 mod map;
 mod side;
@@ -8,5 +9,5 @@ mod window;
 
 pub use l2::{BookState, L2Book};
 pub use map::BookMap;
-pub use side::{BandSums, Ladder};
+pub use side::Ladder;
 pub use symbol::{BookSnapshot, SymbolBook};

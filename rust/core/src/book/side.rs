@@ -6,33 +6,32 @@
 
 use std::collections::BTreeMap;
 
+use crate::event::Level;
 use crate::types::Decimal;
 
+use super::grid::{Grid, MAX_GRID};
 use super::window::{MAX_SLOTS, MIN_SLOTS, Window};
-
-/// Greatest absolute price on the grid: differences of two stay within an `i64`.
-pub(super) const MAX_GRID: i64 = 1 << 61;
 
 /// A window may have up to this many slots a level, and [`MIN_SLOTS`] at least: it takes memory by what it holds.
 const SLOTS_PER_LEVEL: usize = 16;
 
-/// What lies in a band from the touch down: exact sums, kept as levels change.
+/// Sums over the levels of a band. Exact while they fit 127 bits, as those of a million levels of 2^53 lots at a price
+/// of 2^53 do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BandSums {
+struct BandSums {
     /// Sum of lots.
-    pub lots: i128,
-    /// Sum of price x lots, prices on the grid.
-    pub value: i128,
+    lots: i128,
+    /// Sum of key x lots.
+    value: i128,
 }
 
 impl BandSums {
     const ZERO: Self = Self { lots: 0, value: 0 };
 
-    /// Sums are exact as long as they fit 127 bits: a million levels of 2^53 lots at a price of 2^53 do.
     #[inline]
-    fn add(&mut self, price: i64, lots: i64) {
+    fn add(&mut self, key: i64, lots: i64) {
         self.lots = self.lots.wrapping_add(i128::from(lots));
-        self.value = self.value.wrapping_add(i128::from(price) * i128::from(lots));
+        self.value = self.value.wrapping_add(i128::from(key).wrapping_mul(i128::from(lots)));
     }
 }
 
@@ -146,19 +145,43 @@ impl Ladder {
             return self.set_outside(key, lots);
         }
         let old = self.window.put(key, lots);
-        self.count(key, lots.wrapping_sub(old));
-        if lots != 0 {
-            self.best = self.best.max(key);
-        } else if key == self.best {
+        let change = lots.wrapping_sub(old);
+        self.band.add(key, if key >= self.band_from { change } else { 0 });
+        self.best = self.best.max(if lots == 0 { i64::MIN } else { key });
+        if (lots == 0) & (key == self.best) {
             self.best_is_gone();
         }
     }
 
-    /// Changes the sums by `lots` at `key` if it lies in the band.
+    /// Sets levels one after the other; stops at one that the grid has no place for, and returns it.
     #[inline]
-    fn count(&mut self, key: i64, lots: i64) {
-        let lots = if key >= self.band_from { lots } else { 0 };
-        self.band.add(key.wrapping_mul(self.sign), lots);
+    pub(super) fn set_all(&mut self, grid: &Grid, levels: &mut impl Iterator<Item = Level>) -> Option<Level> {
+        let grid = *grid;
+        let (sign, band_from) = (self.sign, self.band_from);
+        // What every level changes is kept at hand.
+        let (mut best, mut band) = (self.best, self.band);
+        let unplaced = loop {
+            let Some(level) = levels.next() else { break None };
+            let Some((price, lots)) = grid.place(level) else { break Some(level) };
+            let key = price.wrapping_mul(sign);
+            if self.window.holds(key) {
+                let old = self.window.put(key, lots);
+                let change = lots.wrapping_sub(old);
+                band.add(key, if key >= band_from { change } else { 0 });
+                best = best.max(if lots == 0 { i64::MIN } else { key });
+                if (lots == 0) & (key == best) {
+                    self.best = best;
+                    self.best_is_gone();
+                    best = self.best;
+                }
+            } else {
+                (self.best, self.band) = (best, band);
+                self.set_outside(key, lots);
+                (best, band) = (self.best, self.band);
+            }
+        };
+        (self.best, self.band) = (best, band);
+        unplaced
     }
 
     fn best_is_gone(&mut self) {
@@ -172,6 +195,13 @@ impl Ladder {
                     self.centre();
                 }
             }
+        }
+    }
+
+    /// Changes the sums by `lots` at `key` if it lies in the band.
+    fn count(&mut self, key: i64, lots: i64) {
+        if key >= self.band_from {
+            self.band.add(key, lots);
         }
     }
 
@@ -300,9 +330,9 @@ impl Ladder {
         true
     }
 
-    /// Sums of the levels in the band.
-    pub(super) fn band(&self) -> BandSums {
-        self.band
+    /// Sums over the levels of the band: lots, and price on the grid x lots.
+    pub(super) fn band(&self) -> (i128, i128) {
+        (self.band.lots, self.band.value.wrapping_mul(i128::from(self.sign)))
     }
 
     /// Whether there is a level beyond the band.
@@ -320,7 +350,7 @@ impl Ladder {
         }
         let mut moved = BandSums::ZERO;
         for (key, lots) in self.keys(low, high) {
-            moved.add(key * self.sign, lots);
+            moved.add(key, lots);
         }
         self.band.lots = self.band.lots.wrapping_add(moved.lots.wrapping_mul(sign));
         self.band.value = self.band.value.wrapping_add(moved.value.wrapping_mul(sign));
@@ -424,8 +454,8 @@ mod tests {
                     assert!(side.lots().eq(map.iter().rev().map(|(key, lots)| (key * sign, *lots))));
                     assert_eq!(side.worst_price(), map.keys().next().map(|key| key * sign));
                     let mut sums = BandSums::ZERO;
-                    map.range(side.band_from..).for_each(|(key, lots)| sums.add(key * sign, *lots));
-                    assert_eq!(side.band(), sums);
+                    map.range(side.band_from..).for_each(|(key, lots)| sums.add(*key, *lots));
+                    assert_eq!(side.band, sums);
                 }
                 if round % 20_011 == 0 {
                     let all: Vec<_> = map.iter().map(|(key, lots)| (key * sign, *lots)).collect();

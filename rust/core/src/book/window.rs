@@ -1,7 +1,7 @@
 //! The levels near the touch: a ring of slots, one a step of the grid, with a bitmap of the slots in use.
 //!
 //! A key (see [`super::side`]) lies in slot `key mod slots`, so that moving the window moves no level. The bitmap has
-//! a summary of 64 words a bit and a summary of that, so that the next level in use is found in a few steps however
+//! a summary of one bit a word and a summary of that, so that the next level in use is found in a few steps however
 //! far it is.
 
 use std::mem::replace;
@@ -12,23 +12,40 @@ pub(super) const MIN_SLOTS: usize = 1 << 10;
 /// Most slots: what three layers of 64 bits can tell apart. 2 MiB a side.
 pub(super) const MAX_SLOTS: usize = 1 << 18;
 
+/// Slots of one word of the bitmap.
+const BLOCK: usize = 64;
+
+/// A run of slots with its word of the bitmap.
+#[derive(Debug, Clone)]
+struct Block {
+    /// Bit `i`: slot `i` is in use.
+    used: u64,
+    lots: [i64; BLOCK],
+}
+
+impl Block {
+    const EMPTY: Self = Self { used: 0, lots: [0; BLOCK] };
+}
+
 /// Lots of the keys `low .. low + slots`; 0 where there is no level.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     low: i64,
-    lots: Vec<i64>,
-    used: Bitmap,
+    /// A power of two of them.
+    blocks: Vec<Block>,
+    summary: Summary,
     len: usize,
 }
 
 impl Window {
     /// An empty window; `slots` is a power of two from [`MIN_SLOTS`] to [`MAX_SLOTS`].
     pub(super) fn new(slots: usize, low: i64) -> Self {
-        Self { low, lots: vec![0; slots], used: Bitmap::new(slots), len: 0 }
+        let blocks = slots / BLOCK;
+        Self { low, blocks: vec![Block::EMPTY; blocks], summary: Summary::new(blocks), len: 0 }
     }
 
     pub(super) fn slots(&self) -> usize {
-        self.lots.len()
+        self.blocks.len() * BLOCK
     }
 
     /// Levels in the window.
@@ -44,7 +61,7 @@ impl Window {
     /// Whether the window has a slot for a key.
     #[inline]
     pub(super) fn holds(&self, key: i64) -> bool {
-        (key.wrapping_sub(self.low) as u64) < self.lots.len() as u64
+        (key.wrapping_sub(self.low) as u64) < (self.blocks.len() * BLOCK) as u64
     }
 
     /// Moves the window. Levels that would lie outside must have been taken out.
@@ -55,29 +72,39 @@ impl Window {
     /// Lots at a key the window holds.
     #[inline]
     pub(super) fn get(&self, key: i64) -> i64 {
-        self.lots[self.slot(key)]
+        let slot = self.slot(key);
+        self.blocks[slot / BLOCK].lots[slot % BLOCK]
     }
 
     /// Sets the lots at a key the window holds, 0 for no level, and returns what was there.
     #[inline]
     pub(super) fn put(&mut self, key: i64, lots: i64) -> i64 {
         let slot = self.slot(key);
-        let old = replace(&mut self.lots[slot], lots);
-        self.used.assign(slot, lots != 0);
-        self.len = (self.len + usize::from(lots != 0)) - usize::from(old != 0);
+        let (at, bit) = (slot / BLOCK, slot % BLOCK);
+        let block = &mut self.blocks[at];
+        let old = replace(&mut block.lots[bit], lots);
+        let before = block.used;
+        block.used = (before & !(1 << bit)) | (u64::from(lots != 0) << bit);
+        // The two differ in one bit at most: nothing in common means that one of them is 0.
+        if before & block.used == 0 {
+            let used = block.used != 0;
+            self.summary.assign(at, used);
+        }
+        self.len = self.len.wrapping_add(usize::from(lots != 0)).wrapping_sub(usize::from(old != 0));
         old
     }
 
     /// Removes every level. O(levels), not O(slots).
     pub(super) fn clear(&mut self) {
-        let Self { lots, used, .. } = self;
-        used.clear(|slot| lots[slot] = 0);
+        while let Some(at) = self.summary.highest() {
+            let Block { used, lots } = &mut self.blocks[at];
+            while let Some(bit) = lowest(*used) {
+                lots[bit] = 0;
+                *used &= *used - 1;
+            }
+            self.summary.assign(at, false);
+        }
         self.len = 0;
-    }
-
-    /// The greatest key in use; `None` when empty.
-    pub(super) fn highest(&self) -> Option<i64> {
-        (self.len > 0).then(|| self.below_or_round(self.low))
     }
 
     /// The smallest key in use; `None` when empty.
@@ -98,7 +125,7 @@ impl Window {
     /// The smallest key in use not below `key`, which the window holds; `None` when there is none.
     pub(super) fn at_or_above(&self, key: i64) -> Option<i64> {
         let slot = self.slot(key);
-        let found = self.used.at_or_above(slot).or_else(|| self.used.at_or_above(0))?;
+        let found = self.slot_at_or_above(slot).or_else(|| self.slot_at_or_above(0))?;
         let found = key + (found.wrapping_sub(slot) & self.mask()) as i64;
         self.holds(found).then_some(found)
     }
@@ -106,31 +133,54 @@ impl Window {
     /// Keys in use and their lots from the greatest down.
     pub(super) fn descending(&self) -> Descending<'_> {
         let from = self.slot(self.low);
-        // Above the lowest slot in its own word; what lies below is the top of the window and comes when round.
-        let Some(top) = from.checked_sub(1) else {
-            return Descending { window: self, word: 0, bits: 0, left: self.len };
-        };
-        let (word, bit) = (top / 64, top % 64);
-        Descending { window: self, word, bits: self.used.words[word] & (u64::MAX >> (63 - bit)), left: self.len }
+        let (at, bit) = (from / BLOCK, from % BLOCK);
+        // The slots above the lowest one in its own block; those below it are the top of the window and come first.
+        Descending { window: self, at, bits: self.blocks[at].used & below(bit), left: self.len }
     }
 
     fn mask(&self) -> usize {
-        self.lots.len() - 1
+        self.blocks.len() * BLOCK - 1
     }
 
     #[inline]
     fn slot(&self, key: i64) -> usize {
-        key as usize & (self.lots.len() - 1)
+        key as usize & self.mask()
     }
 
     /// The greatest key in use below `key` on the ring, which may lead round to one above. Some slot is in use.
     #[inline]
     fn below_or_round(&self, key: i64) -> i64 {
         let slot = self.slot(key);
-        let found = self.used.below(slot).or_else(|| self.used.highest()).unwrap_or(slot);
+        let found = self.slot_below(slot).or_else(|| self.highest_slot()).unwrap_or(slot);
         let down = (slot.wrapping_sub(found).wrapping_sub(1) & self.mask()) + 1;
         let found = key - down as i64;
-        if found < self.low { found + self.lots.len() as i64 } else { found }
+        if found < self.low { found + self.slots() as i64 } else { found }
+    }
+
+    /// The greatest slot in use below `slot`.
+    #[inline]
+    fn slot_below(&self, slot: usize) -> Option<usize> {
+        let at = slot / BLOCK;
+        if let Some(bit) = highest(self.blocks[at].used & below(slot % BLOCK)) {
+            return Some(at * BLOCK + bit);
+        }
+        let at = self.summary.below(at)?;
+        highest(self.blocks[at].used).map(|bit| at * BLOCK + bit)
+    }
+
+    fn highest_slot(&self) -> Option<usize> {
+        let at = self.summary.highest()?;
+        highest(self.blocks[at].used).map(|bit| at * BLOCK + bit)
+    }
+
+    /// The smallest slot in use not below `slot`.
+    fn slot_at_or_above(&self, slot: usize) -> Option<usize> {
+        let at = slot / BLOCK;
+        if let Some(bit) = lowest(self.blocks[at].used & !below(slot % BLOCK)) {
+            return Some(at * BLOCK + bit);
+        }
+        let at = self.summary.above(at)?;
+        lowest(self.blocks[at].used).map(|bit| at * BLOCK + bit)
     }
 
     fn key_of(&self, slot: usize) -> i64 {
@@ -141,7 +191,8 @@ impl Window {
 /// Iterator of [`Window::descending`].
 pub(super) struct Descending<'a> {
     window: &'a Window,
-    word: usize,
+    at: usize,
+    /// Slots in use of block `at` that are still to come.
     bits: u64,
     left: usize,
 }
@@ -153,24 +204,21 @@ impl Iterator for Descending<'_> {
     fn next(&mut self) -> Option<(i64, i64)> {
         self.left = self.left.checked_sub(1)?;
         if self.bits == 0 {
-            let used = &self.window.used;
-            self.word = used.word_below(self.word).or_else(|| used.highest().map(|slot| slot / 64))?;
-            self.bits = used.words[self.word];
+            let summary = &self.window.summary;
+            self.at = summary.below(self.at).or_else(|| summary.highest())?;
+            self.bits = self.window.blocks[self.at].used;
         }
-        let bit = 63 - self.bits.leading_zeros() as usize;
+        let bit = highest(self.bits)?;
         self.bits ^= 1 << bit;
-        let slot = self.word * 64 + bit;
-        Some((self.window.key_of(slot), self.window.lots[slot]))
+        let lots = self.window.blocks[self.at].lots[bit];
+        Some((self.window.key_of(self.at * BLOCK + bit), lots))
     }
 }
 
-/// One bit a slot, with two layers of summary.
+/// Which blocks have a slot in use: one bit each, and one bit for each 64 of those.
 #[derive(Debug, Clone)]
-struct Bitmap {
-    words: Vec<u64>,
-    /// Bit `w % 64` of group `w / 64`: word `w` is not 0.
+struct Summary {
     groups: Vec<u64>,
-    /// Bit `g`: group `g` is not 0.
     top: u64,
 }
 
@@ -190,86 +238,43 @@ fn lowest(bits: u64) -> Option<usize> {
     (bits != 0).then(|| bits.trailing_zeros() as usize)
 }
 
-impl Bitmap {
-    fn new(slots: usize) -> Self {
-        Self { words: vec![0; slots.div_ceil(64)], groups: vec![0; slots.div_ceil(64 * 64)], top: 0 }
+impl Summary {
+    fn new(blocks: usize) -> Self {
+        Self { groups: vec![0; blocks.div_ceil(64)], top: 0 }
     }
 
-    #[inline]
-    fn assign(&mut self, slot: usize, used: bool) {
-        let word = &mut self.words[slot / 64];
-        let before = *word;
-        *word = (before & !(1 << (slot % 64))) | (u64::from(used) << (slot % 64));
-        if (before == 0) != (*word == 0) {
-            let used = *word != 0;
-            self.assign_summary(slot / 64, used);
-        }
+    #[cold]
+    fn assign(&mut self, block: usize, used: bool) {
+        let group = &mut self.groups[block / 64];
+        *group = (*group & !(1 << (block % 64))) | (u64::from(used) << (block % 64));
+        let (group, used) = (block / 64, *group != 0);
+        self.top = (self.top & !(1 << (group % 64))) | (u64::from(used) << (group % 64));
     }
 
-    fn assign_summary(&mut self, word: usize, used: bool) {
-        let group = &mut self.groups[word / 64];
-        *group = (*group & !(1 << (word % 64))) | (u64::from(used) << (word % 64));
-        let used = *group != 0;
-        self.top = (self.top & !(1 << (word / 64))) | (u64::from(used) << (word / 64));
-    }
-
-    fn clear(&mut self, mut each: impl FnMut(usize)) {
-        while let Some(group) = lowest(self.top) {
-            while let Some(word) = lowest(self.groups[group]) {
-                let word = group * 64 + word;
-                while let Some(bit) = lowest(self.words[word]) {
-                    each(word * 64 + bit);
-                    self.words[word] &= self.words[word] - 1;
-                }
-                self.groups[group] &= self.groups[group] - 1;
-            }
-            self.top &= self.top - 1;
-        }
-    }
-
-    /// The greatest slot in use below `slot`.
-    #[inline]
-    fn below(&self, slot: usize) -> Option<usize> {
-        if let Some(bit) = highest(self.words[slot / 64] & below(slot)) {
-            return Some(slot / 64 * 64 + bit);
-        }
-        let word = self.word_below(slot / 64)?;
-        highest(self.words[word]).map(|bit| word * 64 + bit)
-    }
-
-    /// The greatest word in use below `word`.
-    fn word_below(&self, word: usize) -> Option<usize> {
-        let group = word / 64;
-        if let Some(bit) = highest(self.groups[group] & below(word)) {
+    /// The greatest block in use below `block`.
+    fn below(&self, block: usize) -> Option<usize> {
+        let group = block / 64;
+        if let Some(bit) = highest(self.groups[group] & below(block)) {
             return Some(group * 64 + bit);
         }
         let group = highest(self.top & below(group))?;
         highest(self.groups[group]).map(|bit| group * 64 + bit)
     }
 
-    /// The smallest slot in use not below `slot`.
-    fn at_or_above(&self, slot: usize) -> Option<usize> {
-        if let Some(bit) = lowest(self.words[slot / 64] & !below(slot)) {
-            return Some(slot / 64 * 64 + bit);
-        }
-        let word = self.word_above(slot / 64)?;
-        lowest(self.words[word]).map(|bit| word * 64 + bit)
-    }
-
-    fn word_above(&self, word: usize) -> Option<usize> {
-        let group = word / 64;
-        if let Some(bit) = lowest(self.groups[group] & !below(word) & !(1 << (word % 64))) {
+    /// The smallest block in use above `block`.
+    fn above(&self, block: usize) -> Option<usize> {
+        let group = block / 64;
+        if let Some(bit) = lowest(self.groups[group] & !below(block) & !(1 << (block % 64))) {
             return Some(group * 64 + bit);
         }
-        let group = lowest(self.top & !below(group) & !(1 << group))?;
+        let group = lowest(self.top & !below(group) & !(1 << (group % 64)))?;
         lowest(self.groups[group]).map(|bit| group * 64 + bit)
     }
 
-    /// The greatest slot in use.
+    /// The greatest block in use.
     fn highest(&self) -> Option<usize> {
         let group = highest(self.top)?;
-        let word = group * 64 + highest(self.groups[group])?;
-        highest(self.words[word]).map(|bit| word * 64 + bit)
+        highest(self.groups[group]).map(|bit| group * 64 + bit)
     }
 }
 
@@ -295,7 +300,6 @@ mod tests {
                 assert_eq!(window.put(key, lots), old.unwrap_or(0));
                 assert_eq!(window.get(key), lots);
                 assert_eq!(window.len(), map.len());
-                assert_eq!(window.highest(), map.keys().next_back().copied());
                 assert_eq!(window.lowest(), map.keys().next().copied());
                 assert_eq!(window.below(key), map.range(..key).next_back().map(|(k, _)| *k));
                 assert_eq!(window.at_or_above(key), map.range(key..).next().map(|(k, _)| *k));
@@ -304,7 +308,7 @@ mod tests {
                 }
             }
             window.clear();
-            assert_eq!((window.len(), window.highest(), window.lowest()), (0, None, None));
+            assert_eq!((window.len(), window.lowest()), (0, None));
             assert!((0..slots).all(|offset| window.get(low + offset) == 0));
         }
     }

@@ -126,6 +126,19 @@ impl Decimal {
         }
     }
 
+    /// The same number without zeros at its end, as [`Decimal::parse`] makes it.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        if self.mantissa == 0 {
+            return Self::default();
+        }
+        while self.decimals > 0 && self.mantissa % 10 == 0 {
+            self.mantissa /= 10;
+            self.decimals -= 1;
+        }
+        self
+    }
+
     /// The nearest `f64` (exactly rounded while the mantissa is below 2^53).
     pub fn to_f64(self) -> f64 {
         self.mantissa as f64 / POW10[self.decimals as usize] as f64

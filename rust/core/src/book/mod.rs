@@ -1,9 +1,11 @@
 //! Order books: one ladder per side, the rules that keep them right, and the state that says whether they are.
 
+mod grid;
 mod l2;
 mod map;
 mod side;
 mod symbol;
+mod window;
 
 pub use l2::{BookState, L2Book};
 pub use map::BookMap;

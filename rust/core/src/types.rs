@@ -106,15 +106,6 @@ impl Decimal {
         })
     }
 
-    /// The same number without zeros at its end.
-    fn normalized(mut self) -> Self {
-        while self.decimals > 0 && self.mantissa % 10 == 0 {
-            self.mantissa /= 10;
-            self.decimals -= 1;
-        }
-        self
-    }
-
     /// The mantissa this number has with `decimals` digits after the point; `None` if digits would be lost or it
     /// does not fit.
     pub fn rescaled(self, decimals: u8) -> Option<i64> {

@@ -1,7 +1,7 @@
 //! Recorded files for Python: one stream of events, and what is in them.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mm_core::replay::{self, Merge};
 use mm_core::types::Ns;
@@ -18,29 +18,56 @@ pub struct EventReader {
     merge: Mutex<Merge>,
     exchange: Option<String>,
     symbol: Option<String>,
+    keep_text: bool,
 }
 
 #[pymethods]
 impl EventReader {
     #[new]
-    #[pyo3(signature = (paths, *, exchange = None, symbol = None))]
+    #[pyo3(signature = (paths, *, exchange = None, symbol = None, keep_text = false))]
     #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-    fn new(paths: Vec<String>, exchange: Option<String>, symbol: Option<String>) -> Result<Self, CoreError> {
-        Ok(Self { merge: Mutex::new(Merge::open(&paths)?), exchange, symbol })
+    fn new(
+        paths: Vec<String>,
+        exchange: Option<String>,
+        symbol: Option<String>,
+        keep_text: bool,
+    ) -> Result<Self, CoreError> {
+        let merge = if keep_text { Merge::open_with_text(&paths) } else { Merge::open(&paths) }?;
+        Ok(Self { merge: Mutex::new(merge), exchange, symbol, keep_text })
     }
 
-    /// The next events, at most `max_events`; an empty batch at the end.
-    #[pyo3(signature = (max_events = 1000))]
-    fn read(&self, py: Python<'_>, max_events: usize) -> Result<EventBatch, CoreError> {
+    /// The next events, at most `max_events` and none later than `until_ns`; an empty batch when there is none.
+    #[pyo3(signature = (max_events = 1000, until_ns = None))]
+    fn read(&self, py: Python<'_>, max_events: usize, until_ns: Option<Ns>) -> Result<EventBatch, CoreError> {
         py.detach(|| {
-            let mut merge = self.merge.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut events = Vec::new();
+            let mut merge = self.lock();
+            let (mut events, mut texts) = (Vec::new(), Vec::new());
             while events.len() < max_events {
+                if until_ns.zip(merge.next_ts_ns()).is_some_and(|(until, next)| next > until) {
+                    break;
+                }
                 let Some(item) = merge.next_item()? else { break };
-                events.extend(item.event.filter(|event| self.wants(&event.exchange, &event.symbol)));
+                let Some(event) = item.event.filter(|event| self.wants(&event.exchange, &event.symbol)) else {
+                    continue;
+                };
+                events.push(event);
+                if self.keep_text {
+                    texts.push(item.text);
+                }
             }
-            Ok(EventBatch::from(events))
+            Ok(EventBatch::with_texts(events, texts))
         })
+    }
+
+    /// Local time of the next message; `None` at the end.
+    #[getter]
+    fn next_local_ts_ns(&self) -> Option<Ns> {
+        self.lock().next_ts_ns()
+    }
+
+    /// Bytes read and bytes of all files.
+    fn progress(&self) -> (u64, u64) {
+        self.lock().progress()
     }
 
     fn __repr__(&self) -> String {
@@ -49,6 +76,10 @@ impl EventReader {
 }
 
 impl EventReader {
+    fn lock(&self) -> MutexGuard<'_, Merge> {
+        self.merge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A disconnect names no symbol and concerns every one of its exchange.
     fn wants(&self, exchange: &str, symbol: &str) -> bool {
         self.exchange.as_deref().is_none_or(|wanted| wanted == exchange)

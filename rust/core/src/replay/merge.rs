@@ -19,6 +19,7 @@ pub struct Merge {
     order: BinaryHeap<Reverse<(Ns, usize)>>,
     finished_bytes: u64,
     total_bytes: u64,
+    keeps_text: bool,
 }
 
 /// One file of a merge.
@@ -35,9 +36,22 @@ impl Merge {
     /// # Errors
     /// One of them cannot be opened or begins with something unreadable; a folder without data files.
     pub fn open<P: AsRef<str>>(paths: &[P]) -> Result<Self> {
-        let mut merge = Self { files: Vec::new(), order: BinaryHeap::new(), finished_bytes: 0, total_bytes: 0 };
+        Self::open_keeping(paths, false)
+    }
+
+    /// The same, with the text of each message that is a line of JSON.
+    ///
+    /// # Errors
+    /// As [`Merge::open`].
+    pub fn open_with_text<P: AsRef<str>>(paths: &[P]) -> Result<Self> {
+        Self::open_keeping(paths, true)
+    }
+
+    fn open_keeping<P: AsRef<str>>(paths: &[P], keeps_text: bool) -> Result<Self> {
+        let (files, order) = (Vec::new(), BinaryHeap::new());
+        let mut merge = Self { files, order, finished_bytes: 0, total_bytes: 0, keeps_text };
         for path in expand(paths)? {
-            let mut reader = Reader::open(&path)?;
+            let mut reader = merge.reader(&path)?;
             let (_, bytes) = reader.progress();
             merge.total_bytes += bytes;
             let index = merge.files.len();
@@ -58,11 +72,11 @@ impl Merge {
     /// A line that cannot be read or understood, named as `path:line`; a damaged block, named likewise.
     pub fn next_item(&mut self) -> Result<Option<Item>> {
         let Some(Reverse((_, index))) = self.order.pop() else { return Ok(None) };
-        let source = &mut self.files[index];
-        let mut reader = match source.reader.take() {
+        let mut reader = match self.files[index].reader.take() {
             Some(reader) => reader,
-            None => Reader::open(&source.path)?,
+            None => self.reader(&self.files[index].path)?,
         };
+        let source = &mut self.files[index];
         let item = match source.waiting.take() {
             Some(item) => Some(item),
             None => reader.next_item()?,
@@ -76,6 +90,19 @@ impl Merge {
             None => self.finished_bytes += source.bytes,
         }
         Ok(item)
+    }
+
+    /// Local time of the next message; `None` at the end.
+    pub fn next_ts_ns(&self) -> Option<Ns> {
+        self.order.peek().map(|Reverse((local_ts_ns, _))| *local_ts_ns)
+    }
+
+    fn reader(&self, path: &str) -> Result<Reader> {
+        let mut reader = Reader::open(path)?;
+        if self.keeps_text {
+            reader.keep_text();
+        }
+        Ok(reader)
     }
 
     /// Bytes read so far, compressed as they are, and bytes of all files.

@@ -51,4 +51,12 @@ impl Reader {
             Layout::Csv(reader) => reader.next(),
         }
     }
+
+    /// Takes a message back that is done with: a later one uses its memory.
+    pub fn recycle(&mut self, item: Item) {
+        match &mut self.0 {
+            Layout::Ndjson(reader) => reader.recycle(item),
+            Layout::Csv(reader) => reader.recycle(item),
+        }
+    }
 }

@@ -18,7 +18,8 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Price and quantity of a level in whole units; `None` when the grid is too coarse, or they are too large.
+    /// Price and quantity of a level in whole units; `None` when the grid is too coarse, or they are too large. The
+    /// price may still be beyond [`MAX_GRID`].
     #[inline]
     pub(super) fn place(&self, level: Level) -> Option<(i64, i64)> {
         let scaled = |value: Decimal, decimals: u8| {
@@ -27,16 +28,19 @@ impl Grid {
         };
         let price = scaled(level.price, self.decimals)?;
         let lots = scaled(level.qty, self.lot_decimals)?;
-        let price = if self.step == 1 {
-            price
-        } else {
-            let steps = price / self.step;
-            if steps.wrapping_mul(self.step) != price {
-                return None;
-            }
-            steps
-        };
-        (price.wrapping_add(MAX_GRID) as u64 <= 2 * MAX_GRID as u64).then_some((price, lots))
+        let price = if self.step == 1 { price } else { self.steps(price)? };
+        Some((price, lots))
+    }
+
+    #[inline(never)]
+    fn steps(&self, units: i64) -> Option<i64> {
+        let steps = units.checked_div(self.step)?;
+        (steps.wrapping_mul(self.step) == units).then_some(steps)
+    }
+
+    /// [`Grid::place`], and the price is not beyond [`MAX_GRID`].
+    pub(super) fn place_in_range(&self, level: Level) -> Option<(i64, i64)> {
+        self.place(level).filter(|(price, _)| price.unsigned_abs() <= MAX_GRID as u64)
     }
 
     /// The grid of levels alone: the coarsest that has them all. `None` when there is none.

@@ -171,7 +171,7 @@ impl L2Book {
             let Some(grid) = Grid::of(bids.clone().chain(asks.clone())) else { return self.overflow() };
             self.grid = grid;
             let on_grid = |level: Level| grid.place(level);
-            if bids.clone().chain(asks.clone()).any(|level| on_grid(level).is_none()) {
+            if bids.clone().chain(asks.clone()).any(|level| grid.place_in_range(level).is_none()) {
                 return self.overflow();
             }
             self.bids.load(bids.filter_map(on_grid), grid.lot_decimals);
@@ -197,10 +197,11 @@ impl L2Book {
 
     /// Sets the levels of one side; `false` when a number does not fit, which loses the book.
     #[inline]
-    fn set_all(&mut self, mut levels: impl Iterator<Item = Level>, is_bid: bool) -> bool {
+    fn set_all(&mut self, mut levels: impl Iterator<Item = Level> + Clone, is_bid: bool) -> bool {
         loop {
             let side = if is_bid { &mut self.bids } else { &mut self.asks };
-            let Some(level) = side.set_all(&self.grid, &mut levels) else { return true };
+            let Err(placed) = side.set_all(&self.grid, levels.clone()) else { return true };
+            let Some(level) = levels.nth(placed) else { return true };
             let Some((price, lots)) = self.refine(level) else { return self.overflow() };
             if is_bid { self.bids.set(price, lots) } else { self.asks.set(price, lots) }
         }
@@ -232,7 +233,7 @@ impl L2Book {
         }
         self.grid = Grid { decimals, step, lot_decimals };
         self.measured_at = None;
-        self.grid.place(level)
+        self.grid.place_in_range(level)
     }
 
     #[cold]
@@ -285,13 +286,13 @@ impl L2Book {
     pub fn depth(&self) -> Depth {
         let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) else { return Depth::default() };
         let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
-        let price = POW10[usize::from(self.grid.decimals)] as f64;
-        let base = |side: &Ladder| side.band().0 as f64 / lot;
-        let quote = |side: &Ladder| side.band().1 as f64 * self.grid.step as f64 / price / lot;
+        let value = POW10[usize::from(self.grid.decimals)] as f64 * lot / self.grid.step as f64;
+        let base = |side: &Ladder| to_f64(side.band().0) / lot;
+        let quote = |side: &Ladder| to_f64(side.band().1) / value;
         let mid = (bid + ask) as f64 / 2.0;
-        let covered = |side: &Ladder| match side.worst_price() {
-            Some(worst) if !side.reaches_beyond_band() => 100.0 * (worst as f64 - mid).abs() / mid.abs(),
-            _ => DEPTH_BAND_PCT as f64,
+        let covered = |side: &Ladder| match side.worst_price_in_band() {
+            Some(worst) => 100.0 * (worst as f64 - mid).abs() / mid.abs(),
+            None => DEPTH_BAND_PCT as f64,
         };
         Depth {
             bid_base: base(&self.bids),
@@ -317,6 +318,11 @@ impl L2Book {
         out[copied..].fill([f64::NAN; 2]);
         copied
     }
+}
+
+/// The nearest `f64`; most sums fit the quick conversion.
+fn to_f64(sum: i128) -> f64 {
+    i64::try_from(sum).map_or_else(|_| sum as f64, |sum| sum as f64)
 }
 
 #[cfg(test)]

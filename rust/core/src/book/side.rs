@@ -99,7 +99,11 @@ impl Ladder {
 
     /// Price, on the grid, of the level furthest from the touch.
     pub fn worst_price(&self) -> Option<i64> {
-        self.far.keys().next().copied().or_else(|| self.window.lowest()).map(|key| key * self.sign)
+        self.worst_key().map(|key| key * self.sign)
+    }
+
+    fn worst_key(&self) -> Option<i64> {
+        self.far.keys().next().copied().or_else(|| self.window.lowest())
     }
 
     /// Levels, best first, prices on the grid.
@@ -153,17 +157,24 @@ impl Ladder {
         }
     }
 
-    /// Sets levels one after the other; stops at one that the grid has no place for, and returns it.
+    /// Sets levels one after the other.
+    ///
+    /// # Errors
+    /// The index of a level that the grid has no place for; those before it are set.
     #[inline]
-    pub(super) fn set_all(&mut self, grid: &Grid, levels: &mut impl Iterator<Item = Level>) -> Option<Level> {
+    pub(super) fn set_all(&mut self, grid: &Grid, levels: impl Iterator<Item = Level>) -> Result<(), usize> {
         let grid = *grid;
         let (sign, band_from) = (self.sign, self.band_from);
         // What every level changes is kept at hand.
         let (mut best, mut band) = (self.best, self.band);
-        let unplaced = loop {
-            let Some(level) = levels.next() else { break None };
-            let Some((price, lots)) = grid.place(level) else { break Some(level) };
+        let mut result = Ok(());
+        for (index, level) in levels.enumerate() {
+            let Some((price, lots)) = grid.place(level) else {
+                result = Err(index);
+                break;
+            };
             let key = price.wrapping_mul(sign);
+            // A key the window holds is in range, since the window is.
             if self.window.holds(key) {
                 let old = self.window.put(key, lots);
                 let change = lots.wrapping_sub(old);
@@ -174,14 +185,17 @@ impl Ladder {
                     self.best_is_gone();
                     best = self.best;
                 }
-            } else {
+            } else if price.unsigned_abs() <= MAX_GRID as u64 {
                 (self.best, self.band) = (best, band);
                 self.set_outside(key, lots);
                 (best, band) = (self.best, self.band);
+            } else {
+                result = Err(index);
+                break;
             }
-        };
+        }
         (self.best, self.band) = (best, band);
-        unplaced
+        result
     }
 
     fn best_is_gone(&mut self) {
@@ -335,9 +349,9 @@ impl Ladder {
         (self.band.lots, self.band.value.wrapping_mul(i128::from(self.sign)))
     }
 
-    /// Whether there is a level beyond the band.
-    pub(super) fn reaches_beyond_band(&self) -> bool {
-        self.far.keys().next().copied().or_else(|| self.window.lowest()).is_some_and(|key| key < self.band_from)
+    /// Price, on the grid, of the level furthest from the touch, if it lies in the band: then all levels do.
+    pub(super) fn worst_price_in_band(&self) -> Option<i64> {
+        self.worst_key().filter(|key| *key >= self.band_from).map(|key| key * self.sign)
     }
 
     /// Moves the end of the band to a price on the grid, which belongs to it. O(levels between the old and the new).

@@ -33,6 +33,8 @@ pub(super) struct Window {
     low: i64,
     /// A power of two of them.
     blocks: Vec<Block>,
+    /// Slots less one.
+    mask: usize,
     summary: Summary,
     len: usize,
 }
@@ -41,11 +43,11 @@ impl Window {
     /// An empty window; `slots` is a power of two from [`MIN_SLOTS`] to [`MAX_SLOTS`].
     pub(super) fn new(slots: usize, low: i64) -> Self {
         let blocks = slots / BLOCK;
-        Self { low, blocks: vec![Block::EMPTY; blocks], summary: Summary::new(blocks), len: 0 }
+        Self { low, blocks: vec![Block::EMPTY; blocks], mask: slots - 1, summary: Summary::new(blocks), len: 0 }
     }
 
     pub(super) fn slots(&self) -> usize {
-        self.blocks.len() * BLOCK
+        self.mask + 1
     }
 
     /// Levels in the window.
@@ -61,7 +63,7 @@ impl Window {
     /// Whether the window has a slot for a key.
     #[inline]
     pub(super) fn holds(&self, key: i64) -> bool {
-        (key.wrapping_sub(self.low) as u64) < (self.blocks.len() * BLOCK) as u64
+        key.wrapping_sub(self.low) as u64 <= self.mask as u64
     }
 
     /// Moves the window. Levels that would lie outside must have been taken out.
@@ -126,7 +128,7 @@ impl Window {
     pub(super) fn at_or_above(&self, key: i64) -> Option<i64> {
         let slot = self.slot(key);
         let found = self.slot_at_or_above(slot).or_else(|| self.slot_at_or_above(0))?;
-        let found = key + (found.wrapping_sub(slot) & self.mask()) as i64;
+        let found = key + (found.wrapping_sub(slot) & self.mask) as i64;
         self.holds(found).then_some(found)
     }
 
@@ -138,13 +140,9 @@ impl Window {
         Descending { window: self, at, bits: self.blocks[at].used & below(bit), left: self.len }
     }
 
-    fn mask(&self) -> usize {
-        self.blocks.len() * BLOCK - 1
-    }
-
     #[inline]
     fn slot(&self, key: i64) -> usize {
-        key as usize & self.mask()
+        key as usize & self.mask
     }
 
     /// The greatest key in use below `key` on the ring, which may lead round to one above. Some slot is in use.
@@ -152,7 +150,7 @@ impl Window {
     fn below_or_round(&self, key: i64) -> i64 {
         let slot = self.slot(key);
         let found = self.slot_below(slot).or_else(|| self.highest_slot()).unwrap_or(slot);
-        let down = (slot.wrapping_sub(found).wrapping_sub(1) & self.mask()) + 1;
+        let down = (slot.wrapping_sub(found).wrapping_sub(1) & self.mask) + 1;
         let found = key - down as i64;
         if found < self.low { found + self.slots() as i64 } else { found }
     }
@@ -184,7 +182,7 @@ impl Window {
     }
 
     fn key_of(&self, slot: usize) -> i64 {
-        self.low + (slot.wrapping_sub(self.slot(self.low)) & self.mask()) as i64
+        self.low + (slot.wrapping_sub(self.slot(self.low)) & self.mask) as i64
     }
 }
 

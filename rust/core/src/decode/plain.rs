@@ -81,9 +81,9 @@ impl PlainDecoder {
             }
             None => (None, rest),
         };
-        let (price, rest) = number(rest.strip_prefix(b",\"price\":")?)?;
-        let (qty, rest) = number(rest.strip_prefix(b",\"amount\":")?)?;
-        let (side, rest) = plain_text(rest.strip_prefix(b",\"side\":\"")?)?;
+        let (price, at) = number(rest, begins(rest, 0, b",\"price\":")?)?;
+        let (qty, at) = number(rest, begins(rest, at, b",\"amount\":")?)?;
+        let (side, rest) = plain_text(&rest[begins(rest, at, b",\"side\":\"")?..])?;
         let side = match side {
             "buy" => Some(Side::Buy),
             "sell" => Some(Side::Sell),
@@ -203,92 +203,118 @@ fn plain_text(rest: &[u8]) -> Option<(&str, &[u8])> {
 
 /// Levels up to the bracket that closes them, and what follows.
 #[inline]
-fn levels<'a>(mut rest: &'a [u8], out: &mut Vec<Level>) -> Option<&'a [u8]> {
+fn levels<'a>(bytes: &'a [u8], out: &mut Vec<Level>) -> Option<&'a [u8]> {
+    const PRICE: &[u8] = b"{\"price\":";
+    const AMOUNT: &[u8] = b",\"amount\":";
+    const NEXT: &[u8] = b"},{\"price\":";
     out.clear();
-    if let Some(rest) = rest.strip_prefix(b"]") {
+    if let Some(rest) = bytes.strip_prefix(b"]") {
         return Some(rest);
     }
-    rest = rest.strip_prefix(b"{\"price\":")?;
+    let mut at = begins(bytes, 0, PRICE)?;
     loop {
-        let (price, after) = number(rest)?;
-        let (qty, after) = number(after.strip_prefix(b",\"amount\":")?)?;
+        let (price, after) = number(bytes, at)?;
+        let (qty, after) = number(bytes, begins(bytes, after, AMOUNT)?)?;
         out.push(Level { price, qty });
-        match after.strip_prefix(b"},{\"price\":") {
-            Some(after) => rest = after,
-            None => return after.strip_prefix(b"}]"),
+        match begins(bytes, after, NEXT) {
+            Some(next) => at = next,
+            None => return bytes.get(after..)?.strip_prefix(b"}]"),
         }
     }
 }
 
-/// A number without sign, as [`Decimal::parse`] makes it, and what follows. It is all of the number only if what follows
-/// is neither an exponent nor another point. `None` for what begins otherwise.
-#[inline]
-pub(crate) fn number(bytes: &[u8]) -> Option<(Decimal, &[u8])> {
-    let Some(word) = bytes.first_chunk::<8>() else { return long_number(bytes) };
-    let digits = u64::from_le_bytes(*word) ^ ZEROS;
+/// Where `text` ends that begins at `at`, if it does.
+#[inline(always)]
+pub(crate) fn begins(bytes: &[u8], at: usize, text: &[u8]) -> Option<usize> {
+    let end = at + text.len();
+    (bytes.get(at..end)? == text).then_some(end)
+}
+
+/// The number without sign that begins at `at`, as [`Decimal::parse`] makes it, and where it ends. It is all of the
+/// number only if what follows is neither an exponent nor another point. `None` for what begins otherwise.
+#[inline(always)]
+pub(crate) fn number(bytes: &[u8], at: usize) -> Option<(Decimal, usize)> {
+    let Some(word) = word(bytes, at) else { return long_number(bytes, at) };
+    let digits = word ^ ZEROS;
+    // Lengths are in bits, eight a character; 64 when the end is not in the word.
     let ends = not_digits(digits);
-    let whole = (ends.trailing_zeros() / 8) as usize;
-    let after = ends & ends.wrapping_sub(1);
-    if ends == 0 || whole == 0 {
-        return long_number(bytes);
+    let whole = ends.trailing_zeros() & 0x78;
+    let leading_zero = (digits & 0xff == 0) & (whole > 8);
+    if (whole == 0) | (whole == 64) | leading_zero {
+        return long_number(bytes, at);
     }
-    let (mantissa, decimals, length) = if word[whole] == b'.' {
-        let length = (after.trailing_zeros() / 8) as usize;
-        if after == 0 || length == whole + 1 {
-            return long_number(bytes);
-        }
-        // The digits on both sides of the point, moved together.
-        let before = (1_u64 << (8 * whole)) - 1;
-        let joined = digits & before | digits >> 8 & !before;
-        (joined << (8 * (9 - length)), length - whole - 1, length)
-    } else {
-        (digits << (8 * (8 - whole)), 0, whole)
-    };
-    // `05` is no number, and `5.0` has a digit that its decimal has not.
-    if (word[0] == b'0' && whole > 1) || (decimals > 0 && word[length - 1] == b'0') {
-        return long_number(bytes);
+    if word.wrapping_shr(whole) & 0xff != u64::from(b'.') {
+        let mantissa = eight_digits(digits.wrapping_shl(64 - whole));
+        return Some((Decimal::new(mantissa as i64, 0), at + whole as usize / 8));
     }
-    Some((Decimal::new(eight_digits(mantissa) as i64, decimals as u8), &bytes[length..]))
+    let length = (ends & ends.wrapping_sub(1)).trailing_zeros() & 0x78;
+    let trailing_zero = digits.wrapping_shr(length.wrapping_sub(8)) & 0xff == 0;
+    if (length == 64) | (length == whole + 8) | trailing_zero {
+        return long_number(bytes, at);
+    }
+    // The digits on both sides of the point, moved together.
+    let after = u64::MAX.wrapping_shl(whole);
+    let joined = digits & !after | digits >> 8 & after;
+    let mantissa = eight_digits(joined.wrapping_shl(72 - length));
+    Some((Decimal::new(mantissa as i64, ((length - whole) / 8 - 1) as u8), at + length as usize / 8))
+}
+
+/// The eight bytes at `at`, the first in the lowest byte.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// Sixteen digits, as many as microseconds since the epoch have, and where they end.
+#[inline(always)]
+pub(crate) fn sixteen_digits(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
+    let (high, low) = (word(bytes, at)? ^ ZEROS, word(bytes, at + 8)? ^ ZEROS);
+    if not_digits(high) | not_digits(low) != 0 {
+        return None;
+    }
+    Some(((eight_digits(high) * 100_000_000 + eight_digits(low)) as i64, at + 16))
 }
 
 /// The high bit of every byte above 9; what lies above the first such byte is not reliable.
-#[inline]
+#[inline(always)]
 fn not_digits(digits: u64) -> u64 {
     (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & HIGH_BITS
 }
 
 /// The number that eight bytes 0..=9 spell, the first in the lowest byte.
-#[inline]
+#[inline(always)]
 fn eight_digits(digits: u64) -> u64 {
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
     fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
 }
 
-/// [`number`], digit by digit.
-fn long_number(bytes: &[u8]) -> Option<(Decimal, &[u8])> {
-    let (whole, rest) = digits(bytes, 0)?;
-    let length = bytes.len() - rest.len();
-    if length == 0 || (bytes[0] == b'0' && length > 1) {
+/// [`number`] of any length.
+#[inline(never)]
+fn long_number(bytes: &[u8], at: usize) -> Option<(Decimal, usize)> {
+    let (whole, point) = digits(bytes, at, 0)?;
+    if point == at || (bytes[at] == b'0' && point > at + 1) {
         return None;
     }
-    let Some(fraction) = rest.strip_prefix(b".") else { return Some((Decimal::new(whole, 0), rest)) };
-    let (mantissa, rest) = digits(fraction, whole)?;
-    let decimals = fraction.len() - rest.len();
+    if bytes.get(point) != Some(&b'.') {
+        return Some((Decimal::new(whole, 0), point));
+    }
+    let (mantissa, end) = digits(bytes, point + 1, whole)?;
+    let decimals = end - point - 1;
     if decimals == 0 || decimals >= POW10.len() {
         return None;
     }
-    Some((Decimal::new(mantissa, decimals as u8).normalized(), rest))
+    Some((Decimal::new(mantissa, decimals as u8).normalized(), end))
 }
 
-/// Appends the digits at the beginning of `bytes` to `number`; `None` when it grows out of an `i64`.
-fn digits(bytes: &[u8], mut number: i64) -> Option<(i64, &[u8])> {
-    let mut rest = bytes;
-    while let [byte @ b'0'..=b'9', tail @ ..] = rest {
+/// Appends the digits from `at` on to `number`; `None` when it grows out of an `i64`.
+#[inline(always)]
+fn digits(bytes: &[u8], mut at: usize, mut number: i64) -> Option<(i64, usize)> {
+    while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
         number = number.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
-        rest = tail;
+        at += 1;
     }
-    Some((number, rest))
+    Some((number, at))
 }
 
 #[cfg(test)]
@@ -339,10 +365,10 @@ mod tests {
                 let bytes = [text.as_bytes(), tail.as_bytes()].concat();
                 let json = serde_json::from_str::<serde_json::Number>(text).is_ok();
                 let general = Decimal::parse(text.as_bytes()).filter(|_| json);
-                match number(&bytes) {
-                    Some((_, [b'e' | b'E' | b'.', ..])) => {}
-                    Some((found, rest)) => {
-                        assert_eq!((Some(found), rest), (general, tail.as_bytes()), "{text}");
+                match number(&bytes, 0) {
+                    Some((_, end)) if matches!(bytes[end], b'e' | b'E' | b'.') => {}
+                    Some((found, end)) => {
+                        assert_eq!((Some(found), end), (general, text.len()), "{text}");
                     }
                     None => assert!(
                         general.is_none() || text.contains(['e', 'E', '-']),

@@ -20,6 +20,8 @@ pub struct Merge {
     finished_bytes: u64,
     total_bytes: u64,
     keeps_text: bool,
+    /// The file of the item handed out last.
+    last: usize,
 }
 
 /// One file of a merge.
@@ -49,7 +51,7 @@ impl Merge {
 
     fn open_keeping<P: AsRef<str>>(paths: &[P], keeps_text: bool) -> Result<Self> {
         let (files, order) = (Vec::new(), BinaryHeap::new());
-        let mut merge = Self { files, order, finished_bytes: 0, total_bytes: 0, keeps_text };
+        let mut merge = Self { files, order, finished_bytes: 0, total_bytes: 0, keeps_text, last: 0 };
         for path in expand(paths)? {
             let mut reader = merge.reader(&path)?;
             let (_, bytes) = reader.progress();
@@ -72,11 +74,12 @@ impl Merge {
     /// A line that cannot be read or understood, named as `path:line`; a damaged block, named likewise.
     pub fn next_item(&mut self) -> Result<Option<Item>> {
         let Some(Reverse((_, index))) = self.order.pop() else { return Ok(None) };
-        let mut reader = match self.files[index].reader.take() {
-            Some(reader) => reader,
-            None => self.reader(&self.files[index].path)?,
-        };
+        if self.files[index].reader.is_none() {
+            self.files[index].reader = Some(self.reader(&self.files[index].path)?);
+        }
+        self.last = index;
         let source = &mut self.files[index];
+        let Some(reader) = &mut source.reader else { return Ok(None) };
         let item = match source.waiting.take() {
             Some(item) => Some(item),
             None => reader.next_item()?,
@@ -85,11 +88,20 @@ impl Merge {
             Some(next) => {
                 self.order.push(Reverse((next.local_ts_ns, index)));
                 source.waiting = Some(next);
-                source.reader = Some(reader);
             }
-            None => self.finished_bytes += source.bytes,
+            None => {
+                source.reader = None;
+                self.finished_bytes += source.bytes;
+            }
         }
         Ok(item)
+    }
+
+    /// Takes the item handed out last back when it is done with: a later one uses its memory.
+    pub fn recycle(&mut self, item: Item) {
+        if let Some(reader) = self.files.get_mut(self.last).and_then(|source| source.reader.as_mut()) {
+            reader.recycle(item);
+        }
     }
 
     /// Local time of the next message; `None` at the end.

@@ -70,4 +70,11 @@ impl NdjsonReader {
         self.last_ts_ns = item.local_ts_ns;
         Ok(Some(item))
     }
+
+    /// Takes a message back that is done with: a later one uses its memory.
+    pub(super) fn recycle(&mut self, item: Item) {
+        if let Some(event) = item.event {
+            self.decoder.recycle(event);
+        }
+    }
 }

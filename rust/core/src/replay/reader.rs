@@ -75,6 +75,15 @@ impl Reader {
         }
     }
 
+    /// Takes a message back that is done with: a later one uses its memory.
+    pub fn recycle(&mut self, item: Item) {
+        match &mut self.0 {
+            Layout::Ndjson(reader) => reader.recycle(item),
+            Layout::Csv(reader) => reader.recycle(item),
+            Layout::Table(_) => {}
+        }
+    }
+
     /// Keeps the text of each message from here on.
     pub(super) fn keep_text(&mut self) {
         if let Layout::Ndjson(reader) = &mut self.0 {

@@ -57,8 +57,10 @@ pub fn rebuild<P: AsRef<str>>(
         }
         rebuilt.lines += item.lines;
         rebuilt.local_ts_ns = item.local_ts_ns;
-        let Some(event) = item.event else { continue };
-        rebuilt.books.apply(&event);
+        if let Some(event) = &item.event {
+            rebuilt.books.apply(event);
+            merge.recycle(item);
+        }
     }
     Ok(rebuilt)
 }

@@ -80,6 +80,12 @@ impl EventBatch {
         self.events.iter().map(|e| (e.local_ts_ns, &*e.exchange, &*e.symbol, message_type(e), one(e))).collect()
     }
 
+    /// Local time of the last event; 0 in an empty batch.
+    #[getter]
+    fn last_local_ts_ns(&self) -> Ns {
+        self.events.last().map_or(0, |event| event.local_ts_ns)
+    }
+
     /// The trades of the batch.
     fn trades(&self) -> Vec<Trade> {
         self.events.iter().filter_map(Trade::of).collect()

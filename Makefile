@@ -9,6 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
+SOAK_SECONDS ?= 600
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
 export PYO3_BUILD_EXTENSION_MODULE := 1
@@ -87,6 +88,11 @@ bench-gate: $(VENV)/.package $(VENV)/.dev
 .PHONY: fuzz
 fuzz:
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package mm_core --test fuzz
+
+## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60)
+.PHONY: soak
+soak: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python tests/soak/hostile_feed.py --seconds $(SOAK_SECONDS)
 
 ## wheel: build the wheel into dist/
 .PHONY: wheel

@@ -17,8 +17,10 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -93,10 +95,8 @@ class Sender:
             self.refuse -= 1
             ws.transport.abort()
             return
-        try:
+        with suppress(ConnectionClosed):
             await self._serve(ws)
-        except ConnectionClosed:
-            pass
 
     async def _serve(self, ws: ServerConnection) -> None:
         for _ in range(self.random.randrange(3)):
@@ -170,7 +170,9 @@ class Sender:
         return False
 
     async def _close(self, ws: ServerConnection) -> bool:
-        await ws.close(*self.random.choice([(1000, "WS stream-normalized finished"), (1008, "Too much backpressure")]))
+        await ws.close(
+            *self.random.choice([(1000, "WS stream-normalized finished"), (1008, "Too much backpressure")])
+        )
         return True
 
     async def _until_closed(self, ws: ServerConnection) -> bool:
@@ -262,8 +264,8 @@ def rebuild(feed: Feed, sender: Sender, outcome: Outcome, done: threading.Event)
 
 
 def rss_mib() -> float:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 async def soak(seconds: float, seed: int, *, tell_every_s: float = 0.0) -> Outcome:
@@ -299,7 +301,11 @@ async def soak(seconds: float, seed: int, *, tell_every_s: float = 0.0) -> Outco
                 warm_mib = rss_mib()
             if tell_every_s and now_s >= told_s + tell_every_s:
                 told_s = now_s
-                outcome.seconds, outcome.messages, outcome.faults = now_s - started_s, sender.messages, sender.faults
+                outcome.seconds, outcome.messages, outcome.faults = (
+                    now_s - started_s,
+                    sender.messages,
+                    sender.faults,
+                )
                 print(outcome, file=sys.stderr, flush=True)
     finally:
         done.set()

@@ -281,7 +281,7 @@ async def test_an_interrupted_fetch_leaves_no_half_file(keyless, tmp_path):
             *command(*fetching(server)), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         async with asyncio.timeout(30):
-            while not list(Path(tmp_path).glob("data/*.unconfirmed")):
+            while not list(Path(tmp_path).glob("data/*.unconfirmed")):  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = await asyncio.wait_for(process.communicate(), 30)

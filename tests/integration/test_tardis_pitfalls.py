@@ -104,7 +104,7 @@ async def test_pitfall_04_a_reader_that_stands_still_does_not_stop_the_socket_fr
         for quantity in range(1, 3001):
             await connection.book(snapshot=False, bids=[(99, quantity)])
         async with asyncio.timeout(10):
-            while feed.stats()["book_changes"] < 3001:  # nobody drains, nobody looks at a book
+            while feed.stats()["book_changes"] < 3001:  # noqa: ASYNC110 (nobody drains, nobody waits for news)
                 await asyncio.sleep(0.01)
         assert await asyncio.wait_for(connection.ping(), 5), (
             "a client that stops reading misses the ping check"

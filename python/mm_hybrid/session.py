@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
@@ -35,6 +36,8 @@ from mm_hybrid.strategy import Strategy
 from mm_hybrid.types import Calibration, Instrument
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "journal.sqlite"
 CACHE_FILE = "cache.sqlite"
@@ -240,7 +243,10 @@ async def _leave_nothing_open(
     try:
         await executor.stop("session over" if error is None else str(error))
         still_open = [order for order in await gateway.open_orders() if executor.is_ours(order.client_id)]
-    except GatewayError as failure:
+    except Exception as failure:
+        # Whatever went wrong, the session says what may be open instead of ending in a traceback.
+        if not isinstance(failure, MmHybridError):
+            _log.exception("the end of the session could not be confirmed")
         live = len(executor.live_orders)
         return live, GatewayError(f"could not confirm that no order is open ({live} may be): {failure}")
     return len(still_open), None

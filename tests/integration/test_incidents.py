@@ -17,9 +17,11 @@ from venue_client import Market, serve, until
 
 from mm_hybrid.clock import WallClock
 from mm_hybrid.config import VenueConfig
-from mm_hybrid.errors import JournalError, RiskStopError
+from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
 from mm_hybrid.execution import gateway as gateway_module
+from mm_hybrid.execution import lanes as lanes_module
 from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import OrderState
 from mm_hybrid.journal import replay
 from mm_hybrid.servers.exchange import ExchangeServer, FaultScript
@@ -351,6 +353,72 @@ async def test_rate_limit_ban_while_quoting(venue, tmp_path, monkeypatch):
         executor.pull("over")
         await until(lambda: venue.open == [])
         await until(lambda: executor.live_orders == ())
+
+
+async def test_a_stop_during_a_ban_ends_in_time_and_cancels_what_it_knows(venue, tmp_path, monkeypatch):
+    """With the ban as long as it is: ten minutes in which nothing may be asked, and a cancel now and then may pass."""
+    monkeypatch.setattr(lanes_module, "CANCEL_BAN_HOLD_S", 1.0)
+    async with trading(venue.name, venue.url, tmp_path, stop_s=3.0, drain_s=0.5) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.script({"on": "create", "fault": "ip_ban", "nth": [1]})
+        executor._gateway.lanes.ban(600)
+        async with asyncio.timeout(12):
+            with pytest.raises(GatewayError, match="refuses this address"):
+                await executor.stop("banned")
+        await until(lambda: venue.open == [])
+
+
+async def test_a_ban_pulls_quotes_instead_of_leaving_them_at_old_prices(venue, tmp_path, monkeypatch):
+    monkeypatch.setattr(lanes_module, "CANCEL_BAN_HOLD_S", 1.0)
+    async with trading(venue.name, venue.url, tmp_path, stop_s=3.0, drain_s=0.5) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        executor._gateway.lanes.ban(600)
+        assert not executor.healthy
+        executor.submit(wanted(BUY._replace(price=BUY.price - 100)))
+        await until(lambda: venue.open == [], 8)
+        for queue in executor._gateway.lanes._queues.values():
+            queue.bucket.blocked_until_ns = 0  # The ban is over.
+
+
+async def test_an_order_the_rates_do_not_let_follow_its_target_is_cancelled(bybit, tmp_path):
+    async with trading("bybit", bybit.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        executor._gateway.lanes.hold(Lane.AMEND, 4.0)
+        executor._gateway.lanes.hold(Lane.CREATE, 4.0)
+        executor.submit(wanted(BUY._replace(price=BUY.price - 100)))
+        await asyncio.sleep(0.3)
+        assert bybit.open == [("buy", BUY.price, BUY.qty)], "it gets a moment"
+        await until(lambda: bybit.open == [], 3)
+
+
+async def test_an_order_unknown_through_an_hour_of_outage_is_still_looked_up(venue, tmp_path):
+    venue.script({"on": "create", "fault": "accept_then_reset", "nth": [1]}, SILENT)
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        (record,) = executor._account.orders.live()
+        record.lookups = 5_000
+        await until(settled(executor, 1))
+
+
+async def test_a_request_that_fails_in_an_unforeseen_way_stops_trading_and_is_not_silent(
+    venue, tmp_path, monkeypatch
+):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+
+        async def broken(*_: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(executor._sender, "create", broken)
+        executor.submit(wanted(BUY, SELL))
+        await until(lambda: executor.halted)
+        assert "ZeroDivisionError" in executor.halted
+        await until(lambda: venue.open == [])
 
 
 async def test_post_only_reject_loop(venue, tmp_path):

@@ -213,6 +213,8 @@ class Account:
             code=code if error is None else error.failure.code,
             message=record.reason if error is None else f"{error.verdict}: {error.failure.message}",
             source=source,
+            qty=record.qty,
+            filled=max(record.filled, record.venue_filled),
         )
 
     def _book(self, fill: Fill, record: OrderRecord | None) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any
 
 from mm_hybrid.breaker import BreakerChange, Permit
 from mm_hybrid.clock import Clock
@@ -20,17 +19,18 @@ from mm_hybrid.config import ExecutionConfig, SessionConfig
 from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
 from mm_hybrid.execution.account import Account, Counters, OnFill, OnFunding
 from mm_hybrid.execution.breakers import Breakers, judge
-from mm_hybrid.execution.difference import Plan, Tolerance, difference
+from mm_hybrid.execution.difference import Amend, Plan, Tolerance, difference
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import LiveOrder, OrderRecord, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError
-from mm_hybrid.execution.reconcile import PositionDifference, Reconciler, ReconcileTimes
+from mm_hybrid.execution.reconcile import PositionDifference, Reconciler
 from mm_hybrid.execution.recovery import Recovery
-from mm_hybrid.execution.resolve import ResolveConfig, Resolver
+from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.execution.sender import Sender
 from mm_hybrid.execution.streams import PrivateStreams, StreamHandlers
 from mm_hybrid.execution.sweep import Sweep
+from mm_hybrid.execution.times import ExecutorTimes
 from mm_hybrid.journal import Intent, Journal
 from mm_hybrid.types import Approved, Fill, Instrument, Position, Quote, Quotes
 
@@ -39,48 +39,6 @@ __all__ = ["Counters", "Executor", "ExecutorTimes"]
 NS_PER_S = 1_000_000_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorTimes:
-    """Periods of the executor, seconds.
-
-    Attributes:
-        tend_s: between two looks at what is open.
-        reconcile_s: between two comparisons with the venue over REST.
-        unmatched_s: how long an execution waits for its order's id to become known.
-        no_funds_pause_s: without orders on a side refused for want of margin.
-        crossed_pause_s: without orders on a side after one would have taken: the book it was priced on is old.
-        silence_s: without a frame on the private streams until they are connected anew.
-        stop_s: for cancelling everything at the end.
-        resolve: times of lookups.
-        reconcile: times of comparisons.
-    """
-
-    tend_s: float = 0.1
-    reconcile_s: float = 10.0
-    unmatched_s: float = 2.0
-    no_funds_pause_s: float = 5.0
-    crossed_pause_s: float = 0.25
-    silence_s: float = 15.0
-    stop_s: float = 20.0
-    resolve: ResolveConfig = field(default_factory=ResolveConfig)
-    reconcile: ReconcileTimes = field(default_factory=ReconcileTimes)
-
-    @classmethod
-    def of(cls, config: ExecutionConfig) -> Self:
-        """Return the periods a session's configuration asks for."""
-        return cls(
-            reconcile_s=config.reconcile_s,
-            silence_s=config.silence_s,
-            stop_s=config.stop_s,
-            resolve=ResolveConfig(
-                grace_s=config.grace_s, window_s=config.window_s, recancel_s=config.recancel_s
-            ),
-            reconcile=ReconcileTimes(
-                position_checks=config.position_checks, position_check_s=config.position_check_s
-            ),
-        )
 
 
 class Executor:
@@ -158,7 +116,7 @@ class Executor:
             since_ms=lambda: self._reconciler.watermark_ms,
         )
         self._sweep = Sweep(
-            gateway, account, self._resolver, journal, clock,
+            gateway, account, self._resolver, journal,
             tag=tag, stop_s=self._times.stop_s, foreign=self._note_foreign,
         )  # fmt: skip
         self._reconciler = Reconciler(
@@ -223,13 +181,14 @@ class Executor:
 
     @property
     def healthy(self) -> bool:
-        """Whether new orders may be sent: streams up, venue answering, journal writing."""
+        """Whether new orders may be sent: streams up, venue answering and not refusing us, journal writing."""
         return (
             self._streams.healthy
             and not self._stopping
             and self._halted is None
             and self._journal.failure is None
             and self._breakers.closed
+            and not self._gateway.lanes.banned
         )
 
     @property
@@ -243,6 +202,7 @@ class Executor:
             "unknown_orders": self.unknown_orders,
             "unknown_total": self.counters.unknown,
             "orphans_canceled": self.counters.orphans_canceled,
+            "exposed_orders": len(self.live_orders),
             "foreign_orders": len(self._seen_foreign),
             "post_only_crossed": self.counters.post_only_crossed,
             "cancel_wait_ms_p99": round(p99_ms, 3),
@@ -304,8 +264,11 @@ class Executor:
     async def stop(self, reason: str) -> int:
         """Cancel everything, ask the venue until none of ours is open, and return how many still are.
 
+        Takes a little more than twice ``stop_s`` at most, whatever the venue does: what is known to rest is cancelled
+        before anything is asked.
+
         Raises:
-            GatewayError: the venue could not be asked.
+            GatewayError: the venue could not be asked in time.
         """
         self._stopping = True
         self._targets = ()
@@ -313,14 +276,27 @@ class Executor:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self._drain()
         try:
+            await self._sweep.cancel_known(reason)
             _, left = await self._sweep.run(reason)
-            await self._settle_last()
+            async with asyncio.timeout(self._times.stop_s):
+                await self._settle_last()
+        except TimeoutError:
+            self._note("executor", "unsettled", "the last orders could not be looked up in time")
         finally:
             await self._streams.close()
         self._note("executor", "stopped", f"{left} open")
         return left
+
+    async def _drain(self) -> None:
+        """Let requests under way end, or end them: one that is cut off leaves its order unknown."""
+        if not self._requests:
+            return
+        _, under_way = await asyncio.wait(self._requests, timeout=self._times.drain_s)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     # Wanted quotes become requests.
 
@@ -377,14 +353,29 @@ class Executor:
         Returns:
             Whether the creates are to go in one batch.
         """
-        is_open = self._sender.side_open
-        plan.amend = [a for a in plan.amend if is_open(a.order.side) and self._gateway.try_slot(Lane.AMEND)]
-        wanted = [quote for quote in plan.create if is_open(quote.side)]
+        self._fit_amends(plan)
+        wanted = [quote for quote in plan.create if self._sender.side_open(quote.side)]
         if self._gateway.fits_batch(len(wanted)) and self._gateway.try_slot(Lane.BATCH):
             plan.create = wanted
             return True
         plan.create = [quote for quote in wanted if self._gateway.try_slot(Lane.CREATE)]
         return False
+
+    def _fit_amends(self, plan: Plan) -> None:
+        """Amend those first that have waited longest; cancel what has rested off its target for too long.
+
+        An order at an old price is worse than no order, and cancels have rates of their own.
+        """
+        now_ns = self._clock.monotonic_ns()
+        allowed: list[Amend] = []
+        for amend in sorted(plan.amend, key=lambda a: a.order.off_target_ns or now_ns):
+            if self._gateway.try_slot(Lane.AMEND):
+                allowed.append(amend)
+                continue
+            amend.order.off_target_ns = amend.order.off_target_ns or now_ns
+            if now_ns - amend.order.off_target_ns >= round(self._times.off_target_s * NS_PER_S):
+                plan.cancel.append(amend.order)
+        plan.amend = allowed
 
     def _send(self, created: list[OrderRecord], *, batch: bool) -> None:
         """Send orders whose intents are on disk, unless they are not wanted any more."""
@@ -561,6 +552,10 @@ class Executor:
         def done(task: asyncio.Task[None]) -> None:
             self._requests.discard(task)
             self._wake.set()
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._halt(f"a request failed: {type(error).__name__}: {error}")
+                _log.error("a request failed", exc_info=error)
 
         task = asyncio.create_task(coroutine)
         self._requests.add(task)

@@ -24,32 +24,17 @@ from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
 from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.fees import FeePrices
-from mm_hybrid.execution.lanes import Budget, Lane, Lanes
+from mm_hybrid.execution.lanes import Budget, Lane, LaneClosedError, Lanes
 from mm_hybrid.execution.orders import NewOrder, VenueOrder
 from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, describe, failure_of
 from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
 from mm_hybrid.execution.setup import AccountFacts, require_usable
 from mm_hybrid.execution.tap import Request, Tap
+from mm_hybrid.execution.venue_limits import BAN_S, BATCH_LEAST, BATCH_MOST, PAGE_ROWS, WINDOW_MS
 from mm_hybrid.instruments import ccxt_symbol, from_market, tradable_status
 from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 KEEP_ALIVE_MS = 5_000
-BAN_S = 600.0
-"""How long Bybit refuses an address that asked too often (HTTP 403)."""
-
-WINDOW_MS = 7 * 86_400_000
-"""Longest span of one query of executions, on both venues."""
-
-BATCH_LEAST = {"bybit": 3, "bitget": 4}
-"""Fewest orders worth a batch request, whose rate is lower than that of single ones."""
-
-BATCH_MOST = {"bybit": 20, "bitget": 50}
-"""Most orders of one batch request for contracts.
-
-Source: Bybit v5 API documentation, Batch Place Order; Bitget API documentation, Batch Order.
-"""
-
-_PAGE = {"bybit": 50, "bitget": 100}
 
 OrdersVia = Literal["rest", "websocket"]
 
@@ -225,7 +210,7 @@ class Gateway:
         return [order for order in self._orders(rows) if order.status == "open"]
 
     async def _open_orders_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
-        size = _PAGE[self.venue]
+        size = PAGE_ROWS[self.venue]
         rows = await self._again(
             Lane.READ, lambda: self._exchange.fetch_open_orders(self._symbol, None, size, dict(mark))
         )
@@ -458,8 +443,16 @@ class Gateway:
 
     async def _optional(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Ask something a session can do without, once; a failure says nothing about the venue's health."""
-        await self.lanes.acquire(Lane.READ)
+        await self._slot(Lane.READ)
         return await self._once(Lane.READ, call)
+
+    async def _slot(self, lane: Lane) -> None:
+        try:
+            await self.lanes.acquire(lane)
+        except LaneClosedError as error:
+            raise VenueError(
+                Failure(venue=self.venue, error="LaneClosed", message=f"{self.venue}: {error}", sent=False)
+            ) from None
 
     async def _trade(self, lane: Lane, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Make one request on the trade stream, under a timeout the client library does not have.
@@ -497,7 +490,7 @@ class Gateway:
             on=repeat, attempts=3, timeout=10, wait_initial=0.1, wait_max=1.0
         ):
             with attempt:
-                await self.lanes.acquire(lane)
+                await self._slot(lane)
                 try:
                     reply = await self._once(lane, call)
                 except VenueError as error:

@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Self
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.errors import MmHybridError
 
 NS_PER_S = 1_000_000_000
 
@@ -24,7 +25,14 @@ CANCEL_HOLD_S = 0.2
 CANCEL_BAN_HOLD_S = 5.0
 """The same while the venue refuses this address altogether: cancels only probe for the end of the ban."""
 
+LONGEST_WAIT_S = 5.0
+"""Longest rest of a lane that a request waits for; through a longer one it is turned away instead."""
+
 _WAITS_KEPT = 10_000
+
+
+class LaneClosedError(MmHybridError):
+    """A request was not sent: its lane rests for longer than anything should wait."""
 
 
 class Lane(IntEnum):
@@ -123,8 +131,24 @@ class Lanes:
         self._take(lane)
         return True
 
+    def rests_for_s(self, lane: Lane) -> float:
+        """Return for how many seconds the venue has made a lane rest; 0 when it has not."""
+        return max(0, self._queues[lane].bucket.blocked_until_ns - self._clock.monotonic_ns()) / NS_PER_S
+
+    @property
+    def banned(self) -> bool:
+        """Whether the venue refuses this address altogether."""
+        return self.rests_for_s(Lane.CREATE) > LONGEST_WAIT_S
+
     async def acquire(self, lane: Lane) -> None:
-        """Wait for a token."""
+        """Wait for a token.
+
+        Raises:
+            LaneClosedError: the lane rests for longer than ``LONGEST_WAIT_S``.
+        """
+        rests_for_s = self.rests_for_s(lane)
+        if rests_for_s > LONGEST_WAIT_S:
+            raise LaneClosedError(f"the venue refuses this address for another {rests_for_s:.0f} s")
         began_ns = self._clock.monotonic_ns()
         await self._acquire(lane)
         if lane is Lane.CANCEL:

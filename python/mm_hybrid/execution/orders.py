@@ -101,6 +101,8 @@ class OrderRecord:
         amend_qty: total quantity of an amend under way.
         venue_ended: whether its end is the venue's word and not this side's conclusion.
         since_ns: monotonic time of the last change of state.
+        off_target_ns: monotonic time since which it should have been amended and the rates did not allow it; 0 when
+            nothing is overdue.
         lookups: lookups made in this state.
         next_lookup_ns: monotonic time of the next one.
     """
@@ -110,6 +112,7 @@ class OrderRecord:
     price: Decimal
     qty: Decimal
     since_ns: int
+    off_target_ns: int = 0
     intent_seq: int = 0
     state: OrderState = OrderState.INTENT
     order_id: str | None = None
@@ -160,6 +163,7 @@ class OrderRecord:
             return False
         self.state = state
         self.since_ns = now_ns
+        self.off_target_ns = 0
         self.lookups = 0
         self.next_lookup_ns = 0
         return True

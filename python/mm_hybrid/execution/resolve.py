@@ -21,6 +21,8 @@ from mm_hybrid.types import Fill
 
 NS_PER_S = 1_000_000_000
 
+_MOST_DOUBLINGS = 16
+
 LATER_LOOKUPS = 5
 """How often an order that was given up is looked up again; the pauses double from one window on."""
 
@@ -175,6 +177,6 @@ class Resolver:
         first_s, longest_s = self._config.pause_s
         if record.state is OrderState.NOT_PLACED:
             first_s, longest_s = self._config.window_s, math.inf
-        pause_s = min(first_s * 2**record.lookups, longest_s)
+        pause_s = min(first_s * 2.0 ** min(record.lookups, _MOST_DOUBLINGS), longest_s)
         record.lookups += 1
         record.next_lookup_ns = self._clock.monotonic_ns() + round(pause_s * NS_PER_S)

@@ -140,6 +140,8 @@ class Journal:
         code: str | None = None,
         message: str = "",
         source: str = "rest",
+        qty: Decimal | None = None,
+        filled: Decimal | None = None,
     ) -> int:
         """Record what became of an order as far as known now."""
         return self._enqueue(
@@ -152,6 +154,8 @@ class Journal:
                 "code": code,
                 "message": message,
                 "source": source,
+                "qty": _text(qty),
+                "filled": _text(filled),
             },
         )
 

@@ -9,6 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
+SOAK_SECONDS ?= 600
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
 export PYO3_BUILD_EXTENSION_MODULE := 1
@@ -119,11 +120,16 @@ chaos-ci: $(VENV)/.package $(VENV)/.dev
 chaos-mutations: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python -m tests.chaos.mutate --jobs $(CHAOS_JOBS) --out $(CHAOS_OUT)/mutations
 
-## soak: trade under faults for half an hour and see that nothing grows (make soak SOAK_MINUTES=5)
+## soak-execution: trade under faults for half an hour and see that nothing grows (make soak-execution SOAK_MINUTES=5)
 SOAK_MINUTES ?= 30
+.PHONY: soak-execution
+soak-execution: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.soak --exchange bybit --minutes $(SOAK_MINUTES)
+
+## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60)
 .PHONY: soak
 soak: $(VENV)/.package $(VENV)/.dev
-	$(BIN)/python -m tests.chaos.soak --exchange bybit --minutes $(SOAK_MINUTES)
+	$(BIN)/python tests/soak/hostile_feed.py --seconds $(SOAK_SECONDS)
 
 ## wheel: build the wheel into dist/
 .PHONY: wheel

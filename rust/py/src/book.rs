@@ -31,6 +31,11 @@ impl AggregatedOrderBook {
         let asks = arrays::levels(py, &snapshot.asks).unbind();
         Self { snapshot, bids, asks }
     }
+
+    /// The snapshot behind it.
+    pub fn snapshot(&self) -> &BookSnapshot {
+        &self.snapshot
+    }
 }
 
 fn price(level: Option<Level>) -> Option<f64> {

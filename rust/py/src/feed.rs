@@ -1,10 +1,11 @@
 //! The live feed for Python: pull only, no Rust thread ever calls back.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mm_core::Error;
-use mm_core::feed::{self, FeedConfig};
+use mm_core::feed::{self, FeedConfig, Recording};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -33,7 +34,8 @@ impl Feed {
     #[new]
     #[pyo3(signature = (
         url, *, exchange, symbols, data_types=None, stale_after_ms=3000, resync_after_ms=10_000, reconnect_min_ms=100,
-        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None
+        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None, record_folder=None, record_rotate_mb=256,
+        record_rotate_minutes=60
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -48,6 +50,9 @@ impl Feed {
         queue_events: usize,
         end_on_finish: bool,
         cache: Option<&Bound<'_, Cache>>,
+        record_folder: Option<PathBuf>,
+        record_rotate_mb: u64,
+        record_rotate_minutes: u64,
     ) -> PyResult<Self> {
         let config = FeedConfig {
             url,
@@ -62,7 +67,14 @@ impl Feed {
             end_on_finish,
         };
         let writer = cache.map(|cache| cache.get().writer()).transpose()?;
-        let inner = feed::Feed::new(config, writer).map_err(CoreError)?;
+        let mut inner = feed::Feed::new(config, writer).map_err(CoreError)?;
+        if let Some(folder) = record_folder {
+            if record_rotate_mb == 0 || record_rotate_minutes == 0 {
+                return Err(PyValueError::new_err("record_rotate_mb, record_rotate_minutes: must be above 0"));
+            }
+            let rotate_every = Duration::from_secs(record_rotate_minutes.saturating_mul(60));
+            inner = inner.recording(Recording { folder, rotate_bytes: record_rotate_mb << 20, rotate_every });
+        }
         Ok(Self { inner, process: OwnerProcess::current() })
     }
 
@@ -119,6 +131,8 @@ impl Feed {
         dict.set_item("book_changes", stats.book_changes)?;
         dict.set_item("trades", stats.trades)?;
         dict.set_item("disconnects", stats.disconnects)?;
+        dict.set_item("tickers", stats.tickers)?;
+        dict.set_item("upstream_errors", stats.upstream_errors)?;
         dict.set_item("decode_errors", stats.decode_errors)?;
         dict.set_item("unknown_messages", stats.unknown_messages)?;
         dict.set_item("connects", stats.connects)?;
@@ -127,6 +141,12 @@ impl Feed {
         dict.set_item("refusals", stats.refusals)?;
         dict.set_item("dropped_events", stats.dropped_events)?;
         dict.set_item("queued_events", stats.queued_events)?;
+        let tape = self.inner.tape();
+        dict.set_item("recorded_messages", tape.messages())?;
+        dict.set_item("recorded_bytes", tape.bytes())?;
+        dict.set_item("recorded_files", tape.files())?;
+        dict.set_item("recording_dropped", tape.dropped())?;
+        dict.set_item("recording_failure", tape.failure())?;
         dict.set_item("cache_errors", stats.cache_errors)?;
         dict.set_item("cache_warning", stats.cache_warning)?;
         dict.set_item("connected", stats.connected)?;

@@ -3,6 +3,7 @@
 mod arrays;
 mod book;
 mod cache;
+mod consolidated;
 mod error;
 mod events;
 mod feed;
@@ -12,7 +13,9 @@ mod market;
 mod model;
 mod process;
 mod replay;
+mod serve;
 mod sim;
+mod tickers;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -27,6 +30,12 @@ mod _core {
 
     #[pymodule_export]
     use crate::book::{AggregatedOrderBook, Books};
+
+    #[pymodule_export]
+    use crate::consolidated::{ConsolidatedOrderBook, consolidate};
+
+    #[pymodule_export]
+    use crate::serve::Outbox;
 
     #[pymodule_export]
     use crate::events::{EventBatch, Trade};
@@ -47,10 +56,13 @@ mod _core {
     };
 
     #[pymodule_export]
-    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
+    use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};
+
+    #[pymodule_export]
+    use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

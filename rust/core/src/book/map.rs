@@ -24,7 +24,7 @@ impl BookMap {
     /// Applies one event; a disconnect reaches every book of its exchange.
     pub fn apply(&mut self, event: &Event) {
         self.seen_ts_ns = self.seen_ts_ns.max(event.local_ts_ns);
-        if matches!(event.kind, EventKind::Disconnect) {
+        if event.kind == EventKind::Disconnect && event.symbol.is_empty() {
             for book in self.books.get_mut(&event.exchange).into_iter().flat_map(HashMap::values_mut) {
                 book.apply(event);
             }
@@ -32,6 +32,9 @@ impl BookMap {
         }
         if let Some(book) = self.books.get_mut(&event.exchange).and_then(|books| books.get_mut(&event.symbol)) {
             book.apply(event);
+            return;
+        }
+        if !matches!(event.kind, EventKind::BookChange { .. } | EventKind::Trade { .. }) {
             return;
         }
         let mut book = SymbolBook::new(Arc::clone(&event.exchange), Arc::clone(&event.symbol));
@@ -43,6 +46,16 @@ impl BookMap {
     /// The book of a symbol, if anything of it has come.
     pub fn get(&self, exchange: &str, symbol: &str) -> Option<&SymbolBook> {
         self.books.get(exchange)?.get(symbol)
+    }
+
+    /// The same, to apply events of that symbol without looking it up each time; [`BookMap::advance`] afterwards.
+    pub fn get_mut(&mut self, exchange: &str, symbol: &str) -> Option<&mut SymbolBook> {
+        self.books.get_mut(exchange)?.get_mut(symbol)
+    }
+
+    /// Takes note of an event's local time, at which ages are judged.
+    pub fn advance(&mut self, local_ts_ns: Ns) {
+        self.seen_ts_ns = self.seen_ts_ns.max(local_ts_ns);
     }
 
     /// A copy of one book; its age is judged at the last event of any symbol.

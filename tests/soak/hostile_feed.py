@@ -238,7 +238,8 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.seconds:.0f} s, {self.messages:,} messages sent, {self.applied:,} taken, "
-            f"{self.looks:,} looks ({self.live_looks:,} compared, {self.quotes:,} quoted, {self.rebuilt_looks:,} rebuilt from the queue), "
+            f"{self.looks:,} looks ({self.live_looks:,} compared, {self.quotes:,} quoted), "
+            f"{self.rebuilt_looks:,} looks at a book rebuilt from the queue, "
             f"states {dict(self.states)}, {self.reconnects} reconnects, {self.dropped_events:,} events conflated, "
             f"faults {dict(self.faults)}, memory {self.rss_growth_mib:+.1f} MiB, {len(self.wrong)} wrong"
         )

@@ -150,16 +150,17 @@ pub fn rebuild_books(
 ///
 /// Returns the tables' paths, the lines or rows read, and the messages written.
 #[pyfunction]
-#[pyo3(signature = (paths, folder, *, on_progress = None))]
+#[pyo3(signature = (paths, folder, *, overwrite = false, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
 pub fn convert_files(
     py: Python<'_>,
     paths: Vec<String>,
     folder: String,
+    overwrite: bool,
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<(Vec<PathBuf>, u64, u64)> {
     let mut patience = Patience::telling(on_progress);
-    let converted = py.detach(|| replay::convert(&paths, &folder, |progress| patience.go_on(progress)));
+    let converted = py.detach(|| replay::convert(&paths, &folder, overwrite, |progress| patience.go_on(progress)));
     patience.check()?;
     let converted = converted.map_err(CoreError::from)?;
     Ok((converted.tables, converted.lines, converted.messages))

@@ -129,7 +129,7 @@ soak-execution: $(VENV)/.package $(VENV)/.dev
 ## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60)
 .PHONY: soak
 soak: $(VENV)/.package $(VENV)/.dev
-	$(BIN)/python tests/soak/hostile_feed.py --seconds $(SOAK_SECONDS)
+	PYTHONPATH=tests $(BIN)/python -m soak.hostile_feed --seconds $(SOAK_SECONDS)
 
 ## wheel: build the wheel into dist/
 .PHONY: wheel

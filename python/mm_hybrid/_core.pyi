@@ -780,7 +780,11 @@ def rebuild_books(
     """
 
 def convert_files(
-    paths: Sequence[str], folder: str, *, on_progress: Callable[[int, int, int], object] | None = None
+    paths: Sequence[str],
+    folder: str,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int, int], object] | None = None,
 ) -> tuple[list[Path], int, int]:
     """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
 
@@ -789,6 +793,7 @@ def convert_files(
     Args:
         paths: Tardis files; a folder stands for the data files in it.
         folder: where the tables go; made if need be.
+        overwrite: replace tables that are there already.
         on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
@@ -797,7 +802,7 @@ def convert_files(
     Raises:
         FileNotFoundError: a file is missing.
         DecodeError: a line that cannot be read or understood; names ``path:line``.
-        ReplayError: a table cannot be written.
+        ReplayError: a table cannot be written, or is there already.
     """
 
 @final

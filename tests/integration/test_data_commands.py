@@ -95,6 +95,15 @@ def test_a_long_rebuild_shows_how_far_it_is_and_can_be_interrupted(long_market, 
     assert output == ""
 
 
+def test_a_table_that_is_there_is_replaced_only_when_told_so(market, tmp_path):
+    first, second, third = (
+        run("convert", str(market), "--out", ".", *more, cwd=tmp_path) for more in ((), (), ("--overwrite",))
+    )
+    assert (first.returncode, second.returncode, third.returncode) == (0, 1, 0)
+    assert "is there already" in second.stderr
+    assert first.stdout == third.stdout
+
+
 def test_a_damaged_table_is_refused_with_its_block(market, tmp_path):
     done = result_of(run("convert", str(market), "--out", ".", "--json", cwd=tmp_path))
     table = tmp_path / done["files"][0]

@@ -3,7 +3,10 @@
 The sender gives each state of its book a local time of its own, one microsecond after the last, and remembers a digest
 of it. Readers look at the feed as fast as they can; what they see under a LIVE book must have the digest of its time.
 
-Run for long: ``make soak``, or ``python tests/soak/hostile_feed.py --seconds 600 --seed 7``.
+One reader also quotes on what it sees, through the checks every quote passes: nothing may be approved on a book that
+is not LIVE.
+
+Run for long: ``make soak``, or in ``tests``: ``python -m soak.hostile_feed --seconds 600 --seed 7``.
 """
 
 from __future__ import annotations
@@ -18,14 +21,19 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from markets import FEATURES, INSTRUMENT
 from mm_hybrid._core import Books, Feed
+from mm_hybrid.clock import WallClock
+from mm_hybrid.risk import Risk, RiskLimits
+from mm_hybrid.types import Approved, BookState, Position, Quote
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
 EPOCH_NS = int(EPOCH.timestamp()) * 10**9
@@ -34,6 +42,13 @@ LEVELS = 30
 STATES_KEPT = 200_000
 STALE_MS, RESYNC_MS = 200, 600
 SYMBOL = "BTCUSDT"
+LIMITS = RiskLimits(
+    max_position_quote=Decimal(1000),
+    max_order_quote=Decimal(1000),
+    max_distance_bps=Decimal(500),
+    max_book_age_ns=5 * 10**9,
+    max_loss_quote=Decimal(1000),
+)
 
 
 class Sender:
@@ -211,6 +226,7 @@ class Outcome:
     applied: int = 0
     looks: int = 0
     live_looks: int = 0
+    quotes: int = 0
     states: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -222,7 +238,8 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.seconds:.0f} s, {self.messages:,} messages sent, {self.applied:,} taken, "
-            f"{self.looks:,} looks ({self.live_looks:,} LIVE, {self.rebuilt_looks:,} rebuilt from the queue), "
+            f"{self.looks:,} looks ({self.live_looks:,} compared, {self.quotes:,} quoted), "
+            f"{self.rebuilt_looks:,} looks at a book rebuilt from the queue, "
             f"states {dict(self.states)}, {self.reconnects} reconnects, {self.dropped_events:,} events conflated, "
             f"faults {dict(self.faults)}, memory {self.rss_growth_mib:+.1f} MiB, {len(self.wrong)} wrong"
         )
@@ -239,12 +256,30 @@ def check(book: object, sender: Sender, outcome: Outcome, what: str) -> bool:
     return True
 
 
+def is_quoted(book: object, risk: Risk) -> bool:
+    """Whether a quote at the best bid of this book is approved."""
+    features = replace(
+        FEATURES,
+        state=BookState(book.state),
+        mid_price=book.mid_price,
+        best_bid=book.best_bid,
+        best_ask=book.best_ask,
+    )
+    quotes = (Quote("buy", book.best_bid, 0.01),)
+    return isinstance(risk.check(quotes, features, book_age_ns=book.age_ns, position=Position()), Approved)
+
+
 def read(feed: Feed, sender: Sender, outcome: Outcome, done: threading.Event) -> None:
     """Look at the feed until done, as fast as one thread can."""
+    risk = Risk(LIMITS, INSTRUMENT, WallClock())
     while not done.is_set():
         book = feed.snapshot(SYMBOL, 2 * LEVELS)
         outcome.looks += 1
         outcome.states[book.state] += 1
+        if is_quoted(book, risk):
+            outcome.quotes += 1
+            if book.state != "LIVE":
+                outcome.wrong.append(f"a quote was approved on a book that is {book.state}")
         if book.state in {"LIVE", "STALE"}:
             outcome.live_looks += check(book, sender, outcome, "snapshot")
         elif book.state == "UNSYNCED" and len(book.bids) and len(book.asks):

@@ -21,8 +21,9 @@ from mm_hybrid.cli._progress import LongOperation
     type=click.Path(file_okay=False),
     help="Folder for the tables; made if need be.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace tables that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, files: tuple[str, ...], folder: str, as_json: bool) -> None:
+def command(*, files: tuple[str, ...], folder: str, overwrite: bool, as_json: bool) -> None:
     """Convert Tardis FILES (or folders of them) to Arrow tables, one a market and UTC day.
 
     The tables hold every message with checksums, are read many times faster than the files, and are opened by polars,
@@ -30,7 +31,7 @@ def command(*, files: tuple[str, ...], folder: str, as_json: bool) -> None:
     """
     started_s = time.monotonic()
     with LongOperation("converting") as shown:
-        tables, lines, messages = convert_files(files, folder, on_progress=shown.on_bytes)
+        tables, lines, messages = convert_files(files, folder, overwrite=overwrite, on_progress=shown.on_bytes)
     seconds = time.monotonic() - started_s
     written = sum(path.stat().st_size for path in tables)
     if as_json:

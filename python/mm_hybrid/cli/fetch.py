@@ -176,7 +176,7 @@ class _Fetcher:
                 work.cancel()
             await asyncio.gather(work, stopped, return_exceptions=True)
             self._remove_unfinished()
-        if not work.cancelled():
+        if not stop.is_set():
             work.result()
 
     async def _fetch(self, dataset: Dataset) -> None:

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use mm_core::Error;
 use mm_core::replay::{self, Merge};
 use mm_core::types::Ns;
 use pyo3::prelude::*;
@@ -19,6 +20,8 @@ pub struct EventReader {
     exchange: Option<String>,
     symbol: Option<String>,
     keep_text: bool,
+    /// What ended the last batch; raised by the next call, so that what was read before it is not lost.
+    failure: Mutex<Option<Error>>,
 }
 
 #[pymethods]
@@ -33,20 +36,32 @@ impl EventReader {
         keep_text: bool,
     ) -> Result<Self, CoreError> {
         let merge = if keep_text { Merge::open_with_text(&paths) } else { Merge::open(&paths) }?;
-        Ok(Self { merge: Mutex::new(merge), exchange, symbol, keep_text })
+        Ok(Self { merge: Mutex::new(merge), exchange, symbol, keep_text, failure: Mutex::new(None) })
     }
 
     /// The next events, at most `max_events` and none later than `until_ns`; an empty batch when there is none.
     #[pyo3(signature = (max_events = 1000, until_ns = None))]
     fn read(&self, py: Python<'_>, max_events: usize, until_ns: Option<Ns>) -> Result<EventBatch, CoreError> {
         py.detach(|| {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(error) = failure.take() {
+                return Err(error.into());
+            }
             let mut merge = self.lock();
             let (mut events, mut texts) = (Vec::new(), Vec::new());
             while events.len() < max_events {
                 if until_ns.zip(merge.next_ts_ns()).is_some_and(|(until, next)| next > until) {
                     break;
                 }
-                let Some(item) = merge.next_item()? else { break };
+                let item = match merge.next_item() {
+                    Ok(Some(item)) => item,
+                    Ok(None) => break,
+                    Err(error) if events.is_empty() => return Err(error.into()),
+                    Err(error) => {
+                        *failure = Some(error);
+                        break;
+                    }
+                };
                 let Some(event) = item.event.filter(|event| self.wants(&event.exchange, &event.symbol)) else {
                     continue;
                 };
@@ -62,7 +77,10 @@ impl EventReader {
     /// Local time of the next message; `None` at the end.
     #[getter]
     fn next_local_ts_ns(&self) -> Option<Ns> {
-        self.lock().next_ts_ns()
+        let merge = self.lock();
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        // A failure is still to come, at the time of what would have come instead.
+        merge.next_ts_ns().or(failed.then_some(Ns::MIN))
     }
 
     /// Bytes read and bytes of all files.
@@ -150,16 +168,17 @@ pub fn rebuild_books(
 ///
 /// Returns the tables' paths, the lines or rows read, and the messages written.
 #[pyfunction]
-#[pyo3(signature = (paths, folder, *, on_progress = None))]
+#[pyo3(signature = (paths, folder, *, overwrite = false, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
 pub fn convert_files(
     py: Python<'_>,
     paths: Vec<String>,
     folder: String,
+    overwrite: bool,
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<(Vec<PathBuf>, u64, u64)> {
     let mut patience = Patience::telling(on_progress);
-    let converted = py.detach(|| replay::convert(&paths, &folder, |progress| patience.go_on(progress)));
+    let converted = py.detach(|| replay::convert(&paths, &folder, overwrite, |progress| patience.go_on(progress)));
     patience.check()?;
     let converted = converted.map_err(CoreError::from)?;
     Ok((converted.tables, converted.lines, converted.messages))

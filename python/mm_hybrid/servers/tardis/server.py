@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiohttp import web
 from websockets import http11
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
 from mm_hybrid._core import MmHybridError
 from mm_hybrid.clock import Clock, WallClock
@@ -208,7 +208,10 @@ async def _write(connection: ServerConnection, frames: bytes) -> None:
     if connection.transport.is_closing():
         raise ConnectionClosedOK(None, None)
     connection.transport.write(frames)
-    await connection.drain()
+    try:
+        await connection.drain()
+    except OSError as error:
+        raise ConnectionClosedError(None, None) from error
 
 
 async def _discard(connection: ServerConnection) -> None:

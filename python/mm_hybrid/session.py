@@ -21,11 +21,12 @@ from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
-from mm_hybrid.errors import GatewayError, MmHybridError, SessionInterruptedError
+from mm_hybrid.errors import GatewayError, JournalError, MmHybridError, SessionInterruptedError
 from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.executor import Executor
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.setup import require_funds
+from mm_hybrid.execution.sweep import cancel_ours
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.journal import Journal
 from mm_hybrid.optimizer.assemble import assemble
@@ -102,13 +103,20 @@ class Session:
             )
             stack.push_async_callback(gateway.close)
             await require_funds(gateway, config.quoting.order_size_quote)
-            await journal.session(
-                mode=self._mode,
-                exchange=config.venue.name,
-                instrument=gateway.instrument,
-                config_json=json.dumps(config.public()),
-                version=__version__,
-            )
+            try:
+                await journal.session(
+                    mode=self._mode,
+                    exchange=config.venue.name,
+                    instrument=gateway.instrument,
+                    config_json=json.dumps(config.public()),
+                    version=__version__,
+                )
+            except JournalError:
+                if (
+                    journal.failure is not None
+                ):  # Full or broken, and no reason to leave orders of ours resting.
+                    await cancel_ours(gateway, config.execution.tag)
+                raise
             executor = Executor(
                 gateway,
                 journal,

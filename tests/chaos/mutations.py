@@ -155,6 +155,20 @@ MUTATIONS = (
         expected=("I1", "I6", "I7"),
     ),
     Mutation(
+        name="window",
+        patches=(
+            Patch(
+                file="execution/resolve.py",
+                old=(
+                    "        elif record.live and "
+                    "self._unseen_ns(record) >= round(self._config.window_s * NS_PER_S):\n"
+                ),
+                new="        elif record.live:\n",
+            ),
+        ),
+        expected=("I4", "I1", "I6"),
+    ),
+    Mutation(
         name="unknown-exposure",
         patches=(
             Patch(

@@ -295,6 +295,7 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
         testimony = testimony_of(lines)
     facts = Facts(
         limit_base=run.limit_base,
+        window_s=WINDOW_S,
         resolve_bound_s=RESOLVE_BOUND_S,
         ends=run.ends,
         size_before_restart=size,

@@ -15,7 +15,7 @@ from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.outcomes import VENUE_TROUBLE, VenueError
 
 CLASSES = (Lane.CANCEL, Lane.READ, Lane.AMEND, Lane.CREATE)
-"""Classes of endpoints; batches of creates are creates."""
+"""Classes of endpoints; batches belong to the class of what they are batches of."""
 
 
 class Breakers:
@@ -50,7 +50,7 @@ class Breakers:
     def watch(self, lane: Lane, error: VenueError | None) -> None:
         """Take in how a request went that was made without asking."""
         try:
-            permit = self._by_lane[lane].admit()
+            permit = self._by_lane[Lane.CANCEL if lane is Lane.CANCEL_BATCH else lane].admit()
         except BreakerOpenError:
             return
         judge(permit, error)

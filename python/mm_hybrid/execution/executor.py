@@ -19,11 +19,12 @@ from mm_hybrid.config import ExecutionConfig, SessionConfig
 from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
 from mm_hybrid.execution.account import Account, Counters, OnFill, OnFunding
 from mm_hybrid.execution.breakers import Breakers, judge
-from mm_hybrid.execution.difference import Amend, Plan, Tolerance, difference
+from mm_hybrid.execution.difference import Plan, Tolerance, difference
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import LiveOrder, OrderRecord, OrderState, VenueOrder
-from mm_hybrid.execution.outcomes import VenueError
+from mm_hybrid.execution.outcomes import VenueError, Verdict, describe
+from mm_hybrid.execution.pacing import Pacing
 from mm_hybrid.execution.reconcile import PositionDifference, Reconciler
 from mm_hybrid.execution.recovery import Recovery
 from mm_hybrid.execution.resolve import Resolver
@@ -97,14 +98,16 @@ class Executor:
             clock,
             changed=self._wake.set,
             stranger=self._take_stranger,
+            foreign=self._note_foreign_trade,
             crossed=lambda side: self._sender.pause(side, self._times.crossed_pause_s),
         )
         self._breakers = Breakers(clock, self._note_breaker)
-        gateway.on_outcome = self._breakers.watch
+        gateway.on_outcome = self._note_outcome
         self._sender = Sender(
             gateway, account, self._breakers, clock,
             halt=self._halt, no_funds_pause_s=self._times.no_funds_pause_s,
         )  # fmt: skip
+        self._pacing = Pacing(gateway, self._sender, clock, off_target_s=self._times.off_target_s)
         self._resolver = Resolver(
             gateway,
             account.orders,
@@ -167,7 +170,7 @@ class Executor:
     @property
     def unknown_orders(self) -> int:
         """Orders whose outcome is unknown now."""
-        return sum(record.state is OrderState.PENDING_UNKNOWN for record in self._account.orders.live())
+        return sum(record.unconfirmed for record in self._account.orders.live())
 
     @property
     def halted(self) -> str | None:
@@ -322,7 +325,7 @@ class Executor:
             tolerance=Tolerance(price=self._tolerated(targets)),
             moved_base=self._account.position.qty_base - self._approved_at_base,
         )
-        batch = self._fit_budget(plan)
+        batch = self._pacing.fit(plan)
         if not (plan.cancel or plan.amend or plan.create):
             return
         created = self._mark(plan)
@@ -347,44 +350,16 @@ class Executor:
             record.intent_seq = seqs.pop(0) or 0
         self._send(created, batch=batch)
 
-    def _fit_budget(self, plan: Plan) -> bool:
-        """Leave out what a side's pause or the venue's rates do not allow now; a later comparison finds it again.
-
-        Returns:
-            Whether the creates are to go in one batch.
-        """
-        self._fit_amends(plan)
-        wanted = [quote for quote in plan.create if self._sender.side_open(quote.side)]
-        if self._gateway.fits_batch(len(wanted)) and self._gateway.try_slot(Lane.BATCH):
-            plan.create = wanted
-            return True
-        plan.create = [quote for quote in wanted if self._gateway.try_slot(Lane.CREATE)]
-        return False
-
-    def _fit_amends(self, plan: Plan) -> None:
-        """Amend those first that have waited longest; cancel what has rested off its target for too long.
-
-        An order at an old price is worse than no order, and cancels have rates of their own.
-        """
-        now_ns = self._clock.monotonic_ns()
-        allowed: list[Amend] = []
-        for amend in sorted(plan.amend, key=lambda a: a.order.off_target_ns or now_ns):
-            if self._gateway.try_slot(Lane.AMEND):
-                allowed.append(amend)
-                continue
-            amend.order.off_target_ns = amend.order.off_target_ns or now_ns
-            if now_ns - amend.order.off_target_ns >= round(self._times.off_target_s * NS_PER_S):
-                plan.cancel.append(amend.order)
-        plan.amend = allowed
-
     def _send(self, created: list[OrderRecord], *, batch: bool) -> None:
         """Send orders whose intents are on disk, unless they are not wanted any more."""
-        if not (self.healthy and self._targets):
-            for record in created:
+        sides = {quote.side for quote in self._targets} if self.healthy else set()
+        for record in created:
+            if record.side not in sides:
                 self._account.end(record, OrderState.NOT_PLACED, "no longer wanted", source="local")
-        elif batch:
+        created = [record for record in created if record.live]
+        if batch and created:
             self._spawn(self._sender.create(created))
-        else:
+        elif created:
             for record in created:
                 self._spawn(self._sender.create([record]))
 
@@ -465,6 +440,14 @@ class Executor:
             judge(permit, error)
         else:
             permit.success()
+        finally:
+            permit.abandon()  # Whatever else happened, the next probe must be possible.
+
+    def _note_outcome(self, lane: Lane, error: VenueError | None) -> None:
+        """Tell the breakers how a cancel or a read went; a key that is refused stops trading, whoever notices."""
+        self._breakers.watch(lane, error)
+        if error is not None and error.verdict is Verdict.AUTH:
+            self._halt(describe(error.failure, None))
 
     async def _reconcile(self) -> None:
         """Compare with the venue; a position that nothing explains stops trading for good."""
@@ -488,7 +471,16 @@ class Executor:
             self._alert(
                 f"fees are paid in {fill.fee_currency}, whose price is not known here: they count as 0"
             )
+        known = fill.exec_id in self._account.orders.exec_ids
         self._account.take_fill(fill)
+        if not known and fill.client_id and not self.is_ours(fill.client_id):
+            self._note_foreign_trade(fill)
+
+    def _note_foreign_trade(self, fill: Fill) -> None:
+        """Tell of a trade somebody else made on this account: it is in the position, and none of our orders' doing."""
+        what = f"{fill.side} {fill.qty} at {fill.price}"
+        self._note("foreign_trade", fill.exec_id, f"{what}, client id {fill.client_id or 'none'}")
+        self._alert(f"a trade on this account is not of our orders ({what}): it is in the position now")
 
     def _take_stranger(self, seen: VenueOrder) -> None:
         """Take in an open order of ours that this start knows nothing of; leave other people's alone.

@@ -22,6 +22,7 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
+from mm_hybrid.execution.batches import Batches, leg_result
 from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.fees import FeePrices
 from mm_hybrid.execution.lanes import Budget, Lane, LaneClosedError, Lanes
@@ -30,11 +31,14 @@ from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, describe,
 from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
 from mm_hybrid.execution.setup import AccountFacts, require_usable
 from mm_hybrid.execution.tap import Request, Tap
-from mm_hybrid.execution.venue_limits import BAN_S, BATCH_LEAST, BATCH_MOST, PAGE_ROWS, WINDOW_MS
+from mm_hybrid.execution.venue_limits import BAN_S, PAGE_ROWS, WINDOW_MS
 from mm_hybrid.instruments import ccxt_symbol, from_market, tradable_status
 from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 KEEP_ALIVE_MS = 5_000
+
+_UNSIGNED_MOST = 3
+"""Refusals in a row of freshly connected trade streams until the key is to blame."""
 
 OrdersVia = Literal["rest", "websocket"]
 
@@ -64,6 +68,8 @@ class Gateway:
         self._symbol = instrument.ccxt_symbol
         self._clock = clock
         self._timeout_s = timeout_s
+        self.batches = Batches(venue, lanes, by_stream=orders_via == "websocket")
+        self._unsigned = 0
         self._by_stream = orders_via == "websocket"
         self.fees = FeePrices(venue, instrument)
         self._tap = Tap(venue, exchange, lanes, clock)
@@ -121,7 +127,7 @@ class Gateway:
         return self._order_id(await self._once(Lane.CREATE, lambda: self._exchange.create_order(*arguments)))
 
     async def create_batch(self, orders: Sequence[NewOrder]) -> list[str | VenueError]:
-        """Send as many orders as :meth:`fits_batch` takes in one request, once; return an id or a failure for each.
+        """Send as many orders as :attr:`batches` takes in one request, once; return an id or a failure for each.
 
         A leg the reply does not mention is ambiguous, whatever became of the others.
 
@@ -135,21 +141,17 @@ class Gateway:
             }
             for order in orders
         ]  # fmt: skip
-        with self._tap.request(Lane.BATCH) as request:
+        with self._tap.request(Lane.CREATE_BATCH) as request:
             try:
                 await self._exchange.create_orders(rows)
             except Exception as error:
                 raise await self._refused(request, error) from None
         legs = wire.batch_legs(self.venue, request.reply)
-        return [self._leg(legs.get(order.client_id)) for order in orders]
+        return [leg_result(self.venue, legs.get(order.client_id)) for order in orders]
 
-    def fits_batch(self, orders: int) -> bool:
-        """Return whether so many orders are best sent by one :meth:`create_batch`."""
-        return not self._by_stream and BATCH_LEAST[self.venue] <= orders <= BATCH_MOST[self.venue]
-
-    def try_slot(self, lane: Lane) -> bool:
+    def try_slot(self, lane: Lane, orders: int = 1) -> bool:
         """Take leave to send one request on a lane now; ``False`` means the budget is spent."""
-        return self.lanes.try_acquire(lane)
+        return self.lanes.try_acquire(lane, self.batches.need(orders))
 
     async def amend(self, client_id: str, side: Side, price: Decimal, qty: Decimal) -> str:
         """Change an order in place to an absolute price and total quantity (Bybit only).
@@ -163,7 +165,7 @@ class Gateway:
         return self._order_id(await self._once(Lane.AMEND, lambda: self._exchange.edit_order(*arguments)))
 
     async def cancel(self, client_id: str) -> None:
-        """Cancel an order by client id, trying again while the outcome is unclear: a cancel may be repeated.
+        """Cancel an order by client id, again while the outcome is unclear: a cancel may be repeated.
 
         Raises:
             VenueError: see its verdict; ``GONE`` is not a failure but a reason to look the order up.
@@ -182,24 +184,23 @@ class Gateway:
         Raises:
             VenueError: of the first request that failed; the others have been made.
         """
-        most = BATCH_MOST[self.venue]
         requests: list[Awaitable[None]] = []
         if self.venue == "bybit":
-            ids = [client_id for client_id, _ in orders]
-            chunks = [ids[i : i + most] for i in range(0, len(ids), most)]
-            requests += [self._cancel_chunk([], {"clientOrderIds": chunk}) for chunk in chunks]
+            chunks = self.batches.chunks([client_id for client_id, _ in orders])
+            requests += [self._cancel_chunk([], {"clientOrderIds": ids}, len(ids)) for ids in chunks]
         else:
             known = [order_id for _, order_id in orders if order_id is not None]
-            chunks = [known[i : i + most] for i in range(0, len(known), most)]
-            requests += [self._cancel_chunk(chunk, {}) for chunk in chunks]
+            requests += [self._cancel_chunk(chunk, {}, len(chunk)) for chunk in self.batches.chunks(known)]
             requests += [self.cancel(client_id) for client_id, order_id in orders if order_id is None]
         for result in await asyncio.gather(*requests, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 
-    async def _cancel_chunk(self, order_ids: list[str], params: dict[str, Any]) -> None:
+    async def _cancel_chunk(self, order_ids: list[str], params: dict[str, Any], orders: int) -> None:
         await self._again(
-            Lane.CANCEL, lambda: self._exchange.cancel_orders(order_ids, self._symbol, dict(params))
+            Lane.CANCEL_BATCH,
+            lambda: self._exchange.cancel_orders(order_ids, self._symbol, dict(params)),
+            self.batches.need(orders),
         )
 
     # Queries
@@ -302,6 +303,10 @@ class Gateway:
             Lane.READ, lambda: self._exchange.private_get_v5_execution_list(dict(asked))
         )
         result = reply["result"]
+        if not isinstance(result.get("list"), list):
+            raise VenueError(
+                Failure(venue=self.venue, error="NoList", message="bybit: executions without a list")
+            )
         cursor = result.get("nextPageCursor")
         return result["list"], {"cursor": cursor} if cursor and len(result["list"]) >= 100 else None
 
@@ -446,9 +451,9 @@ class Gateway:
         await self._slot(Lane.READ)
         return await self._once(Lane.READ, call)
 
-    async def _slot(self, lane: Lane) -> None:
+    async def _slot(self, lane: Lane, need: float = 1.0) -> None:
         try:
-            await self.lanes.acquire(lane)
+            await self.lanes.acquire(lane, need)
         except LaneClosedError as error:
             raise VenueError(
                 Failure(venue=self.venue, error="LaneClosed", message=f"{self.venue}: {error}", sent=False)
@@ -463,22 +468,25 @@ class Gateway:
         """
         request = Request(lane, sent=True)
         try:
-            return await asyncio.wait_for(call(*arguments), self._timeout_s)
+            reply = await asyncio.wait_for(call(*arguments), self._timeout_s)
         except TimeoutError:
             await self._drop_clients(wire.is_trade_stream)
             message = f"{self.venue}: no reply on the trade stream within {self._timeout_s:g} s"
             raise VenueError(Failure(venue=self.venue, error="RequestTimeout", message=message)) from None
         except Exception as error:
             refused = await self._refused(request, error)
-            if refused.verdict is Verdict.AUTH:
+            if refused.verdict is Verdict.AUTH and self._unsigned < _UNSIGNED_MOST:
+                self._unsigned += 1
                 await self._drop_clients(wire.is_trade_stream)
                 message = f"{self.venue}: the trade stream was not signed in"
                 raise VenueError(
                     Failure(venue=self.venue, error="NotSignedIn", message=message, sent=False)
                 ) from None
             raise refused from None
+        self._unsigned = 0
+        return reply
 
-    async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]], need: float = 1.0) -> Any:
         """Make a request that may be repeated, up to three times while the venue is in trouble."""
 
         def repeat(error: Exception) -> bool:
@@ -490,7 +498,7 @@ class Gateway:
             on=repeat, attempts=3, timeout=10, wait_initial=0.1, wait_max=1.0
         ):
             with attempt:
-                await self._slot(lane)
+                await self._slot(lane, need)
                 try:
                     reply = await self._once(lane, call)
                 except VenueError as error:
@@ -499,13 +507,6 @@ class Gateway:
                 self.on_outcome(lane, None)
                 return reply
         raise AssertionError("unreachable")
-
-    def _leg(self, leg: wire.BatchLeg | None) -> str | VenueError:
-        if leg is not None and leg.order_id:
-            return leg.order_id
-        message = f"{self.venue}: no word of this order in the batch's reply" if leg is None else leg.message
-        code = None if leg is None else leg.code
-        return VenueError(Failure(venue=self.venue, error="BatchLeg", code=code, message=message))
 
     async def _streamed(self, call: Awaitable[Any]) -> list[Any]:
         try:

@@ -97,6 +97,7 @@ class OrderRecord:
     Attributes:
         filled: quantity of the executions applied.
         venue_filled: cumulative quantity the venue has reported, which may run ahead of its executions.
+        filled_before: what an adopted order had filled when it was found; its executions may never come.
         amend_price: price of an amend under way.
         amend_qty: total quantity of an amend under way.
         venue_ended: whether its end is the venue's word and not this side's conclusion.
@@ -118,6 +119,7 @@ class OrderRecord:
     order_id: str | None = None
     filled: Decimal = ZERO
     venue_filled: Decimal = ZERO
+    filled_before: Decimal | None = None
     amend_price: Decimal | None = None
     amend_qty: Decimal | None = None
     update_ms: int = 0
@@ -132,15 +134,24 @@ class OrderRecord:
         return self.state not in TERMINAL
 
     @property
+    def unconfirmed(self) -> bool:
+        """Whether the venue has not shown yet that it exists, and it may."""
+        sent = self.state not in {OrderState.INTENT, OrderState.SENT}
+        return self.live and sent and (self.state is OrderState.PENDING_UNKNOWN or self.order_id is None)
+
+    @property
     def remaining(self) -> Decimal:
         """Quantity that may still fill, at worst: an amend under way counts at its larger quantity."""
         if self.live:
-            return max(ZERO, max(self.qty, self.amend_qty or ZERO) - self.filled)
+            filled = max(self.filled, self.filled_before or ZERO)
+            return max(ZERO, max(self.qty, self.amend_qty or ZERO) - filled)
         return self.owed
 
     @property
     def owed(self) -> Decimal:
         """Quantity the venue has reported as filled and no execution has accounted for yet."""
+        if self.filled_before is not None:
+            return ZERO
         return max(ZERO, self.venue_filled - self.filled)
 
     def collides(self, seen: VenueOrder) -> bool:

@@ -227,13 +227,16 @@ class Reconciler:
             GatewayError: the venue could not be asked.
         """
         venue_base = Decimal(0)
-        for attempt in range(self._times.position_checks):
-            if attempt:
-                await asyncio.sleep(self._times.position_check_s)
-                await self.fetch()
-                await self._owners()
+        for _ in range(self._times.position_checks):
+            asked_ns = self._clock.monotonic_ns()
             venue_base = await self._gateway.position()
-            if venue_base == self._account.position.qty_base:
+            # The venue's word is of some moment since the question; the executions up to it may still be on their way.
+            if venue_base in self._account.held_since(asked_ns):
+                return None
+            await asyncio.sleep(self._times.position_check_s)
+            await self.fetch()
+            await self._owners()
+            if venue_base in self._account.held_since(asked_ns):
                 return None
         return PositionDifference(
             symbol=self._symbol,

@@ -7,6 +7,7 @@ journalled; and only when the position these lead to is the venue's own may quot
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.errors import GatewayError, RiskStopError
 from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.orders import ENDED_KEPT, OrderRecord, OrderState
+from mm_hybrid.execution.outcomes import VenueError, Verdict
 from mm_hybrid.execution.reconcile import Reconciler
 from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.execution.sweep import Sweep
@@ -66,11 +68,20 @@ class Recovery:
             RiskStopError: the venue's position is not explained by the journal and its executions.
             JournalError: the journal cannot be read.
         """
+        # What rests is cancelled before anything else: reading a long journal takes its time.
+        reason = "left by an earlier start"
+        try:
+            orphans = await self._sweep.cancel_unseen(reason)
+        except VenueError as error:
+            if error.verdict is Verdict.AUTH:
+                raise
+            orphans = 0  # The sweep below asks again, with patience.
         await self._journal.flush()
-        known = replay(self._journal.path)
+        known = await asyncio.to_thread(replay, self._journal.path)
         self._restore(known)
         self._reconciler.begin(known.watermark_ms, known.funding_watermark_ms)
-        self._account.counters.orphans_canceled, left = await self._sweep.run("left by an earlier start")
+        found, left = await self._sweep.run(reason)
+        self._account.counters.orphans_canceled = max(orphans, found)
         if left:
             raise GatewayError(f"{left} orders of an earlier start could not be cancelled")
         if known.opening is None:

@@ -146,12 +146,17 @@ class Resolver:
     async def owners(self, account: Account, older_than_ns: int) -> None:
         """Find out whose the executions are that have waited for their order since before a monotonic time.
 
-        One whose order the venue cannot tell now goes on waiting.
+        One whose order the venue cannot tell now goes on waiting, and so does one it does not know: only after a whole
+        window without a trace it is taken for nobody's.
         """
+        now_ns = self._clock.monotonic_ns()
+        given_up_ns = now_ns - round(self._config.window_s * NS_PER_S)
         for order_id in account.unmatched_orders(older_than_ns):
             try:
                 found = await self._gateway.order_of(order_id)
             except VenueError:
+                continue
+            if found is None and order_id not in account.unmatched_orders(given_up_ns):
                 continue
             if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
                 self._on_order(found)

@@ -67,6 +67,22 @@ class Sweep:
         """Return whether a client id is of this strategy, of whatever start."""
         return client_id.startswith(self._prefix)
 
+    async def cancel_unseen(self, reason: str) -> int:
+        """Cancel what of ours the venue lists as open, before anything is known here; return how many orders.
+
+        Raises:
+            GatewayError: the venue could not be asked.
+        """
+        ours = [seen for seen in await self._gateway.open_orders() if self.is_ours(seen.client_id)]
+        if ours:
+            if self._journal.failure is None:
+                with contextlib.suppress(JournalError):
+                    await self._journal.intents(
+                        [Intent(action="cancel", client_id=seen.client_id, reason=reason) for seen in ours]
+                    )
+            await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
+        return len(ours)
+
     async def cancel_known(self, reason: str) -> None:
         """Cancel every order that is known to rest or may, without asking the venue what is open first."""
         known = [r for r in self._account.orders.live() if r.state is not OrderState.INTENT]
@@ -118,7 +134,7 @@ class Sweep:
         return asyncio.get_running_loop().time() + self._stop_s
 
     def _any_unknown(self) -> bool:
-        return any(r.state is OrderState.PENDING_UNKNOWN for r in self._account.orders.live())
+        return any(record.unconfirmed for record in self._account.orders.live())
 
     async def _ours(self) -> list[VenueOrder]:
         """Return our open orders; what they say of known ones is taken in."""
@@ -138,9 +154,12 @@ class Sweep:
         """Cancel open orders, each journalled once, and look up what is unknown."""
         new = [seen.client_id for seen in ours if seen.client_id not in found]
         if new and self._journal.failure is None:
-            await self._journal.intents(
-                [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in new]
-            )
+            with contextlib.suppress(
+                JournalError
+            ):  # Cancels go out even when nothing can be written any more.
+                await self._journal.intents(
+                    [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in new]
+                )
         found.update(new)
         if ours:
             await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
@@ -154,3 +173,15 @@ class Sweep:
                 await self._gateway.cancel_batch(orders)
         except VenueError:
             return  # The query that follows decides.
+
+
+async def cancel_ours(gateway: SweepGateway, tag: str) -> int:
+    """Cancel what of a tag the venue lists as open, without a journal; return how many orders.
+
+    Raises:
+        GatewayError: the venue could not be asked, or refused.
+    """
+    ours = [seen for seen in await gateway.open_orders() if seen.client_id.startswith(f"{tag}-")]
+    if ours:
+        await gateway.cancel_batch([(seen.client_id, seen.order_id) for seen in ours])
+    return len(ours)

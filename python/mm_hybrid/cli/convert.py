@@ -31,7 +31,9 @@ def command(*, files: tuple[str, ...], folder: str, overwrite: bool, as_json: bo
     """
     started_s = time.monotonic()
     with LongOperation("converting") as shown:
-        tables, lines, messages = convert_files(files, folder, overwrite=overwrite, on_progress=shown.on_bytes)
+        tables, lines, messages = convert_files(
+            files, folder, overwrite=overwrite, on_progress=shown.on_bytes
+        )
     seconds = time.monotonic() - started_s
     written = sum(path.stat().st_size for path in tables)
     if as_json:

@@ -10,6 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::arrays;
 use crate::book::AggregatedOrderBook;
 use crate::cache::Cache;
 use crate::error::CoreError;
@@ -17,6 +18,9 @@ use crate::events::EventBatch;
 use crate::process::OwnerProcess;
 
 /// A live stream of one exchange from a Tardis machine.
+///
+/// Reading takes microseconds and waits for no other Python thread, so it keeps the interpreter attached: a thread that
+/// detached would be ended in the middle of Rust code, which aborts the process, when the interpreter ends meanwhile.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct Feed {
     inner: feed::Feed,
@@ -39,6 +43,7 @@ impl Feed {
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
+        py: Python<'_>,
         url: String,
         exchange: String,
         symbols: Vec<String>,
@@ -66,6 +71,8 @@ impl Feed {
             queue_events,
             end_on_finish,
         };
+        // Makes numpy load now: a reader's thread that is still loading it when the interpreter ends takes the process down.
+        arrays::levels(py, &[]);
         let writer = cache.map(|cache| cache.get().writer()).transpose()?;
         let mut inner = feed::Feed::new(config, writer).map_err(CoreError)?;
         if let Some(folder) = record_folder {
@@ -110,7 +117,7 @@ impl Feed {
             (None, [only]) => only,
             (None, _) => return Err(PyValueError::new_err(format!("symbol: give one of {}", symbols.join(", ")))),
         };
-        let snapshot = py.detach(|| self.inner.board().snapshot(symbol, depth));
+        let snapshot = self.inner.board().snapshot(symbol, depth);
         let snapshot = snapshot.ok_or_else(|| {
             PyValueError::new_err(format!("symbol: {symbol:?} is not subscribed, only {}", symbols.join(", ")))
         })?;
@@ -118,14 +125,14 @@ impl Feed {
     }
 
     #[pyo3(signature = (max_events=0))]
-    fn drain(&self, py: Python<'_>, max_events: usize) -> Result<EventBatch, CoreError> {
+    fn drain(&self, max_events: usize) -> Result<EventBatch, CoreError> {
         self.check()?;
-        Ok(EventBatch::from(py.detach(|| self.inner.board().drain(max_events))))
+        Ok(EventBatch::from(self.inner.board().drain(max_events)))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.check()?;
-        let stats = py.detach(|| self.inner.board().stats());
+        let stats = self.inner.board().stats();
         let dict = PyDict::new(py);
         dict.set_item("messages", stats.messages)?;
         dict.set_item("book_changes", stats.book_changes)?;

@@ -1,7 +1,8 @@
 """The Rust core: feeds, books, models, simulation. Pull only: nothing here calls back into Python."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import numpy as np
@@ -297,6 +298,81 @@ class Trade:
     def local_ts_ns(self) -> int: ...
 
 @final
+class BookTicker:
+    """Best bid and ask from the exchange's own feed of them; ``None`` is what it left out."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def bid_price(self) -> float | None: ...
+    @property
+    def bid_qty(self) -> float | None: ...
+    @property
+    def ask_price(self) -> float | None: ...
+    @property
+    def ask_qty(self) -> float | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class DerivativeTicker:
+    """State of a derivative in the exchange's units; rates are fractions, ``None`` is what it left out."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def last_price(self) -> float | None: ...
+    @property
+    def open_interest(self) -> float | None: ...
+    @property
+    def funding_rate(self) -> float | None: ...
+    @property
+    def funding_ts_ns(self) -> int | None: ...
+    @property
+    def predicted_funding_rate(self) -> float | None: ...
+    @property
+    def index_price(self) -> float | None: ...
+    @property
+    def mark_price(self) -> float | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class BookSample:
+    """The best levels of a book as the Tardis machine samples them.
+
+    ``name`` is the data type asked for, ``bids`` and ``asks`` are read-only float64 arrays of shape (n, 2), best
+    first, n at most ``depth``. ``interval_ms`` 0 means a sample at every change.
+    """
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def interval_ms(self) -> int: ...
+    @property
+    def bids(self) -> NDArray[np.float64]: ...
+    @property
+    def asks(self) -> NDArray[np.float64]: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
 class EventBatch:
     """An immutable batch of events in the order of their local time."""
 
@@ -314,6 +390,18 @@ class EventBatch:
 
     def trades(self) -> list[Trade]:
         """Return the trades in the batch."""
+
+    def liquidations(self) -> list[Trade]:
+        """Return the forced prints in the batch; ``buy`` closed a short, ``sell`` a long."""
+
+    def book_tickers(self) -> list[BookTicker]:
+        """Return the exchange's own best bids and asks in the batch."""
+
+    def derivative_tickers(self) -> list[DerivativeTicker]:
+        """Return the derivative tickers in the batch."""
+
+    def book_samples(self) -> list[BookSample]:
+        """Return the sampled books (``book_snapshot_*`` and ``quote``) in the batch."""
 
 @final
 class AggregatedOrderBook:
@@ -645,8 +733,18 @@ def scan_files(paths: Sequence[str]) -> list[MarketScan]:
         DecodeError: a line that cannot be read or understood; names ``path:line``.
     """
 
-def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple[int, int, Books]:
+def rebuild_books(
+    paths: Sequence[str],
+    *,
+    until_ns: int | None = None,
+    on_progress: Callable[[int, int, int], object] | None = None,
+) -> tuple[int, int, Books]:
     """Run files through books up to a local time, inclusive.
+
+    Args:
+        paths: Tardis files or tables of the fast local format; a folder stands for the data files in it.
+        until_ns: local time of the last message taken; ``None`` for all.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
         Lines or rows read, of all symbols and types; local time of the last of them; the books.
@@ -654,6 +752,27 @@ def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple
     Raises:
         FileNotFoundError: a file is missing.
         DecodeError: a line that cannot be read or understood; names ``path:line``.
+    """
+
+def convert_files(
+    paths: Sequence[str], folder: str, *, on_progress: Callable[[int, int, int], object] | None = None
+) -> tuple[list[Path], int, int]:
+    """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
+
+    A table appears under its name when it is finished; an exception leaves no unfinished one behind.
+
+    Args:
+        paths: Tardis files; a folder stands for the data files in it.
+        folder: where the tables go; made if need be.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
+
+    Returns:
+        The tables, lines or rows read, and messages written.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        DecodeError: a line that cannot be read or understood; names ``path:line``.
+        ReplayError: a table cannot be written.
     """
 
 # Synthetic markets and matching

@@ -119,6 +119,8 @@ impl Feed {
         dict.set_item("book_changes", stats.book_changes)?;
         dict.set_item("trades", stats.trades)?;
         dict.set_item("disconnects", stats.disconnects)?;
+        dict.set_item("tickers", stats.tickers)?;
+        dict.set_item("upstream_errors", stats.upstream_errors)?;
         dict.set_item("decode_errors", stats.decode_errors)?;
         dict.set_item("unknown_messages", stats.unknown_messages)?;
         dict.set_item("connects", stats.connects)?;

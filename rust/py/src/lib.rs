@@ -13,6 +13,7 @@ mod model;
 mod process;
 mod replay;
 mod sim;
+mod tickers;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -47,10 +48,13 @@ mod _core {
     };
 
     #[pymodule_export]
-    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
+    use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};
+
+    #[pymodule_export]
+    use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,5 +1,6 @@
 //! Recorded files for Python: one stream of events, and what is in them.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use mm_core::replay::{self, Merge};
@@ -90,7 +91,7 @@ impl From<replay::MarketScan> for MarketScan {
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
 pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan>> {
     let mut patience = Patience::default();
-    let scans = py.detach(|| replay::scan(&paths, || patience.go_on())).map_err(CoreError::from)?;
+    let scans = py.detach(|| replay::scan(&paths, |progress| patience.go_on(progress))).map_err(CoreError::from)?;
     patience.check()?;
     Ok(scans.into_iter().map(MarketScan::from).collect())
 }
@@ -99,11 +100,36 @@ pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan
 ///
 /// Returns the lines or rows read, the local time of the last of them, and the books.
 #[pyfunction]
-#[pyo3(signature = (paths, *, until_ns = None))]
+#[pyo3(signature = (paths, *, until_ns = None, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-pub fn rebuild_books(py: Python<'_>, paths: Vec<String>, until_ns: Option<Ns>) -> PyResult<(u64, Ns, Books)> {
-    let mut patience = Patience::default();
-    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, || patience.go_on())).map_err(CoreError::from)?;
+pub fn rebuild_books(
+    py: Python<'_>,
+    paths: Vec<String>,
+    until_ns: Option<Ns>,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<(u64, Ns, Books)> {
+    let mut patience = Patience::telling(on_progress);
+    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, |progress| patience.go_on(progress)));
     patience.check()?;
+    let rebuilt = rebuilt.map_err(CoreError::from)?;
     Ok((rebuilt.lines, rebuilt.local_ts_ns, rebuilt.books.into()))
+}
+
+/// Converts files to tables of the fast local format in `folder`.
+///
+/// Returns the tables' paths, the lines or rows read, and the messages written.
+#[pyfunction]
+#[pyo3(signature = (paths, folder, *, on_progress = None))]
+#[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+pub fn convert_files(
+    py: Python<'_>,
+    paths: Vec<String>,
+    folder: String,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<(Vec<PathBuf>, u64, u64)> {
+    let mut patience = Patience::telling(on_progress);
+    let converted = py.detach(|| replay::convert(&paths, &folder, |progress| patience.go_on(progress)));
+    patience.check()?;
+    let converted = converted.map_err(CoreError::from)?;
+    Ok((converted.tables, converted.lines, converted.messages))
 }

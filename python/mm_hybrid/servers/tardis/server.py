@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
+from websockets import http11
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -30,6 +31,10 @@ MAX_INBOUND_BYTES = 512 * 1024
 MAX_REASON_BYTES = 123
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 NS_PER_HOUR = 3_600_000_000_000
+
+# A tardis-machine takes request lines of up to 20,000 bytes. The library's own bound of 8,192 can otherwise only be
+# set in the environment before it is imported first.
+http11.MAX_LINE_LENGTH = 20_000
 
 
 async def serve_tardis(

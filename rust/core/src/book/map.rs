@@ -1,7 +1,8 @@
 //! Books of many symbols, fed from one stream of events.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::event::{Event, EventKind};
 use crate::types::Ns;
@@ -24,14 +25,17 @@ impl BookMap {
     /// Applies one event; a disconnect reaches every book of its exchange.
     pub fn apply(&mut self, event: &Event) {
         self.seen_ts_ns = self.seen_ts_ns.max(event.local_ts_ns);
-        if matches!(event.kind, EventKind::Disconnect) {
-            for book in self.books.get_mut(&event.exchange).into_iter().flat_map(HashMap::values_mut) {
+        if event.kind == EventKind::Disconnect && event.symbol.is_empty() {
+            for book in self.books.get_mut(&event.exchange).into_iter().flat_map(|books| books.values_mut()) {
                 book.apply(event);
             }
             return;
         }
         if let Some(book) = self.books.get_mut(&event.exchange).and_then(|books| books.get_mut(&event.symbol)) {
             book.apply(event);
+            return;
+        }
+        if !matches!(event.kind, EventKind::BookChange { .. } | EventKind::Trade { .. }) {
             return;
         }
         let mut book = SymbolBook::new(Arc::clone(&event.exchange), Arc::clone(&event.symbol));

@@ -142,6 +142,10 @@ impl SymbolBook {
                 self.unsync("disconnected: waiting for a snapshot");
                 true
             }
+            _ => {
+                self.messages += 1;
+                false
+            }
         }
     }
 

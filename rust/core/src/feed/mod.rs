@@ -9,6 +9,7 @@ mod backoff;
 mod board;
 mod config;
 mod inbox;
+mod plan;
 mod recording;
 mod session;
 mod socket;
@@ -28,6 +29,7 @@ pub use wake::Wake;
 
 use crate::cache::CacheWriter;
 use crate::error::{Error, Result};
+use plan::Connection;
 use recording::SnapshotRecorder;
 use session::Session;
 
@@ -35,7 +37,7 @@ use session::Session;
 #[derive(Debug)]
 pub struct Feed {
     config: Arc<FeedConfig>,
-    url: String,
+    connections: Vec<Connection>,
     board: Arc<Board>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -49,11 +51,11 @@ impl Feed {
     /// [`Error::Domain`] for a configuration that cannot work, [`Error::Feed`] when the system has no descriptors.
     pub fn new(config: FeedConfig, cache: Option<CacheWriter>) -> Result<Self> {
         let config = config.checked()?;
-        let url = config.stream_url()?;
-        let board = Board::new(&config).map_err(|error| failed(&config, &error))?;
+        let connections = config.connections()?;
+        let board = Board::new(&config, connections.len()).map_err(|error| failed(&config, &error))?;
         let (stop, _) = watch::channel(false);
         let (config, board) = (Arc::new(config), Arc::new(board));
-        Ok(Self { config, url, board, stop, thread: Mutex::new(None), cache })
+        Ok(Self { config, connections, board, stop, thread: Mutex::new(None), cache })
     }
 
     /// Starts the thread; it keeps connecting until closed. Does nothing on a feed that runs.
@@ -75,17 +77,22 @@ impl Feed {
             .map_err(|error| failed(&self.config, &error))?;
         let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
         let board = self.board.clone();
-        let session =
-            Session::new(self.config.clone(), self.url.clone(), board.clone(), self.stop.subscribe(), recorder);
+        let mut recorder = recorder;
+        let session = |(index, connection)| {
+            let (config, stop, leads) = (self.config.clone(), self.stop.subscribe(), index == 0);
+            Session::new(config, connection, board.clone(), stop, recorder.take(), leads)
+        };
+        let sessions: Vec<Session> = self.connections.iter().enumerate().map(session).collect();
         let body = move || {
             let run = || {
-                runtime.block_on(session.run());
+                let all = futures_util::future::join_all(sessions.into_iter().map(Session::run));
+                let finished = runtime.block_on(all).into_iter().all(|finished| finished);
+                board.ended(finished, if finished { "stream finished" } else { "feed closed" });
                 // A name look-up may still hang in its own thread; it has nothing to say any more.
                 runtime.shutdown_background();
             };
             if catch_unwind(AssertUnwindSafe(run)).is_err() {
-                board.lost("the feed thread failed: this is a bug, please report it", true);
-                board.ended(false, "the feed thread failed");
+                board.ended(false, "the feed thread failed: this is a bug, please report it");
             }
         };
         let builder = Builder::new().name(format!("mm-feed-{}", self.config.exchange));

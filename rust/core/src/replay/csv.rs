@@ -115,6 +115,10 @@ impl CsvReader {
         })
     }
 
+    pub(super) fn progress(&self) -> (u64, u64) {
+        self.lines.progress()
+    }
+
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         loop {
             if let Some(done) = self.done.pop_front() {

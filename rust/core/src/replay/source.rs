@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memchr;
 
@@ -19,13 +21,19 @@ pub(super) struct Lines {
     end: usize,
     at_end: bool,
     number: u64,
+    consumed: Arc<AtomicU64>,
+    total_bytes: u64,
 }
 
 impl Lines {
     /// Opens a file.
     pub(super) fn open(path: &str) -> Result<Self> {
         let fail = |source| Error::File { path: path.to_owned(), source };
-        let mut raw = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(fail)?);
+        let file = File::open(path).map_err(fail)?;
+        let total_bytes = file.metadata().map_err(fail)?.len();
+        let consumed = Arc::new(AtomicU64::new(0));
+        let counted = Counted { file, consumed: Arc::clone(&consumed) };
+        let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
         let magic = raw.fill_buf().map_err(fail)?;
         let bytes: Box<dyn Read + Send> = match magic {
             [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
@@ -35,11 +43,12 @@ impl Lines {
             read => {
                 let buffer = [read, &vec![0; BUFFER_BYTES - read.len()]].concat();
                 let (end, bytes) = (read.len(), Box::new(raw.into_inner()));
-                return Ok(Self { path: path.to_owned(), bytes, buffer, start: 0, end, at_end: false, number: 0 });
+                let path = path.to_owned();
+                return Ok(Self { path, bytes, buffer, start: 0, end, at_end: false, number: 0, consumed, total_bytes });
             }
         };
         let buffer = vec![0; BUFFER_BYTES];
-        Ok(Self { path: path.to_owned(), bytes, buffer, start: 0, end: 0, at_end: false, number: 0 })
+        Ok(Self { path: path.to_owned(), bytes, buffer, start: 0, end: 0, at_end: false, number: 0, consumed, total_bytes })
     }
 
     /// What is read already of the lines to come; may be nothing, and may end anywhere.
@@ -104,6 +113,11 @@ impl Lines {
         format!("{}:{}", self.path, self.number)
     }
 
+    /// Bytes of the file taken so far, compressed as they are, and bytes it has.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.consumed.load(Ordering::Relaxed), self.total_bytes)
+    }
+
     fn broken(&self, error: &std::io::Error) -> Error {
         let reason = match error.kind() {
             ErrorKind::UnexpectedEof => "the compressed data ends too early: the file is cut short".to_owned(),
@@ -113,5 +127,19 @@ impl Lines {
             _ => error.to_string(),
         };
         Error::Decode { place: self.place(), reason }
+    }
+}
+
+/// A file that counts what was read of it.
+struct Counted {
+    file: File,
+    consumed: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(bytes)?;
+        self.consumed.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }

@@ -52,7 +52,7 @@ const BOOK: &str = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,p
 const NDJSON: &str = concat!(
     r#"{"type":"disconnect","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000001Z"}"#,
     "\n",
-    r#"{"type":"book_ticker","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
+    r#"{"type":"trade_bar","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
     "\n\n",
     r#"{"type":"trade","symbol":"S","exchange":"x","price":1,"amount":2,"localTimestamp":"1970-01-01T00:00:00.000005Z"}"#,
 );
@@ -146,7 +146,7 @@ fn compressed_data_that_is_cut_short_is_an_error_and_not_the_end() {
 fn a_scan_finds_the_grid_of_prices_and_quantities() {
     let rows = "x,A,1,1,true,bid,100.5,3\nx,A,1,1,true,ask,101,4.5\nx,A,1,2,false,bid,99.25,0\nx,B,1,3,false,bid,1,1\n";
     let file = Temporary::new("scan.csv", format!("{BOOK}{rows}").as_bytes());
-    let scans = scan(&[file.path()], || true).expect("scan");
+    let scans = scan(&[file.path()], |_| true).expect("scan");
     assert_eq!((scans.len(), scans[0].symbol.as_ref(), scans[0].messages), (2, "A", 2));
     assert_eq!((scans[0].tick_size.to_string(), scans[0].lot_size.to_string()), ("0.25".into(), "1.5".into()));
 }
@@ -155,7 +155,7 @@ fn a_scan_finds_the_grid_of_prices_and_quantities() {
 fn a_rebuild_stops_after_the_local_time_asked_for_and_counts_what_it_read() {
     let rows = "x,A,1,1,true,bid,5,1\nx,A,1,1,true,ask,6,1\nx,A,1,2,false,bid,4,1\nx,A,1,3,false,bid,3,1\n";
     let file = Temporary::new("until.csv", format!("{BOOK}{rows}").as_bytes());
-    let rebuilt = rebuild(&[file.path()], Some(2_000), || true).expect("rebuild");
+    let rebuilt = rebuild(&[file.path()], Some(2_000), |_| true).expect("rebuild");
     let snapshot = rebuilt.books.snapshot("x", "A", 9).expect("known");
     assert_eq!((rebuilt.lines, rebuilt.local_ts_ns, snapshot.levels), (3, 2_000, (2, 1)));
 }

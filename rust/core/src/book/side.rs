@@ -453,7 +453,11 @@ mod tests {
                 let price = centre - sign * (random / 7 % spread);
                 let lots = if random % 3 == 0 { 0 } else { random % 1_000 };
                 side.set(price, lots);
-                if lots == 0 { map.remove(&(price * sign)) } else { map.insert(price * sign, lots) };
+                if lots == 0 {
+                    map.remove(&(price * sign))
+                } else {
+                    map.insert(price * sign, lots)
+                };
                 // A book whose touch moves sheds the levels it passes.
                 while let Some((key, _)) = map.last_key_value().filter(|(key, _)| **key > centre * sign) {
                     side.set(key * sign, 0);

@@ -26,8 +26,8 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 pub(super) struct PlainDecoder {
     exchange: Option<Arc<str>>,
     symbol: Option<Arc<str>>,
-    minute: [u8; MINUTE_BYTES],
-    minute_ns: Ns,
+    /// The minute last read, as it is written and in nanoseconds.
+    minute: Option<([u8; MINUTE_BYTES], Ns)>,
     spare: Vec<Event>,
 }
 
@@ -144,10 +144,12 @@ impl PlainDecoder {
     /// A time up to its closing quote.
     #[inline]
     fn time<'a>(&mut self, rest: &'a [u8]) -> Option<(Ns, &'a [u8])> {
-        match rest.strip_prefix(&self.minute).and_then(seconds) {
-            Some((ns, rest)) => Some((self.minute_ns + ns, rest)),
-            None => self.time_of_another_minute(rest),
+        if let Some((minute, minute_ns)) = &self.minute {
+            if let Some((ns, rest)) = rest.strip_prefix(minute).and_then(seconds) {
+                return Some((minute_ns + ns, rest));
+            }
         }
+        self.time_of_another_minute(rest)
     }
 
     #[cold]
@@ -157,7 +159,7 @@ impl PlainDecoder {
         if let (Some(minute), Some((in_minute, _))) =
             (rest.first_chunk(), rest.get(MINUTE_BYTES..).and_then(|rest| seconds(rest)))
         {
-            (self.minute, self.minute_ns) = (*minute, ns - in_minute);
+            self.minute = Some((*minute, ns - in_minute));
         }
         Some((ns, after))
     }
@@ -324,10 +326,41 @@ mod tests {
     #[test]
     fn numbers_of_every_length_are_those_of_the_general_parser() {
         let texts = [
-            "0", "7", "30000", "30000.1", "1.234", "0.001", "61837.63", "1234567", "12345678", "123456789", "0.12345678",
-            "1234567.1", "123456.78", "999999999999999999", "0.000000000000000001", "12345678901.123456", "5.0", "10.50",
-            "0.0", "0.10", "0000.1", "00", "01", "1.", ".5", "1e5", "1.5E3", "1.25e-7", "-1", "", "x", "9223372036854775807",
-            "9223372036854775808", "1.2.3", "0.1234567890123456789",
+            "0",
+            "7",
+            "30000",
+            "30000.1",
+            "1.234",
+            "0.001",
+            "61837.63",
+            "1234567",
+            "12345678",
+            "123456789",
+            "0.12345678",
+            "1234567.1",
+            "123456.78",
+            "999999999999999999",
+            "0.000000000000000001",
+            "12345678901.123456",
+            "5.0",
+            "10.50",
+            "0.0",
+            "0.10",
+            "0000.1",
+            "00",
+            "01",
+            "1.",
+            ".5",
+            "1e5",
+            "1.5E3",
+            "1.25e-7",
+            "-1",
+            "",
+            "x",
+            "9223372036854775807",
+            "9223372036854775808",
+            "1.2.3",
+            "0.1234567890123456789",
         ];
         for text in texts {
             for tail in ["}", ",\"amount\":1}", "\u{e9}tude"] {
@@ -352,7 +385,8 @@ mod tests {
     fn seconds_have_three_or_six_digits() {
         assert_eq!(seconds(b"16.322Z\",").map(|(ns, _)| ns), Some(16_322_000_000));
         assert_eq!(seconds(b"16.322001Z\",").map(|(ns, _)| ns), Some(16_322_001_000));
-        for text in ["61.000Z\"", "1:.000Z\"", "16,322Z\"", "16.3220Z\"", "16.32\u{b9}Z\"", "16.322Z", "16.322", "\x0016.322"]
+        for text in
+            ["61.000Z\"", "1:.000Z\"", "16,322Z\"", "16.3220Z\"", "16.32\u{b9}Z\"", "16.322Z", "16.322", "\x0016.322"]
         {
             assert_eq!(seconds(text.as_bytes()), None, "{text}");
         }

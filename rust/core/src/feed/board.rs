@@ -159,6 +159,7 @@ impl Board {
         stats.upstream_errors += tally.upstream_errors;
         stats.decode_errors += tally.decode_errors;
         stats.unknown_messages += tally.unknown;
+        stats.decode_fallbacks += tally.fallbacks;
         if let Some(fault) = inbox.fault.take() {
             stats.last_error = fault;
         }
@@ -257,6 +258,17 @@ impl Board {
         snapshot.state = state;
         snapshot.age_ns = age.map_or(0, |age| age.as_nanos() as Ns);
         Some(snapshot)
+    }
+
+    /// [`SymbolBook::copy_levels`] of one book, with its state judged now, the local time of its last change and its age
+    /// by the feed's clock. `None` for a symbol not subscribed.
+    pub fn copy_levels(&self, symbol: &str, out: &mut [f64]) -> Option<(BookState, Ns, Ns)> {
+        let inner = self.lock();
+        let tracked = &inner.books[inner.find(symbol)?];
+        tracked.book.copy_levels(out);
+        let now = Instant::now();
+        let age = tracked.changed_at.map_or(0, |at| now.saturating_duration_since(at).as_nanos() as Ns);
+        Some((judged(tracked, self.stale_after, now), tracked.book.local_ts_ns(), age))
     }
 
     /// Takes the oldest queued events, at most `max_events` of them; 0 takes all. What stays behind rings again.

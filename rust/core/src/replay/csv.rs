@@ -156,7 +156,8 @@ impl CsvReader {
 
     /// Takes a message back that is done with: a later one uses its memory.
     pub(super) fn recycle(&mut self, item: Item) {
-        if self.spare.len() < MAX_SPARE && matches!(&item.event, Some(Event { kind: EventKind::BookChange { .. }, .. })) {
+        if self.spare.len() < MAX_SPARE && matches!(&item.event, Some(Event { kind: EventKind::BookChange { .. }, .. }))
+        {
             self.spare.push(item);
         }
     }
@@ -203,7 +204,11 @@ impl RowStart {
         let (is_bid, level, end) = level(bytes, at)?;
         let item = pending.get_mut(self.at)?;
         let EventKind::BookChange { bids, asks, .. } = &mut item.event.as_mut()?.kind else { return None };
-        if is_bid { bids.push(level) } else { asks.push(level) }
+        if is_bid {
+            bids.push(level)
+        } else {
+            asks.push(level)
+        }
         item.lines += 1;
         Some(end)
     }
@@ -211,12 +216,7 @@ impl RowStart {
     /// Begins the message of another local time of the only symbol around, and returns the one it completes and the
     /// length of the row; `None` when there is more to it, or the row is not all there.
     #[inline]
-    fn begin_message(
-        &mut self,
-        bytes: &[u8],
-        pending: &mut [Item],
-        spare: &mut Vec<Item>,
-    ) -> Option<(Item, usize)> {
+    fn begin_message(&mut self, bytes: &[u8], pending: &mut [Item], spare: &mut Vec<Item>) -> Option<(Item, usize)> {
         let [waiting] = pending else { return None };
         let at = begins(bytes, 0, self.text.get(..self.names)?).filter(|at| *at > 0)?;
         let (exchange_ts_ns, at) = timestamp(bytes, at)?;
@@ -249,7 +249,11 @@ impl RowStart {
         *snapshot = is_snapshot;
         bids.clear();
         asks.clear();
-        if is_bid { bids.push(level) } else { asks.push(level) }
+        if is_bid {
+            bids.push(level)
+        } else {
+            asks.push(level)
+        }
         (item.local_ts_ns, item.lines) = (local_ts_ns, 1);
         self.text.clear();
         self.text.extend_from_slice(&bytes[..start]);

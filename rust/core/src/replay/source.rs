@@ -37,18 +37,36 @@ impl Lines {
         let magic = raw.fill_buf().map_err(fail)?;
         let bytes: Box<dyn Read + Send> = match magic {
             [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-                Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(fail)?)
-            }
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(fail)?),
             read => {
                 let buffer = [read, &vec![0; BUFFER_BYTES - read.len()]].concat();
                 let (end, bytes) = (read.len(), Box::new(raw.into_inner()));
                 let path = path.to_owned();
-                return Ok(Self { path, bytes, buffer, start: 0, end, at_end: false, number: 0, consumed, total_bytes });
+                return Ok(Self {
+                    path,
+                    bytes,
+                    buffer,
+                    start: 0,
+                    end,
+                    at_end: false,
+                    number: 0,
+                    consumed,
+                    total_bytes,
+                });
             }
         };
         let buffer = vec![0; BUFFER_BYTES];
-        Ok(Self { path: path.to_owned(), bytes, buffer, start: 0, end: 0, at_end: false, number: 0, consumed, total_bytes })
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            buffer,
+            start: 0,
+            end: 0,
+            at_end: false,
+            number: 0,
+            consumed,
+            total_bytes,
+        })
     }
 
     /// What is read already of the lines to come; may be nothing, and may end anywhere.

@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
 SOAK_SECONDS ?= 600
+FUZZ_INPUTS ?= 10000000
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
 export PYO3_BUILD_EXTENSION_MODULE := 1
@@ -74,10 +75,25 @@ fmt: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/ruff format
 	cargo fmt --all
 
-## bench: time the kernels and the Python boundary on this machine
+## bench: time the core beside its peers, the kernels and the Python boundary, on this machine
 .PHONY: bench
 bench: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python benches/compare.py $(ARGS)
 	$(BIN)/python benches/timing.py
+
+## bench-peers: install what `make bench` compares with into an environment of its own
+.PHONY: bench-peers
+bench-peers:
+	$(PYTHON) -m venv benches/peers/.venv
+	benches/peers/.venv/bin/pip install --quiet --requirement benches/peers/requirements.txt
+
+## bench-curves: cost of an update against depth, symbols and messages seen
+.PHONY: bench-curves
+bench-curves:
+	cargo build --locked --quiet --release --package mm_hybrid_benches
+	target/release/curves depth
+	target/release/curves symbols
+	target/release/curves messages 100000000
 
 ## bench-gate: fail if a kernel needs more instructions, or the boundary more time, than budgeted
 .PHONY: bench-gate
@@ -90,10 +106,10 @@ bench-gate: $(VENV)/.package $(VENV)/.dev
 bench-execution: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python benches/execution.py
 
-## fuzz: feed the decoder and the book damaged input (make fuzz FUZZ_CASES=100000)
+## fuzz: feed the decoders and the book damaged input (make fuzz FUZZ_INPUTS=100000000 FUZZ_SEED=7)
 .PHONY: fuzz
 fuzz:
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package mm_core --test fuzz
+	PROPTEST_CASES=$(FUZZ_CASES) FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --locked --release --package mm_core --test fuzz
 
 CHAOS_JOBS ?= 4
 CHAOS_SEEDS ?= 0:500

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from gate import BENCHES, REPO, build_kernels
 
-KERNELS = {"decode": "messages/s", "apply": "book changes/s", "snapshot": "snapshots/s"}
+KERNELS = {
+    "decode": "messages/s",
+    "apply": "book changes/s",
+    "csv": "rows/s",
+    "snapshot": "snapshots/s",
+    "copy": "copies/s",
+}
 RUNS = 9
 
 

@@ -6,11 +6,14 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
 
+mod clock;
+
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clock::cpu_seconds;
 use mm_core::book::{BookState, SymbolBook};
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind, Level};
@@ -63,12 +66,6 @@ fn main() {
             truth.messages, truth.level_updates, done.fallbacks
         );
     }
-}
-
-/// Time this thread has run, without the time it waited for a processor; NaN where the system does not tell.
-fn cpu_seconds() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e9)
 }
 
 /// One round's result.

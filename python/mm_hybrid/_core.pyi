@@ -489,6 +489,24 @@ class Books:
     def snapshot(self, exchange: str, symbol: str, depth: int | None = ...) -> AggregatedOrderBook | None:
         """Return a copy of one book, its best ``depth`` levels (50; ``None``: all); ``None`` if never seen."""
 
+    def snapshot_into(
+        self, exchange: str, symbol: str, out: NDArray[np.float64]
+    ) -> tuple[str, int, int] | None:
+        """Copy the best levels into ``out``; allocates no array. ``None`` for a symbol never seen.
+
+        Args:
+            exchange: Tardis exchange id.
+            symbol: symbol in the exchange's spelling.
+            out: float64 ``(2, depth, 2)``, C-contiguous: bids, then asks; price in quote, qty in base; best first;
+                NaN where there is no level.
+
+        Returns:
+            State, local time of the last book change (ns, 0 before the first), age at the last event (ns).
+
+        Raises:
+            ValueError: ``out`` is no such array.
+        """
+
     def snapshot_message(self, exchange: str, symbol: str, local_ts_ns: int) -> bytes | None:
         """Return the whole book as a Tardis snapshot message; ``None`` while it is not synced."""
 
@@ -566,6 +584,31 @@ class Feed:
         Raises:
             ValueError: the symbol is not subscribed, or left out while several are.
             FeedError: used in a forked child.
+        """
+
+    def snapshot_into(self, out: NDArray[np.float64], symbol: str | None = None) -> tuple[str, int, int]:
+        """Copy the best levels into ``out`` and return what is needed to judge them; allocates no array.
+
+        Args:
+            out: float64 ``(2, depth, 2)``, C-contiguous: bids, then asks; price in quote, qty in base; best first;
+                NaN where there is no level.
+            symbol: may be left out when only one is subscribed.
+
+        Returns:
+            State judged now, local time of the last book change (ns, 0 before the first), age (ns).
+
+        Raises:
+            ValueError: ``out`` is no such array, or the symbol is not subscribed.
+        """
+
+    def watch(self, patience_us: int) -> bool:
+        """Watch for news for at most ``patience_us`` microseconds without sleeping.
+
+        Two changes of thread quicker than waiting on the descriptor, at the price of a busy processor; the
+        interpreter's lock is released. For one watcher at a time.
+
+        Returns:
+            Whether there was news; it is cleared as by :meth:`clear`.
         """
 
     def drain(self, max_events: int = 0) -> EventBatch:

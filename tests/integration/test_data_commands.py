@@ -29,10 +29,13 @@ def market(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def long_market(tmp_path_factory, market):
-    """The same many times over: enough to be interrupted."""
-    path = tmp_path_factory.mktemp("long") / "long.ndjson"
+    """A folder of the same many times over: enough to be interrupted, and little on disk."""
+    folder = tmp_path_factory.mktemp("long")
+    path = folder / "day00.ndjson"
     path.write_bytes(market.read_bytes() * 400)
-    return path
+    for index in range(1, 60):
+        os.link(path, folder / f"day{index:02}.ndjson")
+    return folder
 
 
 def book_of(path, cwd):
@@ -82,11 +85,7 @@ def test_a_long_conversion_shows_how_far_it_is_on_stderr(long_market, tmp_path):
 
 
 def test_a_long_rebuild_shows_how_far_it_is_and_can_be_interrupted(long_market, tmp_path):
-    folder = tmp_path / "days"
-    folder.mkdir()
-    for index in range(12):
-        os.link(long_market, folder / f"day{index}.ndjson")
-    process = started("book", str(folder), cwd=tmp_path)
+    process = started("book", str(long_market), cwd=tmp_path)
     line = process.stderr.readline()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)

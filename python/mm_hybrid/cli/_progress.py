@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-QUIET_S = 1.0
+QUIET_S = 2.0
 """An operation shorter than this says nothing."""
 PLAIN_INTERVAL_S = 2.0
 

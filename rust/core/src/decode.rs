@@ -4,10 +4,10 @@
 //! written as; unknown types and unknown keys are passed over, so that a newer server does not break an older client.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;

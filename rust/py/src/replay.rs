@@ -77,10 +77,9 @@ impl EventReader {
     /// Local time of the next message; `None` at the end.
     #[getter]
     fn next_local_ts_ns(&self) -> Option<Ns> {
-        let merge = self.lock();
-        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         // A failure is still to come, at the time of what would have come instead.
-        merge.next_ts_ns().or(failed.then_some(Ns::MIN))
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        self.lock().next_ts_ns().or(failed.then_some(Ns::MIN))
     }
 
     /// Bytes read and bytes of all files.

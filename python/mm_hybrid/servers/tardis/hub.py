@@ -44,14 +44,14 @@ class Listener:
         self._has_room.set()
         self._finished = False
 
-    def offer(self, batch: EventBatch) -> None:
-        """Queue what was asked for of a batch; past the bound the connection is given up."""
+    def offer(self, batch: EventBatch, *, may_drop: bool = True) -> None:
+        """Queue what was asked for of a batch; past the bound the connection is given up, if it may be."""
         frames = self._outbox.frames(batch)
         if not frames:
             return
         self._waiting.append(frames)
         self._waiting_bytes += len(frames)
-        if self._waiting_bytes > self._max_backlog_bytes:
+        if may_drop and self._waiting_bytes > self._max_backlog_bytes:
             self.overflowed.set()
         if self._waiting_bytes > self._max_backlog_bytes // 2:
             self._has_room.clear()
@@ -128,14 +128,14 @@ class Hub:
         self._books.apply(batch)
         self._local_ts_ns = local_ts_ns
 
-    def publish(self, batch: EventBatch) -> None:
-        """Apply the events to the books and hand them out."""
+    def publish(self, batch: EventBatch, *, may_drop: bool = True) -> None:
+        """Apply the events to the books and hand them out; ``may_drop``: give up listeners that fall behind."""
         self._books.apply(batch)
         self._local_ts_ns = max(self._local_ts_ns, batch.last_local_ts_ns)
         if self._recorder is not None and self._recording:
             self._recorder.write(batch)
         for listener in self._listeners:
-            listener.offer(batch)
+            listener.offer(batch, may_drop=may_drop)
 
     async def room(self) -> None:
         """Return once no listener is far behind."""

@@ -62,7 +62,7 @@ async def play_files(hub: Hub, config: TardisServerConfig, clock: Clock) -> None
     started_ns = clock.monotonic_ns()
     while first_ns is not None and (next_ns := reader.next_local_ts_ns) is not None:
         if not config.speed:
-            hub.publish(await asyncio.to_thread(reader.read, PLAY_BATCH_EVENTS))
+            hub.publish(await asyncio.to_thread(reader.read, PLAY_BATCH_EVENTS), may_drop=False)
             await hub.room()
             continue
         elapsed_ns = clock.monotonic_ns() - started_ns

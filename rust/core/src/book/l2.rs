@@ -303,19 +303,18 @@ impl L2Book {
         }
     }
 
-    /// Copies the best levels of a side as `[price, qty]` into `out`, fills the rest with NaN, and returns how many
-    /// levels there were. O(`out`).
-    pub(super) fn copy_top(&self, side: &Ladder, out: &mut [[f64; 2]]) -> usize {
+    /// Copies the best levels of a side as price, qty, price, qty … into `out`, fills the rest with NaN, and returns how
+    /// many levels there were. O(`out`).
+    pub(super) fn copy_top(&self, side: &Ladder, out: &mut [f64]) -> usize {
         let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
         let unit = POW10[usize::from(self.grid.decimals)] as f64;
-        let mut levels = side.lots();
+        let mut rows = out.chunks_exact_mut(2);
         let mut copied = 0;
-        for row in out.iter_mut() {
-            let Some((price, lots)) = levels.next() else { break };
-            *row = [(price * self.grid.step) as f64 / unit, lots as f64 / lot];
+        for ((price, lots), row) in side.lots().zip(&mut rows) {
+            row.copy_from_slice(&[price.wrapping_mul(self.grid.step) as f64 / unit, lots as f64 / lot]);
             copied += 1;
         }
-        out[copied..].fill([f64::NAN; 2]);
+        out[2 * copied..].fill(f64::NAN);
         copied
     }
 }

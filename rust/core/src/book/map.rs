@@ -1,11 +1,13 @@
 //! Books of many symbols, fed from one stream of events.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::event::{Event, EventKind};
 use crate::types::Ns;
 
+use super::l2::BookState;
 use super::symbol::{BookSnapshot, SymbolBook};
 
 /// Routes every event to the book it concerns and makes the book when the symbol is new.
@@ -25,7 +27,7 @@ impl BookMap {
     pub fn apply(&mut self, event: &Event) {
         self.seen_ts_ns = self.seen_ts_ns.max(event.local_ts_ns);
         if event.kind == EventKind::Disconnect && event.symbol.is_empty() {
-            for book in self.books.get_mut(&event.exchange).into_iter().flat_map(HashMap::values_mut) {
+            for book in self.books.get_mut(&event.exchange).into_iter().flat_map(|books| books.values_mut()) {
                 book.apply(event);
             }
             return;
@@ -65,6 +67,15 @@ impl BookMap {
             snapshot.age_ns = self.seen_ts_ns - snapshot.local_ts_ns;
         }
         Some(snapshot)
+    }
+
+    /// [`SymbolBook::copy_levels`] of one book, with its state, the local time of its last change, and its age at the last
+    /// event of any symbol; `None` for a symbol never seen.
+    pub fn copy_levels(&self, exchange: &str, symbol: &str, out: &mut [f64]) -> Option<(BookState, Ns, Ns)> {
+        let book = self.get(exchange, symbol)?;
+        book.copy_levels(out);
+        let changed = book.local_ts_ns();
+        Some((book.state(), changed, if changed == 0 { 0 } else { self.seen_ts_ns - changed }))
     }
 
     /// Every `(exchange, symbol)` seen, sorted.

@@ -183,10 +183,17 @@ impl SymbolBook {
         self.volatility.interrupt();
     }
 
-    /// Copies the best levels of each side as `[price, qty]`, best first, NaN where there is none. O(levels copied).
-    pub fn copy_levels(&self, bids: &mut [[f64; 2]], asks: &mut [[f64; 2]]) {
+    /// Copies the best levels into `out`: price, qty, price, qty … of the bids in its first half, best first, of the asks
+    /// in its second; NaN where there is none. O(levels copied).
+    pub fn copy_levels(&self, out: &mut [f64]) {
+        let (bids, asks) = out.split_at_mut(out.len() / 2);
         self.book.copy_top(self.book.bids(), bids);
         self.book.copy_top(self.book.asks(), asks);
+    }
+
+    /// Local time of the last book change; 0 before the first.
+    pub fn local_ts_ns(&self) -> Ns {
+        self.local_ts_ns
     }
 
     /// A copy of the best `depth` levels of each side with every metric. O(`depth`): no metric walks the book.
@@ -194,7 +201,7 @@ impl SymbolBook {
         let (bids, asks) = (self.book.bids(), self.book.asks());
         let top = |side: &Ladder| {
             let mut levels = vec![[0.0; 2]; depth.min(side.len())];
-            self.book.copy_top(side, &mut levels);
+            self.book.copy_top(side, levels.as_flattened_mut());
             levels
         };
         let (best_bid, best_ask) = (self.book.best(bids), self.book.best(asks));
@@ -202,7 +209,7 @@ impl SymbolBook {
         let sides = touch.map(|(bid, ask)| [bid.price, bid.qty, ask.price, ask.qty].map(Decimal::to_f64));
         let qtys = |side: &Ladder| {
             let mut levels = [[0.0; 2]; IMBALANCE_LEVELS];
-            let found = self.book.copy_top(side, &mut levels);
+            let found = self.book.copy_top(side, levels.as_flattened_mut());
             levels.into_iter().take(found).map(|[_, qty]| qty)
         };
         BookSnapshot {

@@ -26,8 +26,8 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 pub(super) struct PlainDecoder {
     exchange: Option<Arc<str>>,
     symbol: Option<Arc<str>>,
-    minute: [u8; MINUTE_BYTES],
-    minute_ns: Ns,
+    /// The minute last read, as it is written and in nanoseconds.
+    minute: Option<([u8; MINUTE_BYTES], Ns)>,
     spare: Vec<Event>,
 }
 
@@ -144,10 +144,12 @@ impl PlainDecoder {
     /// A time up to its closing quote.
     #[inline]
     fn time<'a>(&mut self, rest: &'a [u8]) -> Option<(Ns, &'a [u8])> {
-        match rest.strip_prefix(&self.minute).and_then(seconds) {
-            Some((ns, rest)) => Some((self.minute_ns + ns, rest)),
-            None => self.time_of_another_minute(rest),
+        if let Some((minute, minute_ns)) = &self.minute {
+            if let Some((ns, rest)) = rest.strip_prefix(minute).and_then(seconds) {
+                return Some((minute_ns + ns, rest));
+            }
         }
+        self.time_of_another_minute(rest)
     }
 
     #[cold]
@@ -157,7 +159,7 @@ impl PlainDecoder {
         if let (Some(minute), Some((in_minute, _))) =
             (rest.first_chunk(), rest.get(MINUTE_BYTES..).and_then(|rest| seconds(rest)))
         {
-            (self.minute, self.minute_ns) = (*minute, ns - in_minute);
+            self.minute = Some((*minute, ns - in_minute));
         }
         Some((ns, after))
     }

@@ -27,7 +27,10 @@ struct Tracked {
 
 #[derive(Debug)]
 struct Inner {
+    /// Sorted by symbol.
     books: Vec<Tracked>,
+    /// The book that changed last.
+    last: usize,
     queue: EventQueue,
     stats: FeedStats,
     frame_at: Option<Instant>,
@@ -92,6 +95,7 @@ impl Board {
         };
         let inner = Inner {
             books: config.symbols.iter().map(track).collect(),
+            last: 0,
             queue: EventQueue::new(config.queue_events),
             stats: FeedStats::default(),
             frame_at: None,
@@ -155,6 +159,7 @@ impl Board {
         stats.upstream_errors += tally.upstream_errors;
         stats.decode_errors += tally.decode_errors;
         stats.unknown_messages += tally.unknown;
+        stats.decode_fallbacks += tally.fallbacks;
         if let Some(fault) = inbox.fault.take() {
             stats.last_error = fault;
         }
@@ -163,9 +168,11 @@ impl Board {
             return;
         }
         inner.repair_queue(&self.exchange);
-        for event in inbox.events.drain(..) {
-            inner.apply(event, &self.exchange, now);
-        }
+        inbox.events.drain(..).for_each(|event| {
+            if let Some(done) = inner.apply(event, &self.exchange, now) {
+                inbox.decoder.recycle(done);
+            }
+        });
         drop(inner);
         self.wake.ring();
     }
@@ -238,7 +245,7 @@ impl Board {
     /// A copy of the best `depth` levels of one book, its state judged now. `None` for a symbol not subscribed.
     pub fn snapshot(&self, symbol: &str, depth: usize) -> Option<BookSnapshot> {
         let inner = self.lock();
-        let tracked = inner.books.iter().find(|tracked| &*tracked.symbol == symbol)?;
+        let tracked = &inner.books[inner.find(symbol)?];
         let now = Instant::now();
         let state = judged(tracked, self.stale_after, now);
         let age = tracked.changed_at.map(|changed_at| now.duration_since(changed_at));
@@ -251,6 +258,17 @@ impl Board {
         snapshot.state = state;
         snapshot.age_ns = age.map_or(0, |age| age.as_nanos() as Ns);
         Some(snapshot)
+    }
+
+    /// [`SymbolBook::copy_levels`] of one book, with its state judged now, the local time of its last change and its age
+    /// by the feed's clock. `None` for a symbol not subscribed.
+    pub fn copy_levels(&self, symbol: &str, out: &mut [f64]) -> Option<(BookState, Ns, Ns)> {
+        let inner = self.lock();
+        let tracked = &inner.books[inner.find(symbol)?];
+        tracked.book.copy_levels(out);
+        let now = Instant::now();
+        let age = tracked.changed_at.map_or(0, |at| now.saturating_duration_since(at).as_nanos() as Ns);
+        Some((judged(tracked, self.stale_after, now), tracked.book.local_ts_ns(), age))
     }
 
     /// Takes the oldest queued events, at most `max_events` of them; 0 takes all. What stays behind rings again.
@@ -288,16 +306,18 @@ impl Board {
 }
 
 impl Inner {
-    fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) {
+    /// Applies one event and queues it; returns it when nobody wants it any more.
+    fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) -> Option<Event> {
         self.stats.last_local_ts_ns = event.local_ts_ns;
         if event.exchange != *exchange {
-            return;
+            return Some(event);
         }
         self.told_lost = false;
         if matches!(event.kind, EventKind::Disconnect) {
-            return self.unsync_with(event, "the Tardis machine lost the exchange", now);
+            self.unsync_with(event, "the Tardis machine lost the exchange", now);
+            return None;
         }
-        if let Some(tracked) = self.books.iter_mut().find(|tracked| tracked.symbol == event.symbol) {
+        if let Some(tracked) = self.tracked(&event.symbol) {
             let before = tracked.book.state();
             if tracked.book.apply(&event) {
                 tracked.changed_at = Some(now);
@@ -306,7 +326,23 @@ impl Inner {
                 tracked.unsynced_since = now;
             }
         }
+        if !self.queue.is_enabled() {
+            return Some(event);
+        }
         self.queue.push(event);
+        None
+    }
+
+    /// The book of a symbol. Books are sorted by symbol, and messages of one symbol often follow each other.
+    fn tracked(&mut self, symbol: &Arc<str>) -> Option<&mut Tracked> {
+        if self.books.get(self.last).is_none_or(|tracked| tracked.symbol != *symbol) {
+            self.last = self.find(symbol)?;
+        }
+        self.books.get_mut(self.last)
+    }
+
+    fn find(&self, symbol: &str) -> Option<usize> {
+        self.books.binary_search_by(|tracked| (*tracked.symbol).cmp(symbol)).ok()
     }
 
     /// Adds up stale time; `true` when a book changed its state by growing old.

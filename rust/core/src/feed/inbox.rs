@@ -24,6 +24,8 @@ pub struct Tally {
     pub decode_errors: u64,
     /// Messages of an unknown type.
     pub unknown: u64,
+    /// Messages that took the general decoder.
+    pub fallbacks: u64,
 }
 
 /// Events of one turn of reading, on their way to the board.
@@ -37,7 +39,8 @@ pub struct Inbox {
     pub fault: Option<String>,
     has_seen_data: bool,
     carries_books: bool,
-    decoder: Decoder,
+    /// Takes events back that are done with.
+    pub decoder: Decoder,
 }
 
 /// The part of an undecodable message that tells whether a book update was lost with it.
@@ -67,7 +70,10 @@ impl Inbox {
     /// new snapshot makes the book right again. Other undecodable messages are only counted.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.tally.messages += 1;
-        match self.decoder.decode(bytes) {
+        let fallbacks = self.decoder.fallbacks();
+        let decoded = self.decoder.decode(bytes);
+        self.tally.fallbacks += self.decoder.fallbacks() - fallbacks;
+        match decoded {
             Ok(Message::Event(event)) => {
                 match event.kind {
                     EventKind::BookChange { .. } => self.tally.book_changes += 1,

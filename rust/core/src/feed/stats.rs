@@ -21,6 +21,9 @@ pub struct FeedStats {
     pub decode_errors: u64,
     /// Messages of types the core does not know; ignored.
     pub unknown_messages: u64,
+    /// Messages that took the general decoder: those that are neither book changes nor trades, and those that are not
+    /// written as a tardis-machine writes them.
+    pub decode_fallbacks: u64,
     /// Connections opened.
     pub connects: u64,
     /// Connections opened after the first.

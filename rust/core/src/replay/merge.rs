@@ -84,15 +84,12 @@ impl Merge {
             Some(item) => Some(item),
             None => reader.next_item()?,
         };
-        match reader.next_item()? {
-            Some(next) => {
-                self.order.push(Reverse((next.local_ts_ns, index)));
-                source.waiting = Some(next);
-            }
-            None => {
-                source.reader = None;
-                self.finished_bytes += source.bytes;
-            }
+        if let Some(next) = reader.next_item()? {
+            self.order.push(Reverse((next.local_ts_ns, index)));
+            source.waiting = Some(next);
+        } else {
+            source.reader = None;
+            self.finished_bytes += source.bytes;
         }
         Ok(item)
     }

@@ -112,14 +112,11 @@ fn rebuild_tables(
                 // Every table of the exchange has its own row of it: markets are not read side by side here.
                 event.symbol = Arc::clone(&symbol);
             }
-            match &mut book {
-                Some(book) => {
-                    book.apply(&event);
-                }
-                None => {
-                    rebuilt.books.apply(&event);
-                    book = rebuilt.books.get_mut(&exchange, &symbol);
-                }
+            if let Some(book) = &mut book {
+                book.apply(&event);
+            } else {
+                rebuilt.books.apply(&event);
+                book = rebuilt.books.get_mut(&exchange, &symbol);
             }
         }
         finished_bytes += table.progress().1;

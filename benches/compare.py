@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from gate import BENCHES, REPO, build_kernels
+from gate import BENCHES, REPO, build_program
 
 PEERS = BENCHES / "peers"
 UNITS = {"apply": "updates", "columns": "updates", "decode": "messages", "json": "messages", "csv": "updates"}
@@ -35,7 +35,7 @@ Samples = dict[tuple[str, str], list[dict[str, Any]]]
 def main() -> None:
     """Measure and print."""
     options = _options()
-    program = build_kernels("release").with_name("throughput")
+    program = build_program("throughput", "release")
     if not (options.input / "truth.json").exists():
         subprocess.run([sys.executable, PEERS / "generate.py", "--out", options.input], check=True)
     samples: Samples = defaultdict(list)

@@ -9,6 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
+SOAK_SECONDS ?= 600
 FUZZ_INPUTS ?= 10000000
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
@@ -103,6 +104,11 @@ bench-gate: $(VENV)/.package $(VENV)/.dev
 .PHONY: fuzz
 fuzz:
 	PROPTEST_CASES=$(FUZZ_CASES) FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --locked --release --package mm_core --test fuzz
+
+## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60)
+.PHONY: soak
+soak: $(VENV)/.package $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m soak.hostile_feed --seconds $(SOAK_SECONDS)
 
 ## wheel: build the wheel into dist/
 .PHONY: wheel

@@ -388,6 +388,10 @@ class EventBatch:
     def encode(self) -> list[tuple[int, str, str, str, bytes]]:
         """Return ``(local_ts_ns, exchange, symbol, type, message)``, the message as Tardis writes it."""
 
+    @property
+    def last_local_ts_ns(self) -> int:
+        """Local time of the last event; 0 in an empty batch."""
+
     def trades(self) -> list[Trade]:
         """Return the trades in the batch."""
 
@@ -532,6 +536,9 @@ class Feed:
         queue_events: bound of the event queue for :meth:`drain`; 0 keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where one row a second and symbol goes.
+        record_folder: where every message goes as it comes, with its arrival time; zstd, one frame a second.
+        record_rotate_mb: size at which a new file begins, compressed.
+        record_rotate_minutes: time after which a new file begins.
 
     Raises:
         ValueError: an argument that cannot work, by name.
@@ -551,6 +558,9 @@ class Feed:
         queue_events: int = 0,
         end_on_finish: bool = False,
         cache: Cache | None = None,
+        record_folder: PathLike[str] | None = None,
+        record_rotate_mb: int = 256,
+        record_rotate_minutes: int = 60,
     ) -> Self: ...
     def start(self) -> None:
         """Start connecting in the background; does nothing on a feed that runs.
@@ -713,13 +723,14 @@ class Cache:
 class EventReader:
     """Recorded files as one stream of event batches in local-time order, in bounded memory.
 
-    Reads Tardis NDJSON and CSV (``incremental_book_L2``, ``trades``; other datasets are passed over), plain, gzip or
-    zstd. At equal times the file named first comes first.
+    Reads Tardis NDJSON and CSV datasets, plain, gzip or zstd, recordings, and tables of the fast local format. At
+    equal times the file named first comes first.
 
     Args:
-        paths: the files.
+        paths: the files; a folder stands for the data files in it.
         exchange: only events of this Tardis exchange id.
         symbol: only events of this symbol.
+        keep_text: keep messages as they stand in the file, for an :class:`Outbox` to pass on.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -728,14 +739,28 @@ class EventReader:
     """
 
     def __new__(
-        cls, paths: Sequence[str], *, exchange: str | None = None, symbol: str | None = None
+        cls,
+        paths: Sequence[str],
+        *,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        keep_text: bool = False,
     ) -> EventReader: ...
-    def read(self, max_events: int = 1000) -> EventBatch:
-        """Return the next events, at most ``max_events``; an empty batch at the end.
+    def read(self, max_events: int = 1000, until_ns: int | None = None) -> EventBatch:
+        """Return the next events, at most ``max_events`` and none later than ``until_ns``.
+
+        The batch is empty when there is none; at the end :attr:`next_local_ts_ns` is ``None``.
 
         Raises:
             DecodeError: a line that cannot be read or understood; names ``path:line``.
         """
+
+    @property
+    def next_local_ts_ns(self) -> int | None:
+        """Local time of the next message; ``None`` at the end."""
+
+    def progress(self) -> tuple[int, int]:
+        """Return bytes read, compressed as they are, and bytes of all files."""
 
 @final
 class MarketScan:
@@ -798,7 +823,11 @@ def rebuild_books(
     """
 
 def convert_files(
-    paths: Sequence[str], folder: str, *, on_progress: Callable[[int, int, int], object] | None = None
+    paths: Sequence[str],
+    folder: str,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int, int], object] | None = None,
 ) -> tuple[list[Path], int, int]:
     """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
 
@@ -807,6 +836,7 @@ def convert_files(
     Args:
         paths: Tardis files; a folder stands for the data files in it.
         folder: where the tables go; made if need be.
+        overwrite: replace tables that are there already.
         on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
@@ -815,8 +845,70 @@ def convert_files(
     Raises:
         FileNotFoundError: a file is missing.
         DecodeError: a line that cannot be read or understood; names ``path:line``.
-        ReplayError: a table cannot be written.
+        ReplayError: a table cannot be written, or is there already.
     """
+
+@final
+class ConsolidatedOrderBook:
+    """The books of several venues laid over each other; only ``LIVE`` ones take part.
+
+    ``bids`` and ``asks`` are read-only float64 arrays of shape (n, 2), price and quantity of all venues, best first;
+    ``bids_by_venue`` and ``asks_by_venue`` have the same rows and one column a venue, in the order of ``venues``.
+    ``excluded`` holds exchange, symbol, state and reason of the books left out. Venues may cross each other.
+    """
+
+    @property
+    def venues(self) -> list[tuple[str, str]]: ...
+    @property
+    def excluded(self) -> list[tuple[str, str, str, str]]: ...
+    @property
+    def bids(self) -> NDArray[np.float64]: ...
+    @property
+    def asks(self) -> NDArray[np.float64]: ...
+    @property
+    def bids_by_venue(self) -> NDArray[np.float64]: ...
+    @property
+    def asks_by_venue(self) -> NDArray[np.float64]: ...
+    @property
+    def best_bid(self) -> float | None: ...
+    @property
+    def best_ask(self) -> float | None: ...
+    @property
+    def is_crossed(self) -> bool: ...
+    @property
+    def oldest_ts_ns(self) -> int: ...
+
+def consolidate(books: Sequence[AggregatedOrderBook], depth: int = 50) -> ConsolidatedOrderBook:
+    """Lay books of one market at several venues over each other, the best ``depth`` prices a side.
+
+    Quantities are added as they are: the venues must count in the same unit.
+    """
+
+@final
+class Outbox:
+    """What a tardis-machine sends for one request: which events pass, the sampled books it computes, the bytes of both.
+
+    Args:
+        options: exchange, symbols (``None`` for all), data types, whether disconnects and whether errors pass, first
+            local time and end of the range (ns), of each option.
+        live: a live stream names the symbols of a disconnect, a replay does not.
+    """
+
+    def __new__(
+        cls,
+        options: Sequence[tuple[str, Sequence[str] | None, Sequence[str], bool, bool, int, int]],
+        *,
+        live: bool,
+    ) -> Self: ...
+    def frames(self, batch: EventBatch) -> bytes:
+        """Return the messages sent because of these events as WebSocket text frames, unmasked."""
+
+    def lines(self, batch: EventBatch) -> bytes:
+        """Return the same as lines."""
+
+    @property
+    def messages(self) -> int:
+        """Messages sent so far."""
 
 # Synthetic markets and matching
 

@@ -6,6 +6,8 @@ import asyncio
 import atexit
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -16,6 +18,16 @@ from mm_hybrid.config import MarketConfig
 
 QUEUE_EVENTS = 100_000
 """Events a session's feed keeps for its reader; the engine reads many times a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTo:
+    """A folder for raw messages, and when a file of it is full (compressed megabytes, minutes)."""
+
+    folder: Path
+    rotate_mb: int = 256
+    rotate_minutes: int = 60
+
 
 _open_feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
 
@@ -37,6 +49,7 @@ class LiveFeed:
         queue_events: bound of the event queue read by :meth:`drain`; 0 keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where a row a second goes.
+        record: where every message goes as it comes.
         busy_poll_us: :meth:`wait_news` first watches that long without sleeping, and the event loop with it; 0 sleeps
             at once. For a process that has a processor to itself.
 
@@ -61,6 +74,7 @@ class LiveFeed:
         queue_events: int = 0,
         end_on_finish: bool = False,
         cache: Cache | None = None,
+        record: RecordTo | None = None,
         busy_poll_us: int = 0,
     ) -> None:
         self._busy_poll_us = busy_poll_us
@@ -76,6 +90,9 @@ class LiveFeed:
             queue_events=queue_events,
             end_on_finish=end_on_finish,
             cache=cache,
+            record_folder=record.folder if record else None,
+            record_rotate_mb=record.rotate_mb if record else 1,
+            record_rotate_minutes=record.rotate_minutes if record else 1,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1

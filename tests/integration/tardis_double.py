@@ -59,6 +59,11 @@ class DoubleConnection:
         async with self._ws.send_context():
             self._ws.protocol.send_text(payload)
 
+    async def ping(self) -> bool:
+        """Ping the client; whether it answered."""
+        await (await self._ws.ping())
+        return True
+
     def drop(self) -> None:
         """Reset the TCP connection, without a closing handshake."""
         self._ws.transport.abort()

@@ -51,9 +51,11 @@ def _common(function: Callable[..., None]) -> Callable[..., None]:
     "--data",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Tardis file (NDJSON or CSV, may be gz/zst).",
+    help="Tardis file (NDJSON or CSV, may be gz/zst), table or folder.",
 )
-@click.option("--speed", type=float, default=1.0, show_default=True, help="Pace of files, times real time.")
+@click.option(
+    "--speed", type=float, default=1.0, show_default=True, help="Pace of files; 0: as clients read."
+)
 @click.option(
     "--exchange", default="bybit", show_default=True, help="Tardis exchange id of the synthetic market."
 )

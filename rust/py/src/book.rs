@@ -32,6 +32,11 @@ impl AggregatedOrderBook {
         let asks = arrays::levels(py, &snapshot.asks).unbind();
         Self { snapshot, bids, asks }
     }
+
+    /// The snapshot behind it.
+    pub fn snapshot(&self) -> &BookSnapshot {
+        &self.snapshot
+    }
 }
 
 /// The name of a state, made once.

@@ -16,15 +16,27 @@ use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct EventBatch {
     events: Vec<Event>,
+    /// The messages the events were read from; empty when they were not kept.
+    texts: Vec<Option<Box<[u8]>>>,
 }
 
 impl From<Vec<Event>> for EventBatch {
     fn from(events: Vec<Event>) -> Self {
-        Self { events }
+        Self { events, texts: Vec::new() }
     }
 }
 
 impl EventBatch {
+    /// Events with the messages they were read from.
+    pub fn with_texts(events: Vec<Event>, texts: Vec<Option<Box<[u8]>>>) -> Self {
+        Self { events, texts }
+    }
+
+    /// The message an event was read from, if it was kept.
+    pub fn text(&self, index: usize) -> Option<&[u8]> {
+        self.texts.get(index)?.as_deref()
+    }
+
     /// The events, oldest first.
     pub fn events(&self) -> &[Event] {
         &self.events
@@ -48,7 +60,7 @@ impl EventBatch {
                     Err(malformed) => return Err(malformed.at(format!("message {index}"))),
                 }
             }
-            Ok::<_, Error>(Self { events })
+            Ok::<_, Error>(Self::from(events))
         })
         .map_err(CoreError)
     }
@@ -66,6 +78,12 @@ impl EventBatch {
             PyBytes::new(py, &buffer)
         };
         self.events.iter().map(|e| (e.local_ts_ns, &*e.exchange, &*e.symbol, message_type(e), one(e))).collect()
+    }
+
+    /// Local time of the last event; 0 in an empty batch.
+    #[getter]
+    fn last_local_ts_ns(&self) -> Ns {
+        self.events.last().map_or(0, |event| event.local_ts_ns)
     }
 
     /// The trades of the batch.

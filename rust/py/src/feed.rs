@@ -1,17 +1,18 @@
 //! The live feed for Python: pull only, no Rust thread ever calls back.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mm_core::Error;
-use mm_core::feed::{self, FeedConfig};
+use mm_core::feed::{self, FeedConfig, Recording};
 use mm_core::types::Ns;
 use numpy::PyArray3;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::arrays::LevelsOut;
+use crate::arrays::{self, LevelsOut};
 use crate::book::{AggregatedOrderBook, state_name};
 use crate::cache::Cache;
 use crate::error::CoreError;
@@ -19,6 +20,9 @@ use crate::events::EventBatch;
 use crate::process::OwnerProcess;
 
 /// A live stream of one exchange from a Tardis machine.
+///
+/// Reading takes microseconds and waits for no other Python thread, so it keeps the interpreter attached: a thread that
+/// detached would be ended in the middle of Rust code, which aborts the process, when the interpreter ends meanwhile.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct Feed {
     inner: feed::Feed,
@@ -51,10 +55,12 @@ impl Feed {
     #[new]
     #[pyo3(signature = (
         url, *, exchange, symbols, data_types=None, stale_after_ms=3000, resync_after_ms=10_000, reconnect_min_ms=100,
-        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None
+        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None, record_folder=None, record_rotate_mb=256,
+        record_rotate_minutes=60
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
+        py: Python<'_>,
         url: String,
         exchange: String,
         symbols: Vec<String>,
@@ -66,6 +72,9 @@ impl Feed {
         queue_events: usize,
         end_on_finish: bool,
         cache: Option<&Bound<'_, Cache>>,
+        record_folder: Option<PathBuf>,
+        record_rotate_mb: u64,
+        record_rotate_minutes: u64,
     ) -> PyResult<Self> {
         let config = FeedConfig {
             url,
@@ -79,8 +88,17 @@ impl Feed {
             queue_events,
             end_on_finish,
         };
+        // Makes numpy load now: a reader's thread that is still loading it when the interpreter ends takes the process down.
+        arrays::levels(py, &[]);
         let writer = cache.map(|cache| cache.get().writer()).transpose()?;
-        let inner = feed::Feed::new(config, writer).map_err(CoreError)?;
+        let mut inner = feed::Feed::new(config, writer).map_err(CoreError)?;
+        if let Some(folder) = record_folder {
+            if record_rotate_mb == 0 || record_rotate_minutes == 0 {
+                return Err(PyValueError::new_err("record_rotate_mb, record_rotate_minutes: must be above 0"));
+            }
+            let rotate_every = Duration::from_secs(record_rotate_minutes.saturating_mul(60));
+            inner = inner.recording(Recording { folder, rotate_bytes: record_rotate_mb << 20, rotate_every });
+        }
         Ok(Self { inner, process: OwnerProcess::current() })
     }
 
@@ -111,7 +129,7 @@ impl Feed {
     fn snapshot(&self, py: Python<'_>, symbol: Option<&str>, depth: usize) -> PyResult<AggregatedOrderBook> {
         self.check()?;
         let symbol = self.symbol(symbol)?;
-        let snapshot = py.detach(|| self.inner.board().snapshot(symbol, depth));
+        let snapshot = self.inner.board().snapshot(symbol, depth);
         let snapshot = snapshot.ok_or_else(|| self.not_subscribed(symbol))?;
         Ok(AggregatedOrderBook::new(py, snapshot))
     }
@@ -142,14 +160,14 @@ impl Feed {
     }
 
     #[pyo3(signature = (max_events=0))]
-    fn drain(&self, py: Python<'_>, max_events: usize) -> Result<EventBatch, CoreError> {
+    fn drain(&self, max_events: usize) -> Result<EventBatch, CoreError> {
         self.check()?;
-        Ok(EventBatch::from(py.detach(|| self.inner.board().drain(max_events))))
+        Ok(EventBatch::from(self.inner.board().drain(max_events)))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.check()?;
-        let stats = py.detach(|| self.inner.board().stats());
+        let stats = self.inner.board().stats();
         let dict = PyDict::new(py);
         dict.set_item("messages", stats.messages)?;
         dict.set_item("book_changes", stats.book_changes)?;
@@ -166,6 +184,12 @@ impl Feed {
         dict.set_item("refusals", stats.refusals)?;
         dict.set_item("dropped_events", stats.dropped_events)?;
         dict.set_item("queued_events", stats.queued_events)?;
+        let tape = self.inner.tape();
+        dict.set_item("recorded_messages", tape.messages())?;
+        dict.set_item("recorded_bytes", tape.bytes())?;
+        dict.set_item("recorded_files", tape.files())?;
+        dict.set_item("recording_dropped", tape.dropped())?;
+        dict.set_item("recording_failure", tape.failure())?;
         dict.set_item("cache_errors", stats.cache_errors)?;
         dict.set_item("cache_warning", stats.cache_warning)?;
         dict.set_item("connected", stats.connected)?;

@@ -3,6 +3,7 @@
 mod arrays;
 mod book;
 mod cache;
+mod consolidated;
 mod error;
 mod events;
 mod feed;
@@ -12,6 +13,7 @@ mod market;
 mod model;
 mod process;
 mod replay;
+mod serve;
 mod sim;
 mod tickers;
 
@@ -28,6 +30,12 @@ mod _core {
 
     #[pymodule_export]
     use crate::book::{AggregatedOrderBook, Books};
+
+    #[pymodule_export]
+    use crate::consolidated::{ConsolidatedOrderBook, consolidate};
+
+    #[pymodule_export]
+    use crate::serve::Outbox;
 
     #[pymodule_export]
     use crate::events::{EventBatch, Trade};

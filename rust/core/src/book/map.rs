@@ -50,6 +50,16 @@ impl BookMap {
         self.books.get(exchange)?.get(symbol)
     }
 
+    /// The same, to apply events of that symbol without looking it up each time; [`BookMap::advance`] afterwards.
+    pub fn get_mut(&mut self, exchange: &str, symbol: &str) -> Option<&mut SymbolBook> {
+        self.books.get_mut(exchange)?.get_mut(symbol)
+    }
+
+    /// Takes note of an event's local time, at which ages are judged.
+    pub fn advance(&mut self, local_ts_ns: Ns) {
+        self.seen_ts_ns = self.seen_ts_ns.max(local_ts_ns);
+    }
+
     /// A copy of one book; its age is judged at the last event of any symbol.
     pub fn snapshot(&self, exchange: &str, symbol: &str, depth: usize) -> Option<BookSnapshot> {
         let mut snapshot = self.get(exchange, symbol)?.snapshot(depth);

@@ -294,6 +294,11 @@ impl Board {
         }
     }
 
+    /// Exchange, and local time of the last event; 0 before the first.
+    pub(super) fn last_event(&self) -> (Arc<str>, Ns) {
+        (self.exchange.clone(), self.lock().stats.last_local_ts_ns)
+    }
+
     /// Subscribed symbols.
     pub fn symbols(&self) -> Vec<Arc<str>> {
         self.lock().books.iter().map(|tracked| tracked.symbol.clone()).collect()

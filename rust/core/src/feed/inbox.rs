@@ -124,9 +124,9 @@ impl Inbox {
         self.has_seen_data = false;
     }
 
-    /// Whether this turn brought an event.
+    /// Whether this turn brought data, of types in use or not.
     pub fn has_data(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || self.tally.unknown > 0
     }
 
     /// Whether any data came on this connection.

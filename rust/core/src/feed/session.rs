@@ -13,6 +13,7 @@ use super::inbox::Inbox;
 use super::plan::Connection;
 use super::recording::SnapshotRecorder;
 use super::socket::{ConnectError, Frame, Socket};
+use super::tape::Tape;
 
 /// Frames taken at once before readers get a turn at the books.
 const MAX_BATCH: usize = 64;
@@ -40,6 +41,7 @@ enum End {
 pub struct Session {
     config: Arc<FeedConfig>,
     url: String,
+    carries_books: bool,
     seeks_books: bool,
     scope: Scope,
     board: Arc<Board>,
@@ -47,6 +49,7 @@ pub struct Session {
     backoff: Backoff,
     inbox: Inbox,
     recorder: Option<SnapshotRecorder>,
+    tape: Option<Tape>,
     fruitless_resyncs: u32,
 }
 
@@ -58,10 +61,12 @@ impl Session {
         board: Arc<Board>,
         stop: watch::Receiver<bool>,
         recorder: Option<SnapshotRecorder>,
+        tape: Option<Tape>,
         leads: bool,
     ) -> Self {
         Self {
             url: connection.url.clone(),
+            carries_books: connection.carries_books,
             seeks_books: connection.carries_books && config.expects_books(),
             scope: board.scope(connection, leads),
             backoff: Backoff::new(config.reconnect_min, config.reconnect_max),
@@ -71,6 +76,7 @@ impl Session {
             board,
             stop,
             recorder,
+            tape,
         }
     }
 
@@ -120,6 +126,7 @@ impl Session {
             };
             if let Some(end) = end {
                 self.board.disconnected();
+                self.note_loss();
                 socket.close().await;
                 return end;
             }
@@ -150,13 +157,26 @@ impl Session {
     fn receive(&mut self, frame: Frame) -> Option<End> {
         match frame {
             Frame::Alive => None,
-            Frame::Message(bytes) => self.inbox.decode(&bytes).err().map(End::Refused),
+            Frame::Message(bytes) => {
+                if let Some(tape) = &mut self.tape {
+                    tape.record(&bytes);
+                }
+                self.inbox.decode(&bytes).err().map(End::Refused)
+            }
             Frame::Garbled(reason) => {
                 self.inbox.count_garbled();
                 Some(End::Refused(format!("unreadable frame: {reason}")))
             }
             Frame::Lost(reason) => Some(End::Lost(reason)),
             Frame::Closed { code, reason } => Some(self.closed(code, &reason)),
+        }
+    }
+
+    /// Tells the recording that what follows does not continue what came before.
+    fn note_loss(&mut self) {
+        if let Some(tape) = self.tape.as_mut().filter(|_| self.carries_books) {
+            let (exchange, local_ts_ns) = self.board.last_event();
+            tape.note_loss(&exchange, local_ts_ns);
         }
     }
 
@@ -180,6 +200,9 @@ impl Session {
         let survey = self.board.survey(&self.scope, now);
         if let Some(recorder) = &mut self.recorder {
             recorder.record(&self.board, now);
+        }
+        if self.tape.as_mut().is_some_and(|tape| tape.tick(now)) {
+            self.note_loss();
         }
         if survey.all_synced {
             self.fruitless_resyncs = 0;

@@ -37,14 +37,21 @@ pub struct Converted {
 
 /// Converts files to tables in `folder`, named `exchange_SYMBOL_YYYY-MM-DD.arrow`.
 ///
+/// A table that is there already is replaced only with `overwrite`: it may hold other messages of its day.
 /// `go_on` is asked now and then; after `false` the tables that are not finished are removed and nothing more is read.
 ///
 /// # Errors
 /// A file that cannot be read, a line that cannot be understood, a table that cannot be written.
-pub fn convert<P: AsRef<str>>(paths: &[P], folder: &str, mut go_on: impl FnMut(Progress) -> bool) -> Result<Converted> {
+pub fn convert<P: AsRef<str>>(
+    paths: &[P],
+    folder: &str,
+    overwrite: bool,
+    mut go_on: impl FnMut(Progress) -> bool,
+) -> Result<Converted> {
     std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.to_owned(), source })?;
     let mut merge = Merge::open(paths)?;
-    let mut tables = Tables { folder: PathBuf::from(folder), open: HashMap::new(), converted: Converted::default() };
+    let (folder, open, converted) = (PathBuf::from(folder), HashMap::new(), Converted::default());
+    let mut tables = Tables { folder, overwrite, open, converted };
     let mut seen = 0_u32;
     while let Some(item) = merge.next_item()? {
         seen = seen.wrapping_add(1);
@@ -65,6 +72,7 @@ pub fn convert<P: AsRef<str>>(paths: &[P], folder: &str, mut go_on: impl FnMut(P
 /// The tables being written: of each market one, for the day it is in.
 struct Tables {
     folder: PathBuf,
+    overwrite: bool,
     open: HashMap<(Arc<str>, Arc<str>), (Ns, TableWriter)>,
     converted: Converted,
 }
@@ -80,7 +88,15 @@ impl Tables {
             self.close(&market)?;
         }
         if !self.open.contains_key(&market) {
+            if event.kind == EventKind::Disconnect {
+                return Ok(()); // nothing of this market is there to be lost
+            }
             let path = self.folder.join(file_name(event, day));
+            if path.exists() && !self.overwrite {
+                let reason = "is there already: convert all files of a day together, or overwrite it";
+                let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason);
+                return Err(Error::File { path: path.display().to_string(), source });
+            }
             self.open.insert(market.clone(), (day, TableWriter::create(&path, &event.exchange, &event.symbol)?));
         }
         if let Some((_, table)) = self.open.get_mut(&market) {

@@ -2,7 +2,7 @@
 //!
 //! Source: Tardis documentation, downloadable CSV files. `incremental_book_L2` rows of one exchange message share
 //! `local_timestamp` and are applied together; a snapshot row after a non-snapshot row starts the book anew. Datasets
-//! that hold neither book changes nor trades are counted and passed over.
+//! that are not known are counted and passed over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::decode::Interner;
 use crate::decode::plain::{begins, number as plain_number, sixteen_digits};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Level};
+use crate::replay::csv_derived::Derived;
 use crate::replay::reader::Item;
 use crate::replay::source::Lines;
 use crate::types::{Decimal, Ns, Side};
@@ -32,6 +33,7 @@ struct Columns {
 enum Kind {
     Book { is_snapshot: usize, side: usize, price: usize, amount: usize },
     Trades { id: usize, side: usize, price: usize, amount: usize },
+    Derived(Derived),
     Other,
 }
 
@@ -83,18 +85,18 @@ impl CsvReader {
                 fail(format!("no column {name:?}; neither a Tardis CSV dataset nor one JSON message a line"))
             })
         };
+        let place = lines.place();
+        let file_name = place.rsplit('/').next().unwrap_or_default().to_owned();
         let levels = (names.get("side"), names.get("price"), names.get("amount"));
         let kind = match (levels, names.get("is_snapshot"), names.get("id")) {
             ((Some(&side), Some(&price), Some(&amount)), Some(&is_snapshot), _) => {
                 Kind::Book { is_snapshot, side, price, amount }
             }
             // Liquidations have the same columns as trades; only the name of the file tells them apart.
-            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id))
-                if !lines.place().contains("liquidations") =>
-            {
+            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id)) if !file_name.contains("liquidations") => {
                 Kind::Trades { id, side, price, amount }
             }
-            _ => Kind::Other,
+            _ => Derived::of(&names, &file_name).map_or(Kind::Other, Kind::Derived),
         };
         let columns = Columns {
             exchange: required("exchange")?,
@@ -182,7 +184,7 @@ impl CsvReader {
         let mut event = row.event.clone();
         event.kind = EventKind::BookChange { is_snapshot: row.is_snapshot, bids: Vec::new(), asks: Vec::new() };
         add(&mut event, row);
-        self.pending.push(Item { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1 });
+        self.pending.push(Item::of(event));
         self.pending.len() - 1
     }
 }
@@ -229,7 +231,7 @@ impl RowStart {
         if local_ts_ns == waiting.local_ts_ns {
             return None;
         }
-        let mut item = spare.pop().unwrap_or_else(|| Item { local_ts_ns: 0, event: None, lines: 0 });
+        let mut item = spare.pop().unwrap_or_else(|| Item { local_ts_ns: 0, event: None, lines: 0, text: None });
         let last = waiting.event.as_ref()?;
         match &mut item.event {
             Some(event @ Event { kind: EventKind::BookChange { .. }, .. }) => {
@@ -345,20 +347,24 @@ fn parse(
                     _ => None,
                 },
             };
-            Ok(Row::Whole(Item { local_ts_ns, event: Some(Event { kind, ..event }), lines: 1 }))
+            Ok(Row::Whole(Item::of(Event { kind, ..event })))
         }
-        Kind::Other => Ok(Row::Whole(Item { local_ts_ns, event: None, lines: 1 })),
+        Kind::Derived(ref derived) => {
+            let kind = derived.kind(&fields)?;
+            Ok(Row::Whole(Item::of(Event { kind, ..event })))
+        }
+        Kind::Other => Ok(Row::Whole(Item { local_ts_ns, event: None, lines: 1, text: None })),
     }
 }
 
-fn microseconds(text: &str, name: &str) -> std::result::Result<Ns, String> {
+pub(super) fn microseconds(text: &str, name: &str) -> std::result::Result<Ns, String> {
     text.parse::<i64>()
         .ok()
         .and_then(|us| us.checked_mul(1000))
         .ok_or_else(|| format!("`{name}` is {text:?}, not microseconds since the epoch"))
 }
 
-fn number(text: &str, name: &str) -> std::result::Result<Decimal, String> {
+pub(super) fn number(text: &str, name: &str) -> std::result::Result<Decimal, String> {
     Decimal::parse(text.as_bytes())
         .filter(|value| value.mantissa >= 0)
         .ok_or_else(|| format!("`{name}` is {text:?}, not a number of up to 18 digits"))

@@ -6,6 +6,7 @@
 
 mod convert;
 mod csv;
+mod csv_derived;
 mod files;
 mod merge;
 mod ndjson;

@@ -21,6 +21,15 @@ pub struct Item {
     pub event: Option<Event>,
     /// Lines or rows the message took in its file.
     pub lines: u64,
+    /// The message as it stands in the file, if the reader was told to keep it and it is one line of JSON.
+    pub text: Option<Box<[u8]>>,
+}
+
+impl Item {
+    /// An item of one line, without its text.
+    pub fn of(event: Event) -> Self {
+        Self { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1, text: None }
+    }
 }
 
 /// Reads one file in bounded memory.
@@ -61,7 +70,7 @@ impl Reader {
             Layout::Table(reader) => {
                 let mut event = blank_event();
                 let more = reader.next_into(&mut event)?;
-                Ok(more.then(|| Item { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1 }))
+                Ok(more.then(|| Item::of(event)))
             }
         }
     }
@@ -72,6 +81,13 @@ impl Reader {
             Layout::Ndjson(reader) => reader.recycle(item),
             Layout::Csv(reader) => reader.recycle(item),
             Layout::Table(_) => {}
+        }
+    }
+
+    /// Keeps the text of each message from here on.
+    pub(super) fn keep_text(&mut self) {
+        if let Layout::Ndjson(reader) = &mut self.0 {
+            reader.keep_text();
         }
     }
 

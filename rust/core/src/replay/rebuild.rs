@@ -1,5 +1,8 @@
 //! Files run through books: what the books look like at a time, or at the end.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::book::BookMap;
 use crate::error::Result;
 use crate::event::EventKind;
@@ -54,8 +57,10 @@ pub fn rebuild<P: AsRef<str>>(
         }
         rebuilt.lines += item.lines;
         rebuilt.local_ts_ns = item.local_ts_ns;
-        let Some(event) = item.event else { continue };
-        rebuilt.books.apply(&event);
+        if let Some(event) = &item.event {
+            rebuilt.books.apply(event);
+            merge.recycle(item);
+        }
     }
     Ok(rebuilt)
 }
@@ -69,7 +74,7 @@ fn tables_in_sequence(paths: &[String]) -> Result<Option<Vec<TableReader>>> {
         tables.push(table);
     }
     tables.sort_by_key(TableReader::span);
-    let mut last_of = std::collections::HashMap::new();
+    let mut last_of = HashMap::new();
     for table in &tables {
         let Some((first, last)) = table.span() else { continue };
         if last_of.insert(table.market(), last).is_some_and(|before| before >= first) {
@@ -89,6 +94,8 @@ fn rebuild_tables(
     let mut finished_bytes = 0;
     let mut event = blank_event();
     for table in tables {
+        let (exchange, symbol) = table.market();
+        let mut book = rebuilt.books.get_mut(&exchange, &symbol);
         while table.next_into(&mut event)? {
             if until_ns.is_some_and(|until| event.local_ts_ns > until) {
                 break;
@@ -103,11 +110,17 @@ fn rebuild_tables(
             rebuilt.local_ts_ns = rebuilt.local_ts_ns.max(event.local_ts_ns);
             if event.kind == EventKind::Disconnect {
                 // Every table of the exchange has its own row of it: markets are not read side by side here.
-                event.symbol = table.market().1;
+                event.symbol = Arc::clone(&symbol);
             }
-            rebuilt.books.apply(&event);
+            if let Some(book) = &mut book {
+                book.apply(&event);
+            } else {
+                rebuilt.books.apply(&event);
+                book = rebuilt.books.get_mut(&exchange, &symbol);
+            }
         }
         finished_bytes += table.progress().1;
     }
+    rebuilt.books.advance(rebuilt.local_ts_ns);
     Ok(rebuilt)
 }

@@ -34,6 +34,17 @@ impl Lines {
         let consumed = Arc::new(AtomicU64::new(0));
         let counted = Counted { file, consumed: Arc::clone(&consumed) };
         let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
+        let new = |bytes, buffer, end| Self {
+            path: path.to_owned(),
+            bytes,
+            buffer,
+            start: 0,
+            end,
+            at_end: false,
+            number: 0,
+            consumed: Arc::clone(&consumed),
+            total_bytes,
+        };
         let magic = raw.fill_buf().map_err(fail)?;
         let bytes: Box<dyn Read + Send> = match magic {
             [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
@@ -41,32 +52,10 @@ impl Lines {
             read => {
                 let buffer = [read, &vec![0; BUFFER_BYTES - read.len()]].concat();
                 let (end, bytes) = (read.len(), Box::new(raw.into_inner()));
-                let path = path.to_owned();
-                return Ok(Self {
-                    path,
-                    bytes,
-                    buffer,
-                    start: 0,
-                    end,
-                    at_end: false,
-                    number: 0,
-                    consumed,
-                    total_bytes,
-                });
+                return Ok(new(bytes, buffer, end));
             }
         };
-        let buffer = vec![0; BUFFER_BYTES];
-        Ok(Self {
-            path: path.to_owned(),
-            bytes,
-            buffer,
-            start: 0,
-            end: 0,
-            at_end: false,
-            number: 0,
-            consumed,
-            total_bytes,
-        })
+        Ok(new(bytes, vec![0; BUFFER_BYTES], 0))
     }
 
     /// What is read already of the lines to come; may be nothing, and may end anywhere.

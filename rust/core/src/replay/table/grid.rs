@@ -10,9 +10,11 @@ const ROUNDER: f64 = (3_u64 << 51) as f64;
 
 /// The double closest to `value`, if reading it back gives `value` again.
 pub(super) fn as_double(value: Decimal) -> Option<f64> {
-    // The text of a number is read with one correct rounding, a quotient of two rounded numbers is not.
-    let double =
-        if value.mantissa.unsigned_abs() < 1 << 53 { value.to_f64() } else { value.to_string().parse().ok()? };
+    // A quotient of two numbers that are exact is rounded once, to the double that 15 digits or fewer stand for alone.
+    if value.mantissa.unsigned_abs() < 1_000_000_000_000_000 {
+        return Some(value.to_f64());
+    }
+    let double: f64 = value.to_string().parse().ok()?;
     let same = |other: Decimal| {
         other
             .rescaled(18)
@@ -36,13 +38,19 @@ impl Grid {
     }
 
     /// The number a double stands for. `None` when it cannot be one of this grid.
+    #[inline]
     pub(super) fn decimal(self, double: f64) -> Option<Decimal> {
         let scaled = double * self.factor;
         if scaled.abs() < EXACT {
             let mantissa = ((scaled + ROUNDER).to_bits() as i64).wrapping_sub(ROUNDER.to_bits() as i64);
             return Some(Decimal::new(mantissa, self.decimals));
         }
-        // Rare: more than 15 digits. The shortest text that means this double is what was stored.
+        Self::of_many_digits(double)
+    }
+
+    /// More than 15 digits: the shortest text that means this double is what was stored.
+    #[cold]
+    fn of_many_digits(double: f64) -> Option<Decimal> {
         Decimal::parse(double.to_string().as_bytes())
     }
 }

@@ -86,7 +86,7 @@ impl TableReader {
     pub(in crate::replay) fn span(&self) -> Option<(Ns, Ns)> {
         let mut blocks = self.footer.summary.blocks.iter().filter(|block| block.rows > 0);
         let first = blocks.next()?;
-        Some((first.first_local_ts_ns, blocks.last().unwrap_or(first).last_local_ts_ns))
+        Some((first.first_local_ts_ns, blocks.next_back().unwrap_or(first).last_local_ts_ns))
     }
 
     /// Bytes read and bytes there are.
@@ -167,12 +167,12 @@ impl TableReader {
 }
 
 fn read_footer(file: &File) -> std::result::Result<Footer, String> {
-    let cut = |_| "the end of the file is missing: convert it again".to_owned();
+    let cut = |()| "the end of the file is missing: convert it again".to_owned();
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let mut trailer = [0; TRAILER_BYTES as usize];
     let trailer_at = length.checked_sub(TRAILER_BYTES).ok_or("the file is too short for a table")?;
     file.read_exact_at(&mut trailer, trailer_at).map_err(|error| error.to_string())?;
-    let footer_bytes = read_footer_length(trailer).map_err(|_| cut(()))? as u64;
+    let footer_bytes = read_footer_length(trailer).map_err(|_error| cut(()))? as u64;
     let footer_at = trailer_at.checked_sub(footer_bytes).ok_or_else(|| cut(()))?;
     let mut bytes = vec![0; footer_bytes as usize];
     file.read_exact_at(&mut bytes, footer_at).map_err(|error| error.to_string())?;

@@ -17,6 +17,7 @@ use mm_core::types::Decimal;
 const CHANGES: usize = 20_000;
 const LEVELS_PER_CHANGE: u64 = 5;
 const RUNS: usize = 7;
+const REPEATS: usize = 50;
 const BEST_BID_TICKS: i64 = 300_000;
 
 /// `SplitMix64`. Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
@@ -111,15 +112,16 @@ fn apply_all(book: &mut SymbolBook, changes: &[Event]) {
     }
 }
 
-/// Nanoseconds of the quickest of several runs, after one to warm up.
+/// Nanoseconds of one run, the least of several measurements after a run to warm up. The system counts processor time
+/// in ticks of some milliseconds, so each measurement takes many runs.
 fn least(mut run: impl FnMut()) -> f64 {
     run();
-    let time = |_| {
+    let measure = |_| {
         let start = cpu_seconds();
-        run();
-        (cpu_seconds() - start) * 1e9
+        (0..REPEATS).for_each(|_| run());
+        (cpu_seconds() - start) * 1e9 / REPEATS as f64
     };
-    (0..RUNS).map(time).fold(f64::INFINITY, f64::min)
+    (0..RUNS).map(measure).fold(f64::INFINITY, f64::min)
 }
 
 fn event(symbol: &Arc<str>, local_ts_ns: i64, is_snapshot: bool, bids: Vec<Level>, asks: Vec<Level>) -> Event {

@@ -80,7 +80,6 @@ fn new_book() -> SymbolBook {
     SymbolBook::new("binance-futures".into(), "BTCUSDT".into())
 }
 
-#[expect(clippy::float_cmp, reason = "both are the nearest doubles of the same decimals")]
 fn check(book: &SymbolBook, truth: &Truth) {
     let snapshot = book.snapshot(usize::MAX);
     assert_eq!(snapshot.state, BookState::Live);

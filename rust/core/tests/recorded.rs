@@ -43,7 +43,6 @@ fn set(side: &mut Side, levels: &[Level]) {
 }
 
 #[test]
-#[expect(clippy::expect_used, reason = "a panic is the report")]
 fn recorded_messages_take_the_quick_way_and_make_the_books_of_the_oracle() {
     for path in recordings() {
         let (mut quick, mut general) = (Decoder::new(), Decoder::new());

@@ -165,6 +165,7 @@ impl L2Book {
 
     /// [`L2Book::apply`] for levels in any form, such as columns of integers that share their decimals.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "both sides are given alike")]
     pub fn apply_levels<I: Iterator<Item = Level> + Clone>(&mut self, is_snapshot: bool, bids: I, asks: I) -> bool {
         if is_snapshot {
             self.forget(Cow::Borrowed(""));
@@ -177,13 +178,11 @@ impl L2Book {
             self.bids.load(bids.filter_map(on_grid), grid.lot_decimals);
             self.asks.load(asks.clone().filter_map(on_grid), grid.lot_decimals);
             self.synced = true;
-        } else {
-            if !self.synced || !self.set_all(bids, true) || !self.set_all(asks.clone(), false) {
-                return false;
-            }
+        } else if !self.synced || !self.set_all(bids, true) || !self.set_all(asks.clone(), false) {
+            return false;
         }
         match (self.bids.best_price(), self.asks.best_price()) {
-            (Some(bid), Some(ask)) if bid >= ask => self.prune_crossed(asks),
+            (Some(bid), Some(ask)) if bid >= ask => self.prune_crossed(&asks),
             (Some(bid), Some(ask)) => {
                 self.crossed_run = 0;
                 if self.measured_at != Some((bid, ask)) {
@@ -237,7 +236,7 @@ impl L2Book {
     }
 
     #[cold]
-    fn prune_crossed(&mut self, changed_asks: impl Iterator<Item = Level> + Clone) {
+    fn prune_crossed(&mut self, changed_asks: &(impl Iterator<Item = Level> + Clone)) {
         while let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) {
             if bid < ask {
                 self.measure(bid, ask);

@@ -207,9 +207,9 @@ impl RowStart {
         let item = pending.get_mut(self.at)?;
         let EventKind::BookChange { bids, asks, .. } = &mut item.event.as_mut()?.kind else { return None };
         if is_bid {
-            bids.push(level)
+            bids.push(level);
         } else {
-            asks.push(level)
+            asks.push(level);
         }
         item.lines += 1;
         Some(end)
@@ -231,7 +231,7 @@ impl RowStart {
         if local_ts_ns == waiting.local_ts_ns {
             return None;
         }
-        let mut item = spare.pop().unwrap_or_else(|| Item { local_ts_ns: 0, event: None, lines: 0, text: None });
+        let mut item = spare.pop().unwrap_or(Item { local_ts_ns: 0, event: None, lines: 0, text: None });
         let last = waiting.event.as_ref()?;
         match &mut item.event {
             Some(event @ Event { kind: EventKind::BookChange { .. }, .. }) => {
@@ -252,9 +252,9 @@ impl RowStart {
         bids.clear();
         asks.clear();
         if is_bid {
-            bids.push(level)
+            bids.push(level);
         } else {
-            asks.push(level)
+            asks.push(level);
         }
         (item.local_ts_ns, item.lines) = (local_ts_ns, 1);
         self.text.clear();

@@ -10,9 +10,11 @@ mod formulas;
 mod interrupt;
 mod market;
 mod model;
+mod optimal;
 mod process;
 mod replay;
 mod sim;
+mod watch;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -47,10 +49,18 @@ mod _core {
     };
 
     #[pymodule_export]
+    use crate::optimal::{
+        chain_rate, exact_quotes, fit_intensity, microprice_markov, seed_pnl_linear, seed_pnl_renewal, seed_pnl_toxic,
+    };
+
+    #[pymodule_export]
     use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};
+
+    #[pymodule_export]
+    use crate::watch::{AdverseMove, RegimeDetector};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

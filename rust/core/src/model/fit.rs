@@ -127,12 +127,12 @@ fn likelihood(edges: &[f64], counts: &[f64], seconds: f64) -> Result<(Line, f64,
     let k = f64::midpoint(low, high);
     let seen = |k: f64| -(-k * span).exp_m1();
     let a = total / (seconds * (-k * first).exp() * seen(k));
-    // Fisher information of (ln A, k): the means mu_i = A T (e^(-k l) - e^(-k r)) have d ln mu_i / dk = -(l + mean reach).
+    // Fisher information of (ln A, k): the means mu_i = A T (e^(-k l) - e^(-k r)) have d ln mu_i / dk = 1/k - l - mean reach.
     let (mut i_ak, mut i_kk) = (0.0, 0.0);
     for e in edges.windows(2) {
         let width = e[1] - e[0];
         let mu = a * seconds * (-k * e[0]).exp() * -(-k * width).exp_m1();
-        let derivative = -(e[0] + within(width, k).0);
+        let derivative = 1.0 / k - e[0] - within(width, k).0;
         i_ak += mu * derivative;
         i_kk += mu * derivative * derivative;
     }

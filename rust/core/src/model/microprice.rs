@@ -77,7 +77,8 @@ fn sums(g1: &[f64], b: &[Vec<f64>]) -> Result<(Vec<f64>, Vec<f64>)> {
             sixth.clone_from(&sum);
         }
         let largest = term.iter().fold(0.0f64, |most, t| most.max(t.abs()));
-        if round >= 6 && largest <= 1e-16 * scale {
+        // Rounding keeps a mirrored chain from dying out altogether.
+        if round >= 6 && largest <= 1e-12 * scale {
             return Ok((sixth, sum));
         }
     }

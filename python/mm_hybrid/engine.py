@@ -157,10 +157,13 @@ class Engine:
         features = features_of.build(book, estimates, calibration, parts.instrument)
         self.view.features = features
         parts.risk.note_profit(self.ledger.parts.total)
-        if parts.advisor is not None:
-            parts.advisor.offer(features)
         position = self.ledger.position
+        if parts.advisor is not None:
+            parts.advisor.offer(features, position)
         advice = parts.optimizer.recommend(features, position)
+        if advice.basis == "none":
+            self._pull(f"nothing to quote on: {advice.reasoning}")
+            return
         wanted = self._ask_strategy(features, advice)
         quotes = within_limit(wanted, position, Decimal(repr(advice.position_limit)))
         verdict = parts.risk.check(
@@ -220,7 +223,7 @@ class Engine:
         if self._last_state != (book.state, book.reason):
             self._last_state = (book.state, book.reason)
             if book.state != BookState.LIVE and self.parts.advisor is not None:
-                self.parts.advisor.invalidate()
+                self.parts.advisor.invalidate(f"book is {book.state}")
             self.parts.journal.state(what="book", value=book.state, detail=book.reason)
 
     def _on_fill(self, fill: Fill) -> Decimal | None:

@@ -110,7 +110,12 @@ class Session:
             cache = Cache(str(folder / CACHE_FILE))
             stack.callback(cache.close)
             optimizer, advisor = assemble(
-                config.quoting, config.advisor, api_key=self._advisor_key, journal=journal, clock=clock
+                config.quoting,
+                config.advisor,
+                api_key=self._advisor_key,
+                journal=journal,
+                clock=clock,
+                folder=folder,
             )
             if advisor is not None:
                 stack.push_async_callback(advisor.close)
@@ -210,6 +215,8 @@ def _estimators(config: SessionConfig, instrument: Instrument) -> Estimators:
         prior_intensity_a=quoting.prior_intensity_a,
         prior_depth_bps=quoting.prior_depth_bps,
         prior_volatility_1m_bps=quoting.prior_volatility_1m_bps,
+        half_life_s=quoting.half_life_s,
+        sigma_half_life_s=quoting.sigma_half_life_s,
     )
 
 

@@ -32,11 +32,15 @@ class Records:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.states: list[tuple[str, str, str]] = []
         self._arrived = asyncio.Event()
 
     def advice(self, **row: Any) -> None:
         self.rows.append(row)
         self._arrived.set()
+
+    def state(self, what: str, value: str, detail: str = "") -> None:
+        self.states.append((what, value, detail))
 
     async def next(self) -> dict[str, Any]:
         while True:
@@ -85,7 +89,14 @@ async def scripted_server(script: Script) -> AsyncIterator[str]:
 
 
 def config(base_url: str, **values: Any) -> AdvisorConfig:
-    defaults = {"model": MODEL, "price_in_usd_per_mtok": 2.0, "price_out_usd_per_mtok": 8.0, "timeout_s": 2.0}
+    defaults = {
+        "model": MODEL,
+        "price_in_usd_per_mtok": 2.0,
+        "price_out_usd_per_mtok": 8.0,
+        "timeout_s": 2.0,
+        "check_models": False,
+        "response_format": "json_schema",
+    }
     return AdvisorConfig(base_url=base_url, **{**defaults, **values})
 
 
@@ -93,7 +104,7 @@ def config(base_url: str, **values: Any) -> AdvisorConfig:
 async def advisor(base_url: str, clock: Any = None, **values: Any) -> AsyncIterator[tuple[Advisor, Records]]:
     settings, records, clock = config(base_url, **values), Records(), clock or WallClock()
     client = AdvisorClient(settings, SecretStr(KEY), clock)
-    one = Advisor(settings, client, records, clock, closed_form=GlftOptimizer(QuotingConfig()))
+    one = Advisor(settings, client, records, clock, model=GlftOptimizer(QuotingConfig()))
     try:
         yield one, records
     finally:

@@ -244,8 +244,15 @@ class Journal:
         latency_ms: float | None = None,
         cost_usd: float | None = None,
         detail: str = "",
+        snapshot_ns: int | None = None,
+        prompt: str | None = None,
+        anomaly: str | None = None,
+        confidence: float | None = None,
+        position_limit: float | None = None,
+        used_bid_half_bps: float | None = None,
+        used_ask_half_bps: float | None = None,
     ) -> int:
-        """Record a question to the advisor and what was done with the answer."""
+        """Record a question to the advisor and what was done with the answer; see :class:`AdviceRow`."""
         return self._enqueue(
             "advice",
             {
@@ -259,6 +266,13 @@ class Journal:
                 "latency_ms": latency_ms,
                 "cost_usd": cost_usd,
                 "detail": detail,
+                "snapshot_ns": snapshot_ns,
+                "prompt": prompt,
+                "anomaly": anomaly,
+                "confidence": confidence,
+                "position_limit": position_limit,
+                "used_bid_half_bps": used_bid_half_bps,
+                "used_ask_half_bps": used_ask_half_bps,
             },
         )
 

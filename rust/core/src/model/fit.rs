@@ -81,17 +81,13 @@ fn regress(points: &[(f64, f64, f64)], weight: impl Fn(f64) -> f64) -> Option<Li
     slope.is_finite().then(|| Line { a: (mean_y - slope * mean_x).exp(), k: -slope })
 }
 
-/// One bin [l, r) given k: the mean reach beyond l, and the variance, of orders that fall into it.
-fn within(width: f64, k: f64) -> (f64, f64) {
-    if width.is_infinite() {
-        return (1.0 / k, 1.0 / (k * k));
-    }
+/// Mean reach into a bin of the orders that end in it, P.
+fn within(width: f64, k: f64) -> f64 {
     let z = k * width;
     if z < 1e-4 {
-        return (width * (0.5 - z / 12.0), width * width / 12.0);
+        return width * (0.5 - z / 12.0);
     }
-    let tail = width / z.exp_m1();
-    (1.0 / k - tail, (1.0 / (k * k) - tail * (tail + width)).max(0.0))
+    if z.is_infinite() { 1.0 / k } else { 1.0 / k - width / z.exp_m1() }
 }
 
 /// Maximum likelihood, with the errors of the expected information at it.
@@ -104,8 +100,8 @@ fn likelihood(edges: &[f64], counts: &[f64], seconds: f64) -> Result<(Line, f64,
     }
     // Given the total, the counts are multinomial over the bins: the score in k compares mean reaches.
     let excess = |k: f64| {
-        let binned = edges.windows(2).zip(counts).map(|(e, n)| n * (e[0] - first + within(e[1] - e[0], k).0));
-        binned.sum::<f64>() / total - within(span, k).0
+        let binned = edges.windows(2).zip(counts).map(|(e, n)| n * (e[0] - first + within(e[1] - e[0], k)));
+        binned.sum::<f64>() / total - within(span, k)
     };
     let scale = edges.windows(2).map(|e| e[1] - e[0]).fold(f64::INFINITY, f64::min);
     let (mut low, mut high) = (1e-9 / scale, 50.0 / scale);
@@ -132,7 +128,7 @@ fn likelihood(edges: &[f64], counts: &[f64], seconds: f64) -> Result<(Line, f64,
     for e in edges.windows(2) {
         let width = e[1] - e[0];
         let mu = a * seconds * (-k * e[0]).exp() * -(-k * width).exp_m1();
-        let derivative = 1.0 / k - e[0] - within(width, k).0;
+        let derivative = 1.0 / k - e[0] - within(width, k);
         i_ak += mu * derivative;
         i_kk += mu * derivative * derivative;
     }

@@ -271,7 +271,7 @@ class AdvisorConfig(_Section):
     price_out_usd_per_mtok: NonNegativeFloat | None = None
     cassette: Path | None = None
     cassette_mode: Literal["off", "record", "replay", "replay_strict"] = "off"
-    cassette_pass: str = "1"
+    cassette_pass: str = "1"  # noqa: S105 (a name, not a secret)
 
     @model_validator(mode="after")
     def _cassette_is_named(self) -> Self:

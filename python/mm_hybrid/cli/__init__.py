@@ -28,6 +28,8 @@ _COMMANDS = {
     "paper": "Run a strategy on live data against a local exchange.",
     "live": "Run a strategy on live data against the venue.",
     "serve": "Run one of the local servers: tardis, exchange, advisor.",
+    "prompt": "Print exactly what the advisor would be asked about recorded data.",
+    "cassette": "Look into recorded answers of an advisor, or check them.",
     "report": "Make the HTML report of a journal.",
     "doctor": "Check the set-up and say what is wrong with it.",
     "kill": "Latch the kill switch of a session.",

@@ -4,8 +4,8 @@ Nothing here is awaited by quoting. ``offer`` takes the market in and perhaps st
 ``advice_for`` reads one attribute. Every question ends as one :class:`AdviceOutcome` and one journal record,
 so that ``requested = accepted + clamped + rejected + in_flight`` holds at any moment.
 
-With a cassette to replay nothing is started at all: a recorded answer is taken in at the first moment of the market that
-lies its recorded latency after the snapshot it was asked about.
+With a cassette to replay nothing is started at all: a recorded answer is taken in at the first moment of the market
+that lies its recorded latency after the snapshot it was asked about.
 """
 
 from __future__ import annotations

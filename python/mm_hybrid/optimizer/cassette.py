@@ -308,7 +308,7 @@ def read_records(path: Path) -> Iterator[Record]:
         if len(body) > MAX_BODY_BYTES:
             raise CassetteError(f"{path}:{number}: the body is over {MAX_BODY_BYTES} bytes")
         if unknown := set(record.headers) - set(KEPT_HEADERS):
-            raise CassetteError(f"{path}:{number}: header {sorted(unknown)[0]!r} has no place in a cassette")
+            raise CassetteError(f"{path}:{number}: header {min(unknown)!r} has no place in a cassette")
         if record.attempt != expected.get(record.pass_id, 1):
             raise CassetteError(
                 f"{path}:{number}: attempt {record.attempt} follows no attempt {record.attempt - 1}"

@@ -33,6 +33,7 @@ from mm_hybrid.optimizer.attempt import (
     is_retryable,
     retry_after_s,
 )
+from mm_hybrid.optimizer.prompt import wire_body
 
 CONNECT_TIMEOUT_S = 0.5
 MAX_LIST_BYTES = 2 * 1024 * 1024
@@ -101,7 +102,7 @@ class AdvisorClient:
         A question that is cancelled leaves what was known until then.
         """
         started_ns = self._clock.monotonic_ns()
-        content = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()
+        content = wire_body(request)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
                 await self._ask_with_retry(content, deadline, started_ns, attempts)

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -226,6 +227,11 @@ def chat_request(
     elif profile.response_format == "json_object":
         request["response_format"] = {"type": "json_object"}
     return request
+
+
+def wire_body(request: Mapping[str, Any]) -> bytes:
+    """Return a request as it is sent, byte for byte."""
+    return json.dumps(request, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def wire_schema() -> dict[str, Any]:

@@ -179,8 +179,7 @@ class Features:
     regime_evidence: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpreadRecommendation:
+class SpreadRecommendation(NamedTuple):
     """What the optimizer recommends for the next quotes.
 
     Attributes:

@@ -60,7 +60,9 @@ def verify(*, path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": True, **facts}))
     else:
-        click.echo(f"{path}: {facts['questions']} questions, {facts['attempts']} attempts, every line can be used")
+        click.echo(
+            f"{path}: {facts['questions']} questions, {facts['attempts']} attempts, every line can be used"
+        )
 
 
 def summary(cassette: Cassette) -> dict[str, Any]:

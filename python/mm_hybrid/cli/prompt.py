@@ -24,8 +24,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
     help="Tardis file (NDJSON or CSV, may be gz/zst); several are merged.",
 )
 @click.option("--symbol", default=None, help="Symbol; default the one with most messages.")
-@click.option("--at", "at", default=None, metavar="TIME", help="Local time: ISO 8601 or integer ns; default the end.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default=None, help="Session to take from.")
+@click.option(
+    "--at", "at", default=None, metavar="TIME", help="Local time: ISO 8601 or integer ns; default the end."
+)
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=None, help="Session to take from."
+)
 @click.option("--profile", type=click.Choice(["exogenous", "seed"]), default=None, help="Prompt profile.")
 @click.option("--model", default=None, help="Model to address.")
 @click.option("--maker-fee-rate", default="0.0001", show_default=True, help="Fraction of traded value.")

@@ -89,34 +89,36 @@ class Terms(NamedTuple):
 class TermsOf:
     """Works out :class:`Terms`; exact decimals of the instrument are turned into floats once."""
 
-    __slots__ = ("_config", "_fee_rate", "_instrument", "_min_qty", "_tick")
-
     def __init__(self, config: QuotingConfig) -> None:
-        self._config = config
         self._instrument: Instrument | None = None
         self._tick = self._min_qty = self._fee_rate = 0.0
+        self._order_size_quote = config.order_size_quote
+        self._age_s = config.information_age_ms / 1000
+        self._use_impact = config.use_impact
+        self._safety_bps = config.safety_bps
+        self._limit_orders = config.position_limit_orders
+        self._error_widening = config.error_widening
 
     def __call__(self, features: Features) -> Terms:
         """Return the terms of a market."""
-        instrument, config, mid = features.instrument, self._config, features.mid_price
+        instrument, mid = features.instrument, features.mid_price
         if instrument is not self._instrument:
             self._instrument = instrument
             self._tick, self._min_qty = float(instrument.tick_size), float(instrument.min_qty)
             self._fee_rate = float(instrument.maker_fee_rate)
-        calibration = features.calibration
-        size = max(config.order_size_quote / mid, self._min_qty)
-        to_bps = BPS / mid
-        age_s = calibration.age_s
+        calibration, fee_rate, tick = features.calibration, self._fee_rate, self._tick
+        size = max(self._order_size_quote / mid, self._min_qty)
+        to_bps, age_s = BPS / mid, calibration.age_s
         return Terms(
             size,
-            self._fee_rate * mid,
-            max(calibration.sigma, MIN_SIGMA_TICKS * self._tick),
-            config.information_age_ms / 1000 if age_s is None else age_s,
-            calibration.impact if config.use_impact else 0.0,
+            fee_rate * mid,
+            max(calibration.sigma, MIN_SIGMA_TICKS * tick),
+            self._age_s if age_s is None else age_s,
+            calibration.impact if self._use_impact else 0.0,
             to_bps,
-            self._fee_rate * BPS + self._tick * to_bps + config.safety_bps,
-            config.position_limit_orders * size,
-            min(1 + config.error_widening * calibration.se_log_k, MAX_ERROR_WIDENING),
+            fee_rate * BPS + tick * to_bps + self._safety_bps,
+            self._limit_orders * size,
+            min(1.0 + self._error_widening * calibration.se_log_k, MAX_ERROR_WIDENING),
         )
 
 
@@ -165,16 +167,16 @@ def recommendation(
     ask = max(quote.ask_half_bps * ask_multiple, floor) + quote.ask_skew_bps
     calibrated = features.calibration.source != "prior"
     return SpreadRecommendation(
-        recommended_bid_spread_bps=bid if bid > 0 else 0.0,
-        recommended_ask_spread_bps=ask if ask > 0 else 0.0,
-        position_limit=quote.position_limit if position_limit is None else position_limit,
-        confidence=1.0 if calibrated and quote.basis == "live" else 0.5,
-        reasoning=quote.reason or ("calibrated market" if calibrated else "priors"),
-        base_bid_half_bps=quote.bid_half_bps,
-        base_ask_half_bps=quote.ask_half_bps,
-        advice_weight=advice_weight,
-        anomaly=anomaly,
-        basis=quote.basis,
+        bid if bid > 0 else 0.0,
+        ask if ask > 0 else 0.0,
+        quote.position_limit if position_limit is None else position_limit,
+        1.0 if calibrated and quote.basis == "live" else 0.5,
+        quote.reason or ("calibrated market" if calibrated else "priors"),
+        quote.bid_half_bps,
+        quote.ask_half_bps,
+        advice_weight,
+        anomaly,
+        quote.basis,
     )
 
 

@@ -49,7 +49,7 @@ class Fallback:
     def base_quote(self, features: Features, position: Position) -> BaseQuote:
         """Return the best quote there is; its ``basis`` and ``reason`` say which. Never raises ``ValueError``."""
         try:
-            quote = self._usable(self._model.base_quote(features, position))
+            quote = _checked(self._model.base_quote(features, position))
         except (ValueError, ArithmeticError) as error:
             quote = self._without(features, position, f"{self.name}: {error}")
         else:
@@ -67,7 +67,7 @@ class Fallback:
             now = features.calibration
             kept = replace(good[2], drift=0.0, age_s=now.age_s if _usable_age(now.age_s) else good[2].age_s)
             try:
-                quote = self._usable(self._model.base_quote(replace(features, calibration=kept), position))
+                quote = _checked(self._model.base_quote(replace(features, calibration=kept), position))
             except (ValueError, ArithmeticError):
                 pass
             else:
@@ -89,17 +89,17 @@ class Fallback:
             half, half, 0.0, 0.0, terms.floor_bps, terms.position_limit, terms.size, "static", reason
         )
 
-    @staticmethod
-    def _usable(quote: BaseQuote) -> BaseQuote:
-        if (
-            all(math.isfinite(value) for value in quote[:7])
-            and quote.bid_half_bps > 0
-            and quote.ask_half_bps > 0
-        ):
-            return quote
-        raise ValueError(
-            f"no quote can rest at half-spreads {quote.bid_half_bps:g}, {quote.ask_half_bps:g} bps"
-        )
+
+def _checked(quote: BaseQuote) -> BaseQuote:
+    """Return a quote that can rest. A sum is finite only if all its parts are.
+
+    Raises:
+        ValueError: a part is no number, or a half-spread not above 0.
+    """
+    bid, ask, bid_skew, ask_skew, floor, limit, size, _, _ = quote
+    if bid > 0 and ask > 0 and math.isfinite(bid + ask + bid_skew + ask_skew + floor + limit + size):
+        return quote
+    raise ValueError(f"no quote can rest at half-spreads {bid:g}, {ask:g} bps")
 
 
 def _usable_age(age_s: float | None) -> bool:

@@ -39,25 +39,20 @@ class GlftOptimizer:
         Raises:
             ValueError: the calibration is out of the formula's range; names the parameter.
         """
-        terms, calibration = self._terms(features), features.calibration
+        size, fee, sigma, age_s, impact, to_bps, floor_bps, limit, widening = self._terms(features)
+        calibration = features.calibration
         a, k = calibration.intensity_a, calibration.intensity_k
         wanted = gamma_for_inventory_sd(
-            sd_lots=self._inventory_sd, intensity_a=a, intensity_k=k, sigma=terms.sigma, size=terms.size,
-            fee=terms.fee, impact=terms.impact, age_s=terms.age_s,
+            sd_lots=self._inventory_sd, intensity_a=a, intensity_k=k, sigma=sigma, size=size, fee=fee,
+            impact=impact, age_s=age_s,
         )  # fmt: skip
         quotes = glft_closed_form(
-            intensity_a=a, intensity_k=k, sigma=terms.sigma, size=terms.size, fee=terms.fee,
-            impact=terms.impact, age_s=terms.age_s, drift=calibration.drift,
+            intensity_a=a, intensity_k=k, sigma=sigma, size=size, fee=fee, impact=impact, age_s=age_s,
+            drift=calibration.drift,
             gamma=self._risk.follow(wanted, features.timestamp_ns, calibration.source),
         )  # fmt: skip
-        to_bps, widening = terms.to_bps, terms.widening
+        scale = to_bps * widening
         skew = quotes.skew_per_unit * float(position.qty_base) * to_bps
         return BaseQuote(
-            quotes.delta_bid * to_bps * widening,
-            quotes.delta_ask * to_bps * widening,
-            skew,
-            -skew,
-            terms.floor_bps,
-            terms.position_limit,
-            terms.size,
+            quotes.delta_bid * scale, quotes.delta_ask * scale, skew, -skew, floor_bps, limit, size
         )

@@ -59,7 +59,7 @@ def question_about(
     scan = _chosen(paths, symbol)
     instrument = _instrument(scan, maker_fee_rate)
     builder = PromptBuilder(advising.prompt)
-    features = _walk(paths, scan, instrument, quoting, until_ns, builder)
+    features = _walk(paths, scan, instrument, quoting=quoting, until_ns=until_ns, builder=builder)
     base = model_of(quoting).base_quote(features, Position())
     anchors = Anchors(base.bid_half_bps, base.ask_half_bps, base.floor_bps)
     text = builder.user_text(features, anchors, Inventory(0.0, base.position_limit))
@@ -107,6 +107,7 @@ def _walk(
     paths: Sequence[str],
     scan: MarketScan,
     instrument: Instrument,
+    *,
     quoting: QuotingConfig,
     until_ns: int | None,
     builder: PromptBuilder,

@@ -86,7 +86,7 @@ def test_one_config_line_chooses_the_model_and_all_skew_against_the_inventory(na
 
 
 def test_a_name_nobody_knows_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match="glft, avellaneda_stoikov, exact, seed_pnl, or path.py:Class"):
+    with pytest.raises(ValueError, match=r"glft, avellaneda_stoikov, exact, seed_pnl, or path\.py:Class"):
         QuotingConfig(optimizer="magic")
 
 

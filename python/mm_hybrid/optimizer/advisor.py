@@ -32,7 +32,7 @@ from mm_hybrid.optimizer.advice import (
     parse_reply,
     read_completion,
 )
-from mm_hybrid.optimizer.attempt import Attempt, RefusedError, body_of
+from mm_hybrid.optimizer.attempt import Attempt, RefusedError, TransportError, body_of
 from mm_hybrid.optimizer.base import BaseQuote, Model
 from mm_hybrid.optimizer.blend import clamped, within_gate
 from mm_hybrid.optimizer.budget import Budget, Reservation, price_of
@@ -449,16 +449,9 @@ class Advisor:
     def _look_up(self, question: _Question, replay: Replay) -> None:
         """Take the answer from the cassette; it becomes visible when its recorded latency has passed."""
         key, asked_ns = request_key(question.request), question.features.timestamp_ns
-        try:
-            self._admit(question, free=True)
-        except AdviceRejectedError as error:
-            self._finish(question, error.outcome, error.detail)
-            return
         records = replay.take(key)
         if records is None:
             why = replay.miss(key, asked_ns)
-            if question.permit is not None:
-                question.permit.abandon()
             self._finish(question, AdviceOutcome.REPLAY_MISS, why)
             if self._config.cassette_mode == "replay_strict":
                 raise CassetteMissError(why)
@@ -471,12 +464,17 @@ class Advisor:
         """Bring one question to its outcome, whatever happens on the way."""
         client = self._client
         try:
-            self._admit(question, free=False)
+            self._admit(question)
             if client is not None:
                 await client.ask(question.request, question.attempts)
         except AdviceRejectedError as error:
             self._task = None
             self._warn(str(error))
+            kind: TransportError = (
+                "breaker_open" if error.outcome is AdviceOutcome.BREAKER_OPEN else "budget_denied"
+            )
+            question.attempts.append(Attempt(error=kind, detail=error.detail))
+            self._charge(question)
             self._finish(question, error.outcome, error.detail)
         except asyncio.CancelledError:
             self._task = None
@@ -490,20 +488,18 @@ class Advisor:
             self._task = None
             self._conclude(question)
 
-    def _admit(self, question: _Question, *, free: bool) -> None:
-        """Set money aside and get the breaker's leave.
+    def _admit(self, question: _Question) -> None:
+        """Set money aside and get the breaker's leave. A replay needs neither: it follows what was recorded.
 
         Raises:
             AdviceRejectedError: ``budget_denied`` or ``breaker_open``; nothing was sent.
         """
-        if not free:
-            question.reservation = self._budget.reserve(len(question.request_json.encode()), MAX_REPLY_TOKENS)
+        question.reservation = self._budget.reserve(len(question.request_json.encode()), MAX_REPLY_TOKENS)
         try:
             question.permit = self._breaker.admit()
         except BreakerOpenError as error:
-            if question.reservation is not None:
-                self._budget.cancel(question.reservation)
-                question.reservation = None
+            self._budget.cancel(question.reservation)
+            question.reservation = None
             raise AdviceRejectedError(AdviceOutcome.BREAKER_OPEN, str(error)) from None
 
     def _abandon(self, question: _Question, detail: str = "the session ended first") -> None:
@@ -655,7 +651,7 @@ class Advisor:
                 ask_half_bps=reply.recommended_ask_spread_bps if reply else None,
                 base_bid_half_bps=base.bid_half_bps,
                 base_ask_half_bps=base.ask_half_bps,
-                latency_ms=last.latency_ns / 1e6 if last else None,
+                latency_ms=last.latency_ns / 1e6 if last and outcome not in _NOT_SENT else None,
                 cost_usd=0.0 if outcome in _NOT_SENT else question.cost_usd,
                 detail=detail,
                 snapshot_ns=question.features.timestamp_ns,

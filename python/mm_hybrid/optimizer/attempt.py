@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 from mm_hybrid.optimizer.advice import AdviceOutcome, AdviceRejectedError
 
-TransportError = Literal["timeout", "connect", "transport", "too_large", "abandoned"]
+TransportError = Literal[
+    "timeout", "connect", "transport", "too_large", "abandoned", "breaker_open", "budget_denied"
+]
+"""What went wrong on the way; the last two never left."""
 
 MAX_BODY_BYTES = 64 * 1024
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
@@ -27,6 +30,11 @@ KEPT_HEADERS = (
 )
 """Response headers that are looked at and recorded; no other can carry anything into a file."""
 
+_OUTCOMES = {
+    "timeout": AdviceOutcome.TIMEOUT,
+    "breaker_open": AdviceOutcome.BREAKER_OPEN,
+    "budget_denied": AdviceOutcome.BUDGET_DENIED,
+}
 _MODEL_CODES = frozenset({"model_not_found", "model_not_available", "invalid_model"})
 
 
@@ -67,7 +75,7 @@ def body_of(attempt: Attempt) -> bytes:
         RefusedError: the key, the account or the model was refused.
     """
     if attempt.error is not None:
-        outcome = AdviceOutcome.TIMEOUT if attempt.error == "timeout" else AdviceOutcome.INVALID_TRANSPORT
+        outcome = _OUTCOMES.get(attempt.error, AdviceOutcome.INVALID_TRANSPORT)
         raise AdviceRejectedError(outcome, attempt.detail or attempt.error, attempt.text())
     status = attempt.status or 0
     if status == 200:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
@@ -18,6 +19,7 @@ from pydantic import SecretStr
 from mm_hybrid._core import Cache, Estimators, __version__
 from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
+from mm_hybrid.conditions import Conditions
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
 from mm_hybrid.errors import GatewayError, MmHybridError, SessionInterruptedError
@@ -131,6 +133,7 @@ class Session:
                     feed=feed,
                     estimators=_estimators(config, gateway.instrument),
                     calibrator=StreamCalibrator(config.quoting, self._cached(cache)),
+                    conditions=Conditions(config.quoting),
                     optimizer=optimizer,
                     advisor=advisor,
                     risk=Risk(_limits(config), gateway.instrument, clock, kill_file=folder / KILL_FILE),
@@ -187,7 +190,11 @@ class Session:
             return None
         self._on_line(f"warm start: parameters of {market.exchange} {market.symbol} from the cache")
         return Calibration(
-            intensity_a=row.intensity_a, intensity_k=row.intensity_k, sigma=row.sigma, source="cache"
+            intensity_a=row.intensity_a,
+            intensity_k=row.intensity_k,
+            sigma=row.sigma,
+            source="cache",
+            se_log_k=1 / math.sqrt(max(row.orders_seen, 1)),
         )
 
     def _remember(self, cache: Cache, engine: Engine) -> None:

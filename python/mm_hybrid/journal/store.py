@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.errors import JournalError
+from mm_hybrid.journal.latency import RoundTrips
 from mm_hybrid.journal.schema import Action, SessionRow
 from mm_hybrid.journal.writer import Rows, Writer
 from mm_hybrid.types import Fill, Funding, Instrument, Side
@@ -42,6 +43,10 @@ class Journal:
 
     Methods that only enqueue return the record's stamp and raise :class:`JournalError` once writing has
     failed.
+
+    Attributes:
+        path: the file.
+        round_trips: how long the venue takes to answer, as its answers are recorded.
     """
 
     def __init__(self, writer: Writer, clock: Clock) -> None:
@@ -50,6 +55,7 @@ class Journal:
         self._writer = writer
         self._last_ns = writer.last_ts_ns
         self._last_epoch = writer.last_epoch
+        self.round_trips = RoundTrips()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], clock: Clock, *, linger_s: float = 0.02) -> Self:
@@ -128,7 +134,11 @@ class Journal:
             )
             for i in intents
         ]
-        return await self._writer.commit(rows)
+        seqs = await self._writer.commit(rows)
+        for seq, (_, values) in zip(seqs, rows, strict=True):
+            if values["action"] in {"create", "amend"}:
+                self.round_trips.sent(seq, values["ts_ns"])
+        return seqs
 
     def outcome(
         self,
@@ -142,7 +152,7 @@ class Journal:
         source: str = "rest",
     ) -> int:
         """Record what became of an order as far as known now."""
-        return self._enqueue(
+        stamp = self._enqueue(
             "outcome",
             {
                 "intent_seq": intent_seq,
@@ -154,6 +164,8 @@ class Journal:
                 "source": source,
             },
         )
+        self.round_trips.answered(intent_seq, state, source, stamp)
+        return stamp
 
     def fill(self, fill: Fill, *, mid: Number | None) -> int:
         """Record an execution; one whose ``exec_id`` is already there is not written a second time."""

@@ -9,6 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
+FUZZ_EXAMPLES ?= 100000
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
 export PYO3_BUILD_EXTENSION_MODULE := 1
@@ -83,10 +84,11 @@ bench: $(VENV)/.package $(VENV)/.dev
 bench-gate: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python benches/gate.py
 
-## fuzz: feed the decoder and the book damaged input (make fuzz FUZZ_CASES=100000)
+## fuzz: feed the decoder, the book and the advisor damaged input (make fuzz FUZZ_CASES=100000)
 .PHONY: fuzz
-fuzz:
+fuzz: $(VENV)/.package $(VENV)/.dev
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package mm_core --test fuzz
+	MM_HYBRID_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -p no:benchmark --timeout 7200 tests/unit/test_advice_properties.py
 
 CHAOS_JOBS ?= 4
 CHAOS_SEEDS ?= 0:500

@@ -11,6 +11,7 @@ PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
 SOAK_SECONDS ?= 600
 FUZZ_INPUTS ?= 10000000
+FUZZ_EXAMPLES ?= 100000
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
 export PYO3_BUILD_EXTENSION_MODULE := 1
@@ -106,10 +107,11 @@ bench-gate: $(VENV)/.package $(VENV)/.dev
 bench-execution: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python benches/execution.py
 
-## fuzz: feed the decoders and the book damaged input (make fuzz FUZZ_INPUTS=100000000 FUZZ_SEED=7)
+## fuzz: feed the decoders, the book and the advisor damaged input (make fuzz FUZZ_INPUTS=100000000 FUZZ_SEED=7)
 .PHONY: fuzz
-fuzz:
+fuzz: $(VENV)/.package $(VENV)/.dev
 	PROPTEST_CASES=$(FUZZ_CASES) FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --locked --release --package mm_core --test fuzz
+	MM_HYBRID_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -p no:benchmark --timeout 7200 tests/unit/test_advice_properties.py
 
 CHAOS_JOBS ?= 4
 CHAOS_SEEDS ?= 0:500

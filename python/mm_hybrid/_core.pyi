@@ -270,6 +270,252 @@ def vol_estimators(*, price: Sequence[float], dt_s: float, k_slow: int) -> dict[
     Source: Barndorff-Nielsen and Shephard (2004); Zhang, Mykland and Ait-Sahalia (2005); Parkinson (1980).
     """
 
+def exact_quotes(
+    *,
+    intensity_a: float,
+    intensity_k: float,
+    sigma: float,
+    gamma: float,
+    size: float,
+    max_lots: int,
+    horizon_s: float | None = None,
+    xi: float = 0.0,
+    fee: float = 0.0,
+    impact: float = 0.0,
+    drift: float = 0.0,
+    age_s: float = 0.0,
+) -> dict[str, Any]:
+    """Return the exact quotes of a maker that holds at most ``max_lots`` lots of ``size`` on either side.
+
+    Arguments are those of :func:`glft_closed_form`; ``gamma`` may be 0.
+
+    Args:
+        max_lots: inventory cap in lots, 1 to 1000.
+        horizon_s: seconds left, after which inventory is worth the reference price less what unwinding it moves;
+            ``None`` for no horizon.
+
+    Returns:
+        ``alpha`` and ``eta`` (1/s), ``eigenvalue`` (1/s), ``best_rate`` (the best attainable certainty-equivalent
+        rate without a horizon, quote currency per second; with ``xi`` 0 that of mean profit less
+        gamma sigma^2 q^2 / 2), ``lots`` (-max_lots..max_lots), and by inventory ``delta_bid`` and ``delta_ask``
+        (P; ``None`` where no more may be bought or sold).
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
+
+    Source: Gueant, Lehalle and Fernandez-Tapia (2013), sections 3 to 5; stationary by the ground eigenvector,
+    finite horizon by uniformisation.
+    """
+
+def chain_rate(
+    *,
+    intensity_a: float,
+    intensity_k: float,
+    sigma: float,
+    gamma: float,
+    size: float,
+    delta_bid: Sequence[float | None],
+    delta_ask: Sequence[float | None],
+    fee: float = 0.0,
+    impact: float = 0.0,
+) -> float:
+    """Return the certainty-equivalent rate (quote currency per second) of quoting these distances (P) for ever.
+
+    Index i of both sides is inventory ``i - max_lots`` lots; ``None`` is no quote. Exact for the birth-death chain
+    of inventories; divide by ``exact_quotes(...)["best_rate"]`` for the share of the best that is attained.
+
+    Raises:
+        ValueError: a parameter is out of range or the lengths do not fit; the message names it.
+    """
+
+def seed_pnl_linear(
+    *,
+    intensity_a: float,
+    intensity_k: float,
+    size: float,
+    p_loss: float,
+    loss: float,
+    hold_s: float,
+    fee: float = 0.0,
+    carry: float = 0.0,
+    delta: float | None = None,
+) -> dict[str, float]:
+    """Return the expected profit of quoting both sides at ``delta``, or at the best width.
+
+    Expected profit = spread x trade frequency - loss rate x loss amount x losses - inventory cost x holding time,
+    per second: ``size (N (delta - fee) - N p_loss loss - N/2 carry hold_s)``, ``N = 2 A e^(-k delta)``.
+
+    Args:
+        intensity_a: fills per second at distance 0, one side.
+        intensity_k: decay of the fill intensity, 1/P.
+        size: quantity per quote, base.
+        p_loss: probability that a fill is adverse, 0..1.
+        loss: mean adverse move after an adverse fill, P, at least 0.
+        hold_s: mean holding time of a round trip, s.
+        fee: maker fee per base unit, P; negative is a rebate.
+        carry: cost of carrying one base unit for one second, P/s.
+        delta: distance, P; ``None`` for the best one, margin cost + 1/k.
+
+    Returns:
+        ``delta`` and ``margin_cost`` (P), ``fills_per_s`` (both sides), ``p_loss``, ``hold_s``, ``pnl_per_s`` (quote
+        currency per second).
+
+    Raises:
+        ValueError: a parameter is out of range, or moves the best width to 0 or below; the message names it.
+    """
+
+def seed_pnl_toxic(
+    *,
+    intensity_a: float,
+    intensity_k: float,
+    size: float,
+    p0: float,
+    p1: float,
+    kappa: float,
+    loss: float,
+    hold_s: float,
+    fee: float = 0.0,
+    carry: float = 0.0,
+    delta: float | None = None,
+) -> dict[str, float]:
+    """Return what :func:`seed_pnl_linear` does where narrow quotes draw adverse fills.
+
+    The probability is ``p0 + p1 e^(-kappa delta)``, ``p1`` cut to ``1 - p0``; ``kappa`` in 1/P. The best width is
+    ``m + 1/k + W(kappa B e^(-kappa (m + 1/k))) / kappa`` with ``B = loss p1 (k + kappa) / k``, W Lambert's.
+
+    Raises:
+        ValueError: a parameter is out of range, or moves the best width to 0 or below; the message names it.
+    """
+
+def seed_pnl_renewal(
+    *,
+    intensity_a: float,
+    intensity_k: float,
+    size: float,
+    adverse: float,
+    timeout_s: float,
+    taker_cost: float,
+    fee: float = 0.0,
+    carry: float = 0.0,
+    delta: float | None = None,
+) -> dict[str, float]:
+    """Return the expected profit where an entry waits for the opposite fill, at most ``timeout_s``.
+
+    Args:
+        intensity_a: fills per second at distance 0, one side.
+        intensity_k: decay of the fill intensity, 1/P.
+        size: quantity per quote, base.
+        adverse: adverse cost of an entry, P.
+        timeout_s: longest wait, s; after it the position is closed as taker.
+        taker_cost: cost of that, P per base unit.
+        fee: maker fee per base unit, P.
+        carry: cost of carrying one base unit for one second, P/s.
+        delta: distance, P; ``None`` for the best one, found numerically.
+
+    Returns:
+        ``delta`` (P), ``fills_per_s`` (one side), ``p_timeout``, ``hold_s`` (mean wait), ``pnl_per_s``.
+
+    Raises:
+        ValueError: a parameter is out of range, or no width earns anything; the message names it.
+    """
+
+def fit_intensity(
+    *, edges: Sequence[float], counts: Sequence[float], seconds: float
+) -> dict[str, dict[str, float] | None]:
+    """Return A (1/s) and k (1/P) of binned reaches of market orders by three methods.
+
+    Args:
+        edges: bounds of the bins, P, rising; the last may be infinite.
+        counts: market orders that reached into each bin.
+        seconds: time observed.
+
+    Returns:
+        ``mle`` (Poisson likelihood, with ``se_log_a`` and ``se_k``), and for comparison ``ols`` and ``wls``
+        (regressions of the logarithm of the rate beyond each left edge), each with ``intensity_a`` and ``intensity_k``.
+
+    Raises:
+        ValueError: the bins do not fit together, or no decay fits the counts.
+    """
+
+def microprice_markov(
+    *,
+    stay: Sequence[Sequence[float]],
+    jump: Sequence[Sequence[float]],
+    moves: Sequence[float],
+    land: Sequence[Sequence[float]],
+) -> dict[str, Any]:
+    """Return the adjustment to the mid of each state of a book.
+
+    Args:
+        stay: probabilities of the next state without a change of the mid, n x n.
+        jump: probabilities of the changes of the mid, n x m; a row sums to 1 with that of ``stay``.
+        moves: the changes, m, P.
+        land: probabilities of the state a change leads to, n x n.
+
+    Returns:
+        ``g1`` (first change), ``b`` (where it leads), ``g6`` (six changes), ``limit`` (all of them), P.
+
+    Raises:
+        ValueError: shapes or rows do not fit, or the counts were not symmetrised and the sum has no limit.
+
+    Source: Stoikov (2018), section 3.
+    """
+
+@final
+class RegimeDetector:
+    """Names the kind of market: ``calm``, ``trending``, ``volatile`` or ``thin``.
+
+    Each measurement is compared with its own slow level; a regime is left lower than it was entered.
+
+    Args:
+        volatile_ratio: volatility over its slow level that is volatile; a spike is too.
+        thin_ratio: spread over its slow level, or slow depth over depth, that is thin.
+        trend_sigmas: standard deviations of a minute within the last minute's move that is trending.
+        slow_half_life_s: half-life of the slow levels, s.
+
+    Raises:
+        ValueError: a threshold is out of range; the message names it.
+    """
+
+    def __new__(
+        cls,
+        *,
+        volatile_ratio: float = 2.0,
+        thin_ratio: float = 3.0,
+        trend_sigmas: float = 2.5,
+        slow_half_life_s: float = 1800.0,
+    ) -> Self: ...
+    def observe(
+        self,
+        now_ns: int,
+        *,
+        sigma: float,
+        spread_bps: float,
+        depth: float,
+        move_sigmas: float | None = None,
+        spike: bool = False,
+    ) -> dict[str, Any]:
+        """Take a moment in; return ``regime``, its evidence ``sigma_ratio, spread_ratio, depth_ratio`` (1 is usual)
+        and ``move_sigmas``, and ``since_s``."""
+
+@final
+class AdverseMove:
+    """How far the mid moves against own fills within ``horizon_s``: a decayed mean with its standard error, P.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it.
+    """
+
+    def __new__(cls, *, horizon_s: float = 5.0, half_life_fills: float = 200.0) -> Self: ...
+    def fill(self, now_ns: int, side: Literal["buy", "sell"], mid: float) -> None:
+        """Take an own fill at the mid then in force."""
+
+    def mark(self, now_ns: int, mid: float) -> None:
+        """Take the mid now in force; fills whose horizon has passed are judged by it."""
+
+    def estimate(self) -> dict[str, float] | None:
+        """Return ``mean`` and ``se`` (P), ``fills`` and ``toxic_share``; ``None`` before the second judged fill."""
+
 # Events and books --------------------------------------------------------------------------------------
 
 @final

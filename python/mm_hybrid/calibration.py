@@ -32,12 +32,14 @@ class StreamCalibrator:
         seconds = float(estimates.get("seconds_seen") or 0.0)
         before = replace(self._before_the_stream(mid_price), orders_seen=seen, seconds_seen=seconds)
         sigma = _usable(estimates.get("sigma")) or before.sigma
+        se_k, k = _usable(estimates.get("se_k")), _usable(estimates.get("intensity_k"))
+        se_log_k = se_k / k if se_k is not None and k is not None else 0.0
         intensity_a, intensity_k = (
             _usable(estimates.get("intensity_a")),
             _usable(estimates.get("intensity_k")),
         )
         if seen < self._quoting.prior_until_orders or intensity_a is None or intensity_k is None:
-            return replace(before, sigma=sigma)
+            return replace(before, sigma=sigma, se_log_k=before.se_log_k or se_log_k)
         return Calibration(
             intensity_a=intensity_a,
             intensity_k=intensity_k,
@@ -45,6 +47,7 @@ class StreamCalibrator:
             orders_seen=seen,
             seconds_seen=seconds,
             source="stream",
+            se_log_k=se_log_k,
         )
 
     def _before_the_stream(self, mid_price: float) -> Calibration:

@@ -21,6 +21,9 @@ Mode = Literal["demo", "paper", "live"]
 KILL_FILE = "KILL"
 """Name of the kill switch in a session's output folder: while it exists, nothing is quoted."""
 
+OPTIMIZERS = ("glft", "avellaneda_stoikov", "exact", "seed_pnl")
+"""Names of the optimizers that come with the package."""
+
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -87,16 +90,55 @@ class VenueConfig(_Section):
         return self.url is None and self.demo
 
 
-class QuotingConfig(_Section):
-    """How the closed form quotes.
+class SeedPnlConfig(_Section):
+    """What the expected-profit optimizer (``optimizer = "seed_pnl"``) assumes beside the calibration.
+
+    Distances are in multiples of 1/k, so that one configuration fits any symbol.
 
     Attributes:
+        variant: what reacts to the width: nothing (``linear``), the share of adverse fills (``toxic``) or the holding
+            time (``renewal``).
+        p0: probability that a fill far from the price is adverse (``linear``: any fill).
+        p1: what a fill at the price itself adds to it (``toxic``).
+        kappa: how fast that addition decays, in multiples of k (``toxic``).
+        loss: mean adverse move after an adverse fill, in 1/k; ``renewal``: adverse cost of an entry.
+        hold_s: mean holding time of a round trip (``linear``, ``toxic``).
+        carry: cost of carrying one base unit for one second, in 1/k.
+        timeout_s: longest wait for the opposite fill (``renewal``).
+        taker_cost: cost of closing as taker after it, in 1/k (``renewal``).
+    """
+
+    variant: Literal["linear", "toxic", "renewal"] = "toxic"
+    p0: Annotated[float, Field(ge=0, le=1)] = 0.2
+    p1: Annotated[float, Field(ge=0, le=1)] = 0.3
+    kappa: PositiveFloat = 1.5
+    loss: NonNegativeFloat = 0.5
+    hold_s: NonNegativeFloat = 10.0
+    carry: NonNegativeFloat = 0.0
+    timeout_s: PositiveFloat = 30.0
+    taker_cost: NonNegativeFloat = 3.0
+
+
+class QuotingConfig(_Section):
+    """How quotes are computed.
+
+    Attributes:
+        optimizer: ``glft`` (closed form with inventory), ``avellaneda_stoikov`` (rolling horizon), ``exact`` (bounded
+            inventory), ``seed_pnl`` (expected profit of one width), or ``path.py:Class`` for one of your own.
+        horizon_s: rolling horizon of ``avellaneda_stoikov``.
+        seed_pnl: assumptions of ``seed_pnl``.
         order_size_quote: value of one order in quote currency, about: orders have whole lots.
         position_limit_orders: absolute position cap, in orders.
         inventory_sd_orders: wanted standard deviation of the inventory, in orders; sets the risk aversion.
         requote_ms: least time between two looks at the market.
         tolerance: how far a live order may be from its target before it is moved, as a fraction of its half-spread.
-        information_age_ms: age of the information behind a resting quote: latency plus half the requote interval.
+        information_age_ms: age of the information behind a resting quote until it is measured: latency plus half the
+            requote interval.
+        error_widening: standard errors of k by which the half-spread is widened; 0 trusts every estimate.
+        use_impact: charge the measured adverse move per own fill; ``false`` only measures it.
+        static_half_bps: half-spread quoted when no parameters can be used at all; ``null`` pulls the quotes instead.
+        half_life_s: half-life of market orders in the fit of A and k.
+        sigma_half_life_s: half-life of volatility.
         safety_bps: least half-spread beyond fee and one tick.
         prior_intensity_a: fills per second at the mid, one side, before the stream has told.
         prior_depth_bps: 1/k in bps of mid, before the stream has told.
@@ -104,6 +146,9 @@ class QuotingConfig(_Section):
         prior_until_orders: market orders the stream must have shown before its own fit is used.
     """
 
+    optimizer: Annotated[str, Field(min_length=1)] = "glft"
+    horizon_s: PositiveFloat = 5.0
+    seed_pnl: SeedPnlConfig = SeedPnlConfig()
     order_size_quote: PositiveFloat = 600.0
     position_limit_orders: PositiveFloat = 10.0
     inventory_sd_orders: PositiveFloat = 1.5
@@ -115,6 +160,20 @@ class QuotingConfig(_Section):
     prior_depth_bps: PositiveFloat = 0.83
     prior_volatility_1m_bps: PositiveFloat = 6.5
     prior_until_orders: Annotated[int, Field(ge=1)] = 30
+    error_widening: Annotated[float, Field(ge=0, le=5)] = 1.0
+    use_impact: bool = True
+    static_half_bps: Annotated[float, Field(gt=0, le=500)] | None = 25.0
+    half_life_s: PositiveFloat = 1800.0
+    sigma_half_life_s: PositiveFloat = 120.0
+
+    @field_validator("optimizer")
+    @classmethod
+    def _optimizer(cls, name: str) -> str:
+        if name in OPTIMIZERS or (
+            name.rpartition(":")[0].endswith(".py") and name.rpartition(":")[2].isidentifier()
+        ):
+            return name
+        raise ValueError(f"one of {', '.join(OPTIMIZERS)}, or path.py:Class, not {name!r}")
 
 
 class RiskConfig(_Section):
@@ -180,21 +239,52 @@ class AdvisorConfig(_Section):
 
     ``weight`` 0 is shadow mode: advice is asked for, checked and journalled, and moves nothing. The key comes from
     the environment variable named by ``api_key_env``.
+
+    Attributes:
+        model: any model the service offers; its price must be known or configured.
+        response_format: how the shape of the reply is asked for; ``auto`` tries json_schema, json_object and none once,
+            before the first question, and remembers what worked.
+        check_models: ask the service for its models first, and refuse one it does not offer or has shut down.
+        prompt: ``exogenous`` (replayable) or ``seed`` (tells inventory and price; for comparison).
+        weight: weight of fresh advice, 0 to 0.5.
+        budget_usd_per_day: most that may be spent per day (UTC), over restarts.
+        tokens_per_min: most tokens in a minute.
+        calls_per_min: most calls in a minute.
+        cassette: file of recorded answers.
+        cassette_mode: ``off``, ``record``, ``replay`` (an unknown question gets no answer), ``replay_strict`` (it is an
+            error).
+        cassette_pass: name of the recording within the file.
     """
 
     enabled: bool = True
     base_url: str = "https://api.holysheep.ai/v1"
     model: str = "gpt-4.1"
-    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
+    response_format: Literal["auto", "json_schema", "json_object", "none"] = "auto"
+    check_models: bool = True
+    prompt: Literal["exogenous", "seed"] = "exogenous"
     api_key_env: str = "HOLYSHEEP_API_KEY"
     weight: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     interval_s: Annotated[float, Field(ge=5, le=3600)] = 15.0
     timeout_s: Annotated[float, Field(gt=0, le=30)] = 4.0
     ttl_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     budget_usd_per_day: NonNegativeFloat = 5.0
+    tokens_per_min: Annotated[int, Field(ge=1)] = 100_000
     calls_per_min: Annotated[int, Field(ge=1, le=600)] = 20
     price_in_usd_per_mtok: NonNegativeFloat | None = None
     price_out_usd_per_mtok: NonNegativeFloat | None = None
+    cassette: Path | None = None
+    cassette_mode: Literal["off", "record", "replay", "replay_strict"] = "off"
+    cassette_pass: str = "1"  # noqa: S105 (a name, not a secret)
+
+    @model_validator(mode="after")
+    def _cassette_is_named(self) -> Self:
+        if self.cassette_mode != "off" and self.cassette is None:
+            raise ValueError(f"cassette_mode {self.cassette_mode} needs the file: set advisor.cassette")
+        if self.cassette_mode != "off" and self.response_format == "auto":
+            raise ValueError(
+                f"cassette_mode {self.cassette_mode} needs a fixed response_format: a recording holds one shape"
+            )
+        return self
 
     @field_validator("base_url")
     @classmethod

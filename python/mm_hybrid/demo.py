@@ -173,6 +173,7 @@ async def _advisor(start: Callable[..., Awaitable[dict[str, Any]]]) -> tuple[Adv
     config = AdvisorConfig(
         base_url=f"http://127.0.0.1:{local['port']}/v1",
         model="rule-based-1",
+        response_format="json_schema",
         price_in_usd_per_mtok=0.0,
         price_out_usd_per_mtok=0.0,
     )

@@ -12,16 +12,22 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mm_hybrid import __version__
 from mm_hybrid.clock import WallClock
-from mm_hybrid.config import SessionConfig
-from mm_hybrid.errors import GatewayError
+from mm_hybrid.config import AdvisorConfig, SessionConfig
+from mm_hybrid.errors import ConfigError, GatewayError
 from mm_hybrid.execution.credentials import LOCAL_CREDENTIALS, Credentials
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.setup import require_funds
+from mm_hybrid.optimizer.advice import AdviceRejectedError
+from mm_hybrid.optimizer.attempt import RefusedError
+from mm_hybrid.optimizer.budget import price_of
+from mm_hybrid.optimizer.client import AdvisorClient, key_from_env
+from mm_hybrid.optimizer.prepare import check_model
 
 CONNECT_TIMEOUT_S = 3.0
 SLOW_FSYNC_MS = 50.0
@@ -52,9 +58,38 @@ async def check_config(config: SessionConfig) -> list[Check]:
     ]
     checks += await _check_venue(config)
     if config.advisor.enabled:
+        checks += await _check_advisor(config.advisor)
+    return checks
+
+
+async def _check_advisor(config: AdvisorConfig) -> list[Check]:
+    """Check key, price and model; the list of models is asked for, nothing is spent."""
+    checks = [_secret(config.api_key_env, needed_for="the advisor; without it the closed form goes on")]
+    price = price_of(config)
+    if price is None:
+        remedy = "set advisor.price_in_usd_per_mtok and price_out_usd_per_mtok; nothing is asked before"
         checks.append(
-            _secret(config.advisor.api_key_env, needed_for="the advisor; without it the closed form goes on")
+            Check(name="advisor price", ok=None, detail=f"the price of {config.model!r} is unknown: {remedy}")
         )
+    else:
+        cost = f"{price.in_usd_per_mtok:g} in, {price.out_usd_per_mtok:g} out, USD per million tokens"
+        checks.append(Check(name="advisor price", ok=True, detail=f"{config.model}: {cost}"))
+    key = key_from_env(config)
+    if key is None:
+        return checks
+    try:
+        client = AdvisorClient(config, key, WallClock())
+    except ConfigError as error:
+        return [*checks, Check(name="advisor", ok=False, detail=str(error))]
+    try:
+        line = check_model(config.model, await client.models(), datetime.now(UTC).date())
+    except AdviceRejectedError as error:
+        refused = isinstance(error, RefusedError) and error.detail != "HTTP 404"
+        checks.append(Check(name="advisor model", ok=False if refused else None, detail=error.detail))
+    else:
+        checks.append(Check(name="advisor model", ok=True, detail=line))
+    finally:
+        await client.close()
     return checks
 
 

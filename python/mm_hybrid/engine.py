@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from mm_hybrid import features as features_of
 from mm_hybrid._core import AggregatedOrderBook, Estimators
 from mm_hybrid.clock import Clock
+from mm_hybrid.conditions import Conditions
 from mm_hybrid.config import SessionConfig
 from mm_hybrid.errors import RiskStopError, StrategyError
 from mm_hybrid.execution.executor import Executor
@@ -37,6 +38,7 @@ from mm_hybrid.types import (
     Instrument,
     Quotes,
     Refused,
+    Regime,
     SpreadRecommendation,
 )
 
@@ -78,6 +80,7 @@ class EngineParts:
     feed: LiveFeed
     estimators: Estimators
     calibrator: Calibrator
+    conditions: Conditions
     optimizer: SpreadOptimizer
     advisor: Advisor | None
     risk: Risk
@@ -98,6 +101,7 @@ class Engine:
         self._next_quote_ns = 0
         self._next_mark_ns = 0
         self._last_state: tuple[str, str] | None = None
+        self._last_regime: Regime = "calm"
         self._last_wanted: Quotes | None = None
         self._book: AggregatedOrderBook | None = None
         self._kept_qty: Decimal | None = None
@@ -154,13 +158,23 @@ class Engine:
         self.ledger.mark(self._mid)
         estimates = parts.estimators.read()
         calibration = parts.calibrator.calibration(estimates, book.mid_price)
-        features = features_of.build(book, estimates, calibration, parts.instrument)
+        regime, evidence = parts.conditions.observe(book, estimates, calibration)
+        calibration = parts.conditions.refine(calibration, parts.journal.round_trips.mean_s)
+        features = features_of.build(
+            book, estimates, calibration, parts.instrument, regime=regime, regime_evidence=evidence
+        )
+        if regime != self._last_regime:
+            self._last_regime = regime
+            parts.journal.state(what="regime", value=regime, detail=evidence)
         self.view.features = features
         parts.risk.note_profit(self.ledger.parts.total)
-        if parts.advisor is not None:
-            parts.advisor.offer(features)
         position = self.ledger.position
+        if parts.advisor is not None:
+            parts.advisor.offer(features, position)
         advice = parts.optimizer.recommend(features, position)
+        if advice.basis == "none":
+            self._pull(f"nothing to quote on: {advice.reasoning}")
+            return
         wanted = self._ask_strategy(features, advice)
         quotes = within_limit(wanted, position, Decimal(repr(advice.position_limit)))
         verdict = parts.risk.check(
@@ -220,13 +234,15 @@ class Engine:
         if self._last_state != (book.state, book.reason):
             self._last_state = (book.state, book.reason)
             if book.state != BookState.LIVE and self.parts.advisor is not None:
-                self.parts.advisor.invalidate()
+                self.parts.advisor.invalidate(f"book is {book.state}")
             self.parts.journal.state(what="book", value=book.state, detail=book.reason)
 
     def _on_fill(self, fill: Fill) -> Decimal | None:
         """Book a fill at the mid known now and return that mid, for the journal."""
         mid = self._mid if self._mid is not None else fill.price
         self.ledger.fill(fill, mid)
+        if fill.exec_type == "trade" and self._book is not None:
+            self.parts.conditions.fill(self._book.timestamp, fill.side, float(mid))
         return mid
 
     def _mark(self, now_ns: int) -> None:

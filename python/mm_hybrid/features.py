@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from mm_hybrid._core import AggregatedOrderBook
-from mm_hybrid.types import BookState, Calibration, Features, Instrument
+from mm_hybrid.types import BookState, Calibration, Features, Instrument, Regime
 
 
 def build(
-    book: AggregatedOrderBook, estimates: Mapping[str, Any], calibration: Calibration, instrument: Instrument
+    book: AggregatedOrderBook,
+    estimates: Mapping[str, Any],
+    calibration: Calibration,
+    instrument: Instrument,
+    *,
+    regime: Regime = "calm",
+    regime_evidence: str = "",
 ) -> Features:
     """Return the features of a book.
 
@@ -19,6 +25,8 @@ def build(
         estimates: what the streaming estimators read now (returns, trade imbalance, spike).
         calibration: parameters the closed form may use now.
         instrument: the symbol traded at the venue.
+        regime: the kind of market.
+        regime_evidence: the measurement that says so.
 
     Raises:
         ValueError: a side of the book is empty.
@@ -47,4 +55,6 @@ def build(
         trade_imbalance_60s=estimates.get("trade_imbalance_60s"),
         spike=bool(estimates.get("spike", False)),
         calibration=calibration,
+        regime=regime,
+        regime_evidence=regime_evidence,
     )

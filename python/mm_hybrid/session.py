@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 from mm_hybrid._core import Cache, Estimators, __version__
 from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
+from mm_hybrid.conditions import Conditions
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
 from mm_hybrid.errors import GatewayError, JournalError, MmHybridError, SessionInterruptedError
@@ -129,7 +131,12 @@ class Session:
             cache = Cache(str(folder / CACHE_FILE))
             stack.callback(cache.close)
             optimizer, advisor = assemble(
-                config.quoting, config.advisor, api_key=self._advisor_key, journal=journal, clock=clock
+                config.quoting,
+                config.advisor,
+                api_key=self._advisor_key,
+                journal=journal,
+                clock=clock,
+                folder=folder,
             )
             if advisor is not None:
                 stack.push_async_callback(advisor.close)
@@ -145,6 +152,7 @@ class Session:
                     feed=feed,
                     estimators=_estimators(config, gateway.instrument),
                     calibrator=StreamCalibrator(config.quoting, self._cached(cache)),
+                    conditions=Conditions(config.quoting),
                     optimizer=optimizer,
                     advisor=advisor,
                     risk=Risk(_limits(config), gateway.instrument, clock, kill_file=folder / KILL_FILE),
@@ -201,7 +209,11 @@ class Session:
             return None
         self._on_line(f"warm start: parameters of {market.exchange} {market.symbol} from the cache")
         return Calibration(
-            intensity_a=row.intensity_a, intensity_k=row.intensity_k, sigma=row.sigma, source="cache"
+            intensity_a=row.intensity_a,
+            intensity_k=row.intensity_k,
+            sigma=row.sigma,
+            source="cache",
+            se_log_k=1 / math.sqrt(max(row.orders_seen, 1)),
         )
 
     def _remember(self, cache: Cache, engine: Engine) -> None:
@@ -229,6 +241,8 @@ def _estimators(config: SessionConfig, instrument: Instrument) -> Estimators:
         prior_intensity_a=quoting.prior_intensity_a,
         prior_depth_bps=quoting.prior_depth_bps,
         prior_volatility_1m_bps=quoting.prior_volatility_1m_bps,
+        half_life_s=quoting.half_life_s,
+        sigma_half_life_s=quoting.sigma_half_life_s,
     )
 
 

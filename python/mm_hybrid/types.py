@@ -13,6 +13,9 @@ from typing import Literal, NamedTuple
 
 Side = Literal["buy", "sell"]
 ExecType = Literal["trade", "adl", "liquidation", "settlement"]
+Regime = Literal["calm", "trending", "volatile", "thin"]
+Basis = Literal["live", "last_good", "static", "none"]
+"""What a recommendation rests on: parameters of now, the last good ones, a fixed width, or nothing at all."""
 
 
 class BookState(StrEnum):
@@ -125,6 +128,10 @@ class Calibration:
         orders_seen: market orders behind ``intensity_a`` and ``intensity_k``.
         seconds_seen: seconds of LIVE feed behind them.
         source: ``prior`` until enough is seen, then ``stream``.
+        se_log_k: relative standard error of ``intensity_k``; 0 where none is known.
+        drift: drift of the reference price, P/s.
+        impact: permanent adverse move of the reference price per own fill, P.
+        age_s: measured age of the information behind a resting quote, s; ``None`` takes the configured one.
     """
 
     intensity_a: float
@@ -133,6 +140,10 @@ class Calibration:
     orders_seen: int = 0
     seconds_seen: float = 0.0
     source: Literal["prior", "stream", "cache"] = "prior"
+    se_log_k: float = 0.0
+    drift: float = 0.0
+    impact: float = 0.0
+    age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +152,7 @@ class Features:
 
     ``spread_bps`` is the full spread over mid; ``imbalance`` is signed, -1..1, over the best 5 levels;
     ``volatility_1m_bps`` is the standard deviation of 1-s mid log-returns over 60 s, scaled to one minute; ``None``
-    while too little has been seen.
+    while too little has been seen. ``regime`` names the kind of market, ``regime_evidence`` the measurement behind it.
     """
 
     instrument: Instrument
@@ -164,10 +175,11 @@ class Features:
     trade_imbalance_60s: float | None
     spike: bool
     calibration: Calibration
+    regime: Regime = "calm"
+    regime_evidence: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpreadRecommendation:
+class SpreadRecommendation(NamedTuple):
     """What the optimizer recommends for the next quotes.
 
     Attributes:
@@ -180,6 +192,7 @@ class SpreadRecommendation:
         base_ask_half_bps: likewise, ask side.
         advice_weight: weight the advisor had in this recommendation; 0 in shadow mode.
         anomaly: the advisor's label, only while its advice is in force.
+        basis: what the base half-spreads rest on; with ``none`` nothing may be quoted, ``reasoning`` says why.
     """
 
     recommended_bid_spread_bps: float
@@ -191,6 +204,7 @@ class SpreadRecommendation:
     base_ask_half_bps: float
     advice_weight: float = 0.0
     anomaly: str = "none"
+    basis: Basis = "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from advisors import KEY, MODEL, Records, config, reply, rule_based_server, scripted_server
 from markets import market
 from mm_hybrid.clock import ManualClock, WallClock
 from mm_hybrid.config import AdvisorConfig, QuotingConfig
@@ -21,79 +22,15 @@ from mm_hybrid.optimizer.assemble import assemble
 from mm_hybrid.optimizer.blend import AdvisedOptimizer
 from mm_hybrid.optimizer.client import AdvisorClient, key_from_env
 from mm_hybrid.optimizer.glft import GlftOptimizer
-from mm_hybrid.servers.advisor import MODEL, AdvisorServerConfig, serve_advisor
+from mm_hybrid.servers.advisor import AdvisorServerConfig, serve_advisor
 from mm_hybrid.types import Position
-
-KEY = "secret-key-of-the-test"
-
-
-class Records:
-    """A journal that keeps advice in memory and lets a test wait for the next record."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._arrived = asyncio.Event()
-
-    def advice(self, **row: Any) -> None:
-        self.rows.append(row)
-        self._arrived.set()
-
-    async def next(self) -> dict[str, Any]:
-        while True:
-            if self._arrived.is_set():
-                self._arrived.clear()
-                return self.rows[-1]
-            await asyncio.wait_for(self._arrived.wait(), 10)
-
-
-@asynccontextmanager
-async def rule_based_server(**values: Any) -> AsyncIterator[str]:
-    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(
-        serve_advisor(AdvisorServerConfig(**values), ready=ready.set_result, stop=stop)
-    )
-    facts = await ready
-    try:
-        yield f"http://{facts['host']}:{facts['port']}/v1"
-    finally:
-        stop.set()
-        await task
-
-
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def scripted_server(script: Script) -> AsyncIterator[str]:
-    """A socket that does what no decent server does."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await script(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-def config(base_url: str, **values: Any) -> AdvisorConfig:
-    defaults = {"model": MODEL, "price_in_usd_per_mtok": 2.0, "price_out_usd_per_mtok": 8.0, "timeout_s": 2.0}
-    return AdvisorConfig(base_url=base_url, **{**defaults, **values})
 
 
 @asynccontextmanager
 async def advisor(base_url: str, clock: Any = None, **values: Any) -> AsyncIterator[tuple[Advisor, Records]]:
     settings, records, clock = config(base_url, **values), Records(), clock or WallClock()
     client = AdvisorClient(settings, SecretStr(KEY), clock)
-    one = Advisor(settings, client, records, clock, closed_form=GlftOptimizer(QuotingConfig()))
+    one = Advisor(settings, client, records, clock, model=GlftOptimizer(QuotingConfig()))
     try:
         yield one, records
     finally:
@@ -116,22 +53,6 @@ async def outcome_of(base_url: str, **values: Any) -> dict[str, Any]:
         assert balanced(one)
         assert one.counters["requested"] == 1
         return row
-
-
-def reply(**changes: Any) -> str:
-    content = {
-        "recommended_bid_spread_bps": 1.1,
-        "recommended_ask_spread_bps": 1.2,
-        "position_limit": 1.0,
-        "confidence": 0.5,
-        "anomaly": "none",
-        "reasoning": "",
-        **changes,
-    }
-    message = {"role": "assistant", "content": json.dumps(content)}
-    return json.dumps(
-        {"model": MODEL, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-    )
 
 
 async def test_advice_is_asked_at_the_first_live_snapshot_accepted_recorded_and_in_force() -> None:

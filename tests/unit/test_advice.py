@@ -17,7 +17,16 @@ from mm_hybrid.optimizer.advice import (
     parse_reply,
     read_completion,
 )
-from mm_hybrid.optimizer.prompt import PromptBuilder, canonical, chat_request, profile_for, wire_schema
+from mm_hybrid.optimizer.prompt import (
+    Anchors,
+    PromptBuilder,
+    canonical,
+    chat_request,
+    profile_for,
+    wire_schema,
+)
+
+ANCHORS = Anchors(1.1, 1.1, 0.12)
 
 GOOD: dict[str, Any] = {
     "recommended_bid_spread_bps": 1.5,
@@ -178,7 +187,7 @@ def test_any_bytes_are_a_reply_or_a_rejection_and_nothing_else(body: bytes) -> N
 
 
 def user_text(features: Any = FEATURES) -> str:
-    return PromptBuilder().user_text(features, base_half_bps=1.1, floor_half_bps=0.12)
+    return PromptBuilder().user_text(features, ANCHORS)
 
 
 def test_the_same_market_gives_the_same_bytes() -> None:
@@ -205,9 +214,7 @@ def test_best_quantities_are_measured_against_their_own_ten_minutes() -> None:
     builder = PromptBuilder()
     for i in range(10):
         builder.observe(market(after_s=5.0 * i, best_bid_qty=4.0))
-    fields = json.loads(
-        builder.user_text(market(after_s=50, best_bid_qty=1.0), base_half_bps=1, floor_half_bps=1)
-    )
+    fields = json.loads(builder.user_text(market(after_s=50, best_bid_qty=1.0), ANCHORS))
     assert fields["bid_qty_rel"] == 0.25
 
 

@@ -38,7 +38,8 @@ def advice(**changes: object) -> Advice:
         "anomaly": Anomaly.NONE,
         "reasoning": "",
         "snapshot_ts_ns": market().timestamp_ns,
-        "base_half_bps": 1.0,
+        "base_bid_half_bps": 1.0,
+        "base_ask_half_bps": 1.0,
         "mid_price": 60_000.05,
         "sigma": 5.0,
     }
@@ -121,7 +122,7 @@ def test_a_flat_book_is_never_quoted_inside_the_floor_or_outside_the_band(
     closed_form = GlftOptimizer(QuotingConfig(safety_bps=safety_bps))
     source = Always(advice(bid_half_bps=bid, ask_half_bps=ask, anomaly=anomaly))
     optimizer = AdvisedOptimizer(closed_form, source, max_weight=weight)
-    floor = closed_form.closed_form(market(), Position()).floor_bps
+    floor = closed_form.base_quote(market(), Position()).floor_bps
     for _ in range(10):
         got = optimizer.recommend(market(), Position())
         for half in (got.recommended_bid_spread_bps, got.recommended_ask_spread_bps):

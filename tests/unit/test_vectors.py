@@ -46,19 +46,66 @@ def vpin(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
     return {"vpin": models.vpin(**inp)}
 
 
+def exact_bounded(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
+    renamed = {"A": "intensity_a", "k": "intensity_k", "mu": "drift", "Q": "max_lots", "T": "horizon_s"}
+    quotes = models.exact_quotes(**{renamed.get(name, name): value for name, value in inp.items()})
+    return {
+        **quotes,
+        "eig_min": quotes["eigenvalue"],
+        "ce_rate": quotes["best_rate"],
+        "q_lots": quotes["lots"],
+    }
+
+
+def seed_pnl(inp: dict[str, Any], variant: str | None) -> dict[str, Any]:
+    renamed = {"A": "intensity_a", "k": "intensity_k", "hold": "hold_s", "timeout": "timeout_s"}
+    arguments = {renamed.get(name, name): value for name, value in inp.items()}
+    by_variant: dict[str | None, Callable[..., dict[str, float]]] = {
+        "linear": models.seed_pnl_linear,
+        "toxic": models.seed_pnl_toxic,
+        "renewal": models.seed_pnl_renewal,
+    }
+    best = by_variant[variant](**arguments)
+    return {
+        **best,
+        "delta_opt": best["delta"],
+        "p_loss_at_opt": best.get("p_loss"),
+        "mean_hold_s": best["hold_s"],
+        "lambda_per_s": best["fills_per_s"],
+    }
+
+
+def ak_fit(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
+    fits = models.fit_intensity(edges=inp["edges"], counts=inp["counts"], seconds=inp["T_s"])
+    renamed = {"intensity_a": "A", "intensity_k": "k", "se_log_a": "se_logA", "se_k": "se_k"}
+    return {
+        method: None if line is None else {renamed[name]: value for name, value in line.items()}
+        for method, line in fits.items()
+    }
+
+
+def microprice_markov(inp: dict[str, Any], _variant: str | None) -> dict[str, Any]:
+    got = models.microprice_markov(stay=inp["Q"], jump=inp["R"], moves=inp["K"], land=inp["T"])
+    return {"g1": got["g1"], "B": got["b"], "g6": got["g6"], "g_limit": got["limit"]}
+
+
 def same_names(function: Callable[..., dict[str, Any]]) -> Compute:
     """A function whose arguments and results are named as in the file."""
     return lambda inp, _variant: function(**inp)
 
 
 GROUPS: dict[str, Compute] = {
+    "ak_fit": ak_fit,
     "as_quotes": as_quotes,
     "cusum": same_names(models.cusum),
     "ewma_vol": ewma_vol,
+    "exact_bounded": exact_bounded,
     "glft_closed_form": glft_closed_form,
     "hampel": same_names(models.hampel),
     "lee_mykland": same_names(models.lee_mykland),
+    "microprice_markov": microprice_markov,
     "ofi": ofi,
+    "seed_pnl": seed_pnl,
     "vol_estimators": same_names(models.vol_estimators),
     "vpin": vpin,
     "weighted_mid": weighted_mid,

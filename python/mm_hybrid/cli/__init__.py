@@ -31,6 +31,8 @@ _COMMANDS = {
     "record": "Record a live stream to files that can be replayed.",
     "fetch": "Download daily datasets from Tardis.",
     "convert": "Convert Tardis files to the fast local format.",
+    "prompt": "Print exactly what the advisor would be asked about recorded data.",
+    "cassette": "Look into recorded answers of an advisor, or check them.",
     "report": "Make the HTML report of a journal.",
     "doctor": "Check the set-up and say what is wrong with it.",
     "kill": "Latch the kill switch of a session.",

@@ -150,7 +150,11 @@ class MarkRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdviceRow:
-    """One question to the advisor and what was done with its answer."""
+    """One question to the advisor and what was done with its answer.
+
+    ``snapshot_ns`` is the market's time of the question; ``position_limit`` is as told; ``used_*_half_bps`` are the
+    half-spreads that came into force, clamped, before weight and age; absent where none did.
+    """
 
     table: ClassVar[str] = "advice"
     seq: int
@@ -165,6 +169,13 @@ class AdviceRow:
     latency_ms: float | None
     cost_usd: float | None
     detail: str
+    snapshot_ns: int | None
+    prompt: str | None
+    anomaly: str | None
+    confidence: float | None
+    position_limit: float | None
+    used_bid_half_bps: float | None
+    used_ask_half_bps: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +256,15 @@ MIGRATIONS: tuple[str, ...] = (
         exec_id TEXT NOT NULL UNIQUE, amount_quote TEXT NOT NULL, exchange_ts_ns INTEGER NOT NULL);
     CREATE TABLE opening(seq INTEGER PRIMARY KEY AUTOINCREMENT, ts_ns INTEGER NOT NULL UNIQUE,
         qty TEXT NOT NULL, contains TEXT NOT NULL, reason TEXT NOT NULL);
+    """,
+    """
+    ALTER TABLE advice ADD COLUMN snapshot_ns INTEGER;
+    ALTER TABLE advice ADD COLUMN prompt TEXT;
+    ALTER TABLE advice ADD COLUMN anomaly TEXT;
+    ALTER TABLE advice ADD COLUMN confidence REAL;
+    ALTER TABLE advice ADD COLUMN position_limit REAL;
+    ALTER TABLE advice ADD COLUMN used_bid_half_bps REAL;
+    ALTER TABLE advice ADD COLUMN used_ask_half_bps REAL;
     """,
 )
 """Scripts that lead from one schema version to the next; released ones never change."""

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.errors import JournalError
+from mm_hybrid.journal.latency import RoundTrips
 from mm_hybrid.journal.schema import Action, SessionRow
 from mm_hybrid.journal.writer import Rows, Writer
 from mm_hybrid.types import Fill, Funding, Instrument, Side
@@ -42,6 +43,10 @@ class Journal:
 
     Methods that only enqueue return the record's stamp and raise :class:`JournalError` once writing has
     failed.
+
+    Attributes:
+        path: the file.
+        round_trips: how long the venue takes to answer, as its answers are recorded.
     """
 
     def __init__(self, writer: Writer, clock: Clock) -> None:
@@ -50,6 +55,7 @@ class Journal:
         self._writer = writer
         self._last_ns = writer.last_ts_ns
         self._last_epoch = writer.last_epoch
+        self.round_trips = RoundTrips()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], clock: Clock, *, linger_s: float = 0.02) -> Self:
@@ -128,7 +134,11 @@ class Journal:
             )
             for i in intents
         ]
-        return await self._writer.commit(rows)
+        seqs = await self._writer.commit(rows)
+        for seq, (_, values) in zip(seqs, rows, strict=True):
+            if values["action"] in {"create", "amend"}:
+                self.round_trips.sent(seq, values["ts_ns"])
+        return seqs
 
     def outcome(
         self,
@@ -144,7 +154,7 @@ class Journal:
         filled: Decimal | None = None,
     ) -> int:
         """Record what became of an order as far as known now."""
-        return self._enqueue(
+        stamp = self._enqueue(
             "outcome",
             {
                 "intent_seq": intent_seq,
@@ -158,6 +168,8 @@ class Journal:
                 "filled": _text(filled),
             },
         )
+        self.round_trips.answered(intent_seq, state, source, stamp)
+        return stamp
 
     def fill(self, fill: Fill, *, mid: Number | None) -> int:
         """Record an execution; one whose ``exec_id`` is already there is not written a second time."""
@@ -248,8 +260,15 @@ class Journal:
         latency_ms: float | None = None,
         cost_usd: float | None = None,
         detail: str = "",
+        snapshot_ns: int | None = None,
+        prompt: str | None = None,
+        anomaly: str | None = None,
+        confidence: float | None = None,
+        position_limit: float | None = None,
+        used_bid_half_bps: float | None = None,
+        used_ask_half_bps: float | None = None,
     ) -> int:
-        """Record a question to the advisor and what was done with the answer."""
+        """Record a question to the advisor and what was done with the answer; see :class:`AdviceRow`."""
         return self._enqueue(
             "advice",
             {
@@ -263,6 +282,13 @@ class Journal:
                 "latency_ms": latency_ms,
                 "cost_usd": cost_usd,
                 "detail": detail,
+                "snapshot_ns": snapshot_ns,
+                "prompt": prompt,
+                "anomaly": anomaly,
+                "confidence": confidence,
+                "position_limit": position_limit,
+                "used_bid_half_bps": used_bid_half_bps,
+                "used_ask_half_bps": used_ask_half_bps,
             },
         )
 

@@ -1,4 +1,4 @@
-"""Closed-form quotes and estimators, computed in the core; each formula exists once.
+"""Quotes, expected profit and estimators, computed in the core; each formula exists once.
 
 Units: P is quote currency per base; ``intensity_a`` is fills per second of one side at distance 0,
 ``intensity_k`` its decay in 1/P, ``sigma`` the volatility of the reference price in P/sqrt(s), ``gamma`` the
@@ -6,36 +6,54 @@ risk aversion in 1/(P x base).
 """
 
 from mm_hybrid._core import (
+    AdverseMove,
     GlftQuotes,
+    RegimeDetector,
     TouchPrices,
     as_quotes,
     as_reservation,
+    chain_rate,
     cusum,
     ewma_vol,
+    exact_quotes,
+    fit_intensity,
     gamma_for_inventory_sd,
     glft_closed_form,
     hampel,
     inventory_sd_lots,
     lee_mykland,
+    microprice_markov,
     ofi,
+    seed_pnl_linear,
+    seed_pnl_renewal,
+    seed_pnl_toxic,
     vol_estimators,
     vpin,
     weighted_mid,
 )
 
 __all__ = [
+    "AdverseMove",
     "GlftQuotes",
+    "RegimeDetector",
     "TouchPrices",
     "as_quotes",
     "as_reservation",
+    "chain_rate",
     "cusum",
     "ewma_vol",
+    "exact_quotes",
+    "fit_intensity",
     "gamma_for_inventory_sd",
     "glft_closed_form",
     "hampel",
     "inventory_sd_lots",
     "lee_mykland",
+    "microprice_markov",
     "ofi",
+    "seed_pnl_linear",
+    "seed_pnl_renewal",
+    "seed_pnl_toxic",
     "vol_estimators",
     "vpin",
     "weighted_mid",

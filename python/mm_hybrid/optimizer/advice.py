@@ -51,6 +51,7 @@ class AdviceOutcome(StrEnum):
     BUDGET_DENIED = "budget_denied"
     STALE = "stale"
     MODEL_MISMATCH = "model_mismatch"
+    REPLAY_MISS = "replay_miss"
 
 
 class AdviceRejectedError(MmHybridError):
@@ -94,13 +95,19 @@ class AdviceReply(BaseModel):
         return "".join(char if char.isprintable() else " " for char in text)[:REASONING_LIMIT]
 
 
+class SeedAdviceReply(AdviceReply):
+    """The same in the prompt profile ``seed``, where the position limit is an absolute cap in base units."""
+
+    position_limit: Annotated[float, Field(ge=0)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """Advice in force: a reply that passed every check, with the market it was given about.
 
     Half-spreads are as the advisor said them, bps of mid; clamping happens where they are used, against the
-    closed form of that moment. ``base_half_bps``, ``mid_price`` and ``sigma`` belong to the snapshot asked
-    about.
+    model of that moment. ``base_*_half_bps``, ``mid_price``, ``sigma`` and ``inventory_bucket`` belong to the snapshot
+    asked about; the bucket is ``None`` where the question did not tell the inventory.
     """
 
     bid_half_bps: float
@@ -110,9 +117,11 @@ class Advice:
     anomaly: Anomaly
     reasoning: str
     snapshot_ts_ns: int
-    base_half_bps: float
+    base_bid_half_bps: float
+    base_ask_half_bps: float
     mid_price: float
     sigma: float
+    inventory_bucket: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +157,8 @@ def read_completion(body: bytes) -> Completion:
     )
 
 
-def parse_reply(content: str) -> AdviceReply:
-    """Check the text of an answer.
+def parse_reply(content: str, kind: type[AdviceReply] = AdviceReply) -> AdviceReply:
+    """Check the text of an answer against the reply of a prompt profile.
 
     Raises:
         AdviceRejectedError: ``invalid_json`` or ``invalid_schema``, naming the field.
@@ -165,7 +174,7 @@ def parse_reply(content: str) -> AdviceReply:
     if not isinstance(value, dict):
         _reject(AdviceOutcome.INVALID_JSON, f"one JSON object expected, got {type(value).__name__}", content)
     try:
-        return AdviceReply.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "reply"

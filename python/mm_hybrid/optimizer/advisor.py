@@ -3,6 +3,9 @@
 Nothing here is awaited by quoting. ``offer`` takes the market in and perhaps starts a question as a task;
 ``advice_for`` reads one attribute. Every question ends as one :class:`AdviceOutcome` and one journal record,
 so that ``requested = accepted + clamped + rejected + in_flight`` holds at any moment.
+
+With a cassette to replay nothing is started at all: a recorded answer is taken in at the first moment of the market
+that lies its recorded latency after the snapshot it was asked about.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import logging
 import random
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mm_hybrid.breaker import Breaker, BreakerOpenError, Permit
@@ -25,14 +28,26 @@ from mm_hybrid.optimizer.advice import (
     AdviceRejectedError,
     AdviceReply,
     Completion,
+    SeedAdviceReply,
     parse_reply,
     read_completion,
 )
+from mm_hybrid.optimizer.attempt import Attempt, RefusedError, TransportError, body_of
+from mm_hybrid.optimizer.base import BaseQuote, Model
 from mm_hybrid.optimizer.blend import clamped, within_gate
-from mm_hybrid.optimizer.budget import LISTED_PRICES, Budget, Price, Reservation
-from mm_hybrid.optimizer.client import RefusedError, Response
-from mm_hybrid.optimizer.glft import GlftOptimizer
-from mm_hybrid.optimizer.prompt import MAX_REPLY_TOKENS, PromptBuilder, chat_request, profile_for
+from mm_hybrid.optimizer.budget import Budget, Reservation, price_of
+from mm_hybrid.optimizer.cassette import CassetteMissError, Recorder, Replay, request_key
+from mm_hybrid.optimizer.ledger import Ledger
+from mm_hybrid.optimizer.prepare import Service, prepare
+from mm_hybrid.optimizer.prompt import (
+    MAX_REPLY_TOKENS,
+    Anchors,
+    Inventory,
+    PromptBuilder,
+    ProviderProfile,
+    chat_request,
+    profile_for,
+)
 from mm_hybrid.optimizer.validity import volatility_changed, why_void
 from mm_hybrid.types import BookState, Features, Position
 
@@ -44,6 +59,9 @@ MIN_GAP_S = 5.0
 JITTER = 0.1
 """Share by which the interval varies, so that many sessions do not ask in step."""
 
+PREPARE_AGAIN_S = 60.0
+"""Wait before a failed preparation is tried again."""
+
 _SERVICE_FAILURES = frozenset(
     {
         AdviceOutcome.TIMEOUT,
@@ -53,7 +71,7 @@ _SERVICE_FAILURES = frozenset(
         AdviceOutcome.RATE_LIMITED,
     }
 )
-_NOT_SENT = frozenset({AdviceOutcome.BREAKER_OPEN, AdviceOutcome.BUDGET_DENIED})
+_NOT_SENT = frozenset({AdviceOutcome.BREAKER_OPEN, AdviceOutcome.BUDGET_DENIED, AdviceOutcome.REPLAY_MISS})
 _SEMANTIC_WINDOW = 50
 _SEMANTIC_LIMIT = 0.2
 
@@ -74,17 +92,24 @@ class AdviceJournal(Protocol):
         latency_ms: float | None = None,
         cost_usd: float | None = None,
         detail: str = "",
+        snapshot_ns: int | None = None,
+        prompt: str | None = None,
+        anomaly: str | None = None,
+        confidence: float | None = None,
+        position_limit: float | None = None,
+        used_bid_half_bps: float | None = None,
+        used_ask_half_bps: float | None = None,
     ) -> object:
         """Record one question and what became of it."""
         ...
 
-
-class AdviceClient(Protocol):
-    """What carries a question to the service."""
-
-    async def ask(self, request: Mapping[str, Any]) -> Response:
-        """Return the body of the answer, within a deadline of its own."""
+    def state(self, what: str, value: str, detail: str = "") -> object:
+        """Record a change of state."""
         ...
+
+
+class AdviceClient(Service, Protocol):
+    """What carries questions to the service."""
 
     async def close(self) -> None:
         """Free what it holds."""
@@ -95,13 +120,29 @@ class AdviceClient(Protocol):
 class _Question:
     """One question under way and what is known about it."""
 
+    number: int
     features: Features
-    base_half_bps: float
+    base: BaseQuote
+    inventory: Inventory
+    request: Mapping[str, Any]
     request_json: str
+    sent_ns: int
+    attempts: list[Attempt] = field(default_factory=list)
+    reservation: Reservation | None = None
+    permit: Permit | None = None
     reply: AdviceReply | None = None
-    reply_text: str = ""
-    latency_ms: float | None = None
+    advice: Advice | None = None
+    used: tuple[int | None, int | None] = (None, None)
     cost_usd: float | None = None
+
+
+@dataclass(slots=True)
+class _Use:
+    """How often and at which ages a piece of advice was looked up and applied."""
+
+    count: int = 0
+    age_sum_ns: int = 0
+    oldest_ns: int = 0
 
 
 class Advisor:
@@ -111,9 +152,12 @@ class Advisor:
         config: cadence, life of advice, model, budget.
         client: carries questions; ``None`` when there is no key, then nothing is ever asked.
         journal: where every outcome is recorded.
-        clock: cadence and budget run on it; the life of advice runs on the market's own timestamps.
-        closed_form: computes the half-spread advice is anchored to.
-        rng: source of jitter.
+        clock: cadence, breaker and budget run on it; the life of advice runs on the market's own timestamps.
+        model: computes the half-spreads advice is anchored to.
+        rng: source of jitter; a cassette needs the same one at recording and replay, and gets it by default.
+        ledger: where spending is written; in memory by default.
+        recorder: writes every answer into a cassette.
+        replay: answers from a cassette instead of a service.
     """
 
     def __init__(
@@ -123,45 +167,79 @@ class Advisor:
         journal: AdviceJournal,
         clock: Clock,
         *,
-        closed_form: GlftOptimizer,
+        model: Model,
         rng: random.Random | None = None,
+        ledger: Ledger | None = None,
+        recorder: Recorder | None = None,
+        replay: Replay | None = None,
     ) -> None:
         self._config = config
         self._client = client
         self._journal = journal
         self._clock = clock
-        self._closed_form = closed_form
-        self._rng = rng or random.Random()
-        self._profile = profile_for(config.model, config.response_format)
-        self._prompt = PromptBuilder()
+        self._model = model
+        self._recorder = recorder
+        self._replay = replay
+        self._rng = rng or random.Random(None if config.cassette_mode == "off" else 1)
+        self._ledger = ledger or Ledger(now_ns=clock.now_ns())
+        self._prompt = PromptBuilder(config.prompt)
+        self._reply_kind = SeedAdviceReply if config.prompt == "seed" else AdviceReply
         self._budget = Budget(
             usd_per_day=config.budget_usd_per_day,
+            tokens_per_min=config.tokens_per_min,
             calls_per_min=config.calls_per_min,
-            price=_price(config),
+            model=config.model,
+            price=price_of(config),
             clock=clock,
+            ledger=self._ledger,
         )
-        self._breaker = Breaker("advisor", clock=clock, window_s=300.0, open_for_s=30.0, max_open_for_s=600.0)
+        self._breaker = Breaker(
+            "advisor",
+            clock=clock,
+            window_s=300.0,
+            open_for_s=30.0,
+            max_open_for_s=600.0,
+            listener=lambda change: self._tell("breaker:advisor", change.after.value, change.reason),
+        )
+        self._profile: ProviderProfile | None = None
+        if config.response_format != "auto" and (replay is not None or not config.check_models):
+            self._profile = profile_for(config.model, config.response_format)
         self._outcomes: Counter[AdviceOutcome] = Counter()
         self._recent_content: deque[bool] = deque(maxlen=_SEMANTIC_WINDOW)
+        self._distrusted = False
         self._requested = 0
         self._task: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self._prepare_after_ns = 0
         self._question: _Question | None = None
+        self._visible_ns = 0
         self._advice: Advice | None = None
-        self._latest: Features | None = None
+        self._use = _Use()
+        self._latest: tuple[Features, Inventory] | None = None
         self._asked_features: Features | None = None
         self._last_ask_ns: int | None = None
         self._next_ask_ns = 0
         self._latched: str | None = None
         self._warned = False
         self._closed = False
-        if client is None:
-            self._warn(f"no key in {config.api_key_env}")
+        if replay is None:
+            self._refuse_early()
+
+    def _refuse_early(self) -> None:
+        """Refuse before anything is sent: no key, or a price nobody knows."""
+        if self._client is None:
+            self._warn(f"no key in {self._config.api_key_env}")
+        elif price_of(self._config) is None:
+            self._warn(
+                f"the price of {self._config.model!r} is unknown, so nothing is asked: "
+                "set advisor.price_in_usd_per_mtok and price_out_usd_per_mtok"
+            )
 
     @property
     def counters(self) -> dict[str, int]:
         """Questions by what became of them; ``requested`` is the sum of the others."""
         accepted, clamps = self._outcomes[AdviceOutcome.ACCEPTED], self._outcomes[AdviceOutcome.CLAMPED]
-        in_flight = int(self._task is not None)
+        in_flight = int(self._question is not None)
         return {
             "requested": self._requested,
             "accepted": accepted,
@@ -185,16 +263,28 @@ class Advisor:
         """The advice in force at the last look, for people."""
         return self._advice
 
-    def offer(self, features: Features) -> None:
-        """Take a moment of the market in and start a question if it is time. Never waits, never raises.
+    def offer(self, features: Features, position: Position = Position()) -> None:  # noqa: B008 (frozen)
+        """Take a moment of the market in and start a question if it is time. Never waits.
 
-        Outside a running event loop nothing is asked.
+        Outside a running event loop nothing is asked, unless answers come from a cassette.
+
+        Raises:
+            CassetteMissError: in strict replay, a question that was never recorded; nothing else is ever raised.
         """
-        self._latest = features
-        self._drop_if_stale(features)
+        inventory = Inventory(float(position.qty_base), 0.0)
+        if self._config.prompt == "seed":
+            inventory = Inventory(inventory.qty_base, self._limit_base(features))
+        self._latest = (features, inventory)
+        self._drop_if_void(features, inventory)
         self._prompt.observe(features)
+        if (
+            self._replay is not None
+            and self._question is not None
+            and features.timestamp_ns >= self._visible_ns
+        ):
+            self._conclude(self._question)
         if self._is_due(features):
-            self._ask(features)
+            self._ask(features, inventory)
 
     def advice_for(self, now_ns: int, features: Features) -> Advice | None:
         """Return the advice that still applies.
@@ -204,43 +294,78 @@ class Advisor:
             features: the market it would be applied to.
         """
         advice = self._advice
-        if advice is None or self._shadowed:
+        if advice is None or self._distrusted:
             return None
-        if not 0 <= now_ns - advice.snapshot_ts_ns < round(self._config.ttl_s * 1e9):
+        age_ns = now_ns - advice.snapshot_ts_ns
+        if not 0 <= age_ns < round(self._config.ttl_s * 1e9):
             return None
-        return None if why_void(advice, features) else advice
+        if why_void(advice, features, self._bucket()):
+            return None
+        use = self._use
+        use.count += 1
+        use.age_sum_ns += age_ns
+        use.oldest_ns = max(use.oldest_ns, age_ns)
+        return advice
 
-    def invalidate(self) -> None:
+    def invalidate(self, reason: str = "the book was rebuilt") -> None:
         """Forget the advice in force: the book was rebuilt or the configuration changed."""
-        self._advice = None
+        if self._advice is not None:
+            self._retire(reason)
 
     async def close(self) -> None:
         """End the question under way, if any, and free the connections."""
         self._closed = True
-        if self._task is not None:
-            task = self._task
+        tasks = [task for task in (self._task, self._preparing) if task is not None]
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            if self._task is not None and self._question is not None:  # cancelled before its first step
-                self._conclude(self._question, AdviceOutcome.INVALID_TRANSPORT, "the session ended first")
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if (
+            self._question is not None
+        ):  # cancelled before its first step, or a recorded answer still on its way
+            self._abandon(self._question)
+        self.invalidate("the session ended")
         if self._client is not None:
             await self._client.close()
+        if self._recorder is not None:
+            self._recorder.close()
+        self._ledger.close()
 
-    @property
-    def _shadowed(self) -> bool:
-        """Whether too many of the last answers were invalid or had to be clamped to trust the next one."""
-        full = len(self._recent_content) == _SEMANTIC_WINDOW
-        return full and self._recent_content.count(False) > _SEMANTIC_LIMIT * _SEMANTIC_WINDOW
+    def _limit_base(self, features: Features) -> float:
+        try:
+            return self._model.base_quote(features, Position()).position_limit
+        except ValueError:
+            return 0.0
 
-    def _drop_if_stale(self, features: Features) -> None:
+    def _bucket(self) -> float | None:
+        return self._latest[1].bucket if self._config.prompt == "seed" and self._latest else None
+
+    def _drop_if_void(self, features: Features, inventory: Inventory) -> None:
         advice = self._advice
-        if advice is not None and why_void(advice, features):
-            self._advice = None
+        if advice is None:
+            return
+        bucket = inventory.bucket if self._config.prompt == "seed" else None
+        if why := why_void(advice, features, bucket):
+            self._retire(why)
+        elif features.timestamp_ns - advice.snapshot_ts_ns >= round(self._config.ttl_s * 1e9):
+            self._retire("its life is over")
+
+    def _retire(self, reason: str) -> None:
+        """Take the advice in force away and tell how it was used."""
+        use, self._use, self._advice = self._use, _Use(), None
+        mean_ms = use.age_sum_ns / use.count / 1e6 if use.count else 0.0
+        detail = json.dumps(
+            {"uses": use.count, "mean_age_ms": round(mean_ms, 1), "max_age_ms": round(use.oldest_ns / 1e6, 1)}
+        )
+        self._tell("advice:retired", reason, detail)
 
     def _is_due(self, features: Features) -> bool:
-        if self._closed or self._client is None or self._latched or self._task is not None:
+        asks = self._client is not None or self._replay is not None
+        if self._closed or not asks or self._latched or self._question is not None:
             return False
         if features.state is not BookState.LIVE:
+            return False
+        if self._profile is None:
+            self._start_preparing()
             return False
         if self._last_ask_ns is None:
             return True
@@ -257,99 +382,212 @@ class Advisor:
             asked.calibration.sigma, features.calibration.sigma
         )
 
-    def _ask(self, features: Features) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+    def _start_preparing(self) -> None:
+        if self._preparing is not None or self._clock.monotonic_ns() < self._prepare_after_ns:
             return
         try:
-            quote = self._closed_form.closed_form(features, Position())
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare(), name="advisor-prepare")
+        except RuntimeError:
+            return
+
+    async def _prepare(self) -> None:
+        client = self._client
+        try:
+            if client is not None:
+                self._profile = await prepare(
+                    self._config,
+                    client,
+                    budget=self._budget,
+                    ledger=self._ledger,
+                    clock=self._clock,
+                    tell=self._tell,
+                )
+        except AdviceRejectedError as error:
+            if isinstance(error, RefusedError):
+                self._latched = error.detail
+            self._prepare_after_ns = self._clock.monotonic_ns() + round(PREPARE_AGAIN_S * 1e9)
+            self._tell("advisor:prepare", error.outcome.value, error.detail)
+            self._warn(error.detail)
+        except Exception as error:
+            log.exception("advisor failed")
+            self._latched = f"{type(error).__name__}: {error}"
+        finally:
+            self._preparing = None
+
+    def _ask(self, features: Features, inventory: Inventory) -> None:
+        loop = None
+        if self._replay is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                return
+        try:
+            base = self._model.base_quote(features, Position())
         except ValueError as error:
-            self._warn(f"no closed form to anchor advice to: {error}")
+            self._warn(f"nothing to anchor advice to: {error}")
+            return
+        if base.basis != "live" or self._profile is None:
             return
         now_ns = self._clock.monotonic_ns()
         interval_s = self._config.interval_s * (1 + self._rng.uniform(-JITTER, JITTER))
         self._last_ask_ns, self._next_ask_ns = now_ns, now_ns + round(max(interval_s, MIN_GAP_S) * 1e9)
         self._asked_features = features
-        user_text = self._prompt.user_text(
-            features, base_half_bps=quote.half_bps, floor_half_bps=quote.floor_bps
+        anchors = Anchors(base.bid_half_bps, base.ask_half_bps, base.floor_bps)
+        user_text = self._prompt.user_text(features, anchors, inventory)
+        request = chat_request(self._config.model, user_text, self._profile, self._config.prompt)
+        request_json = json.dumps(request, sort_keys=True)
+        question = _Question(
+            self._requested, features, base, inventory, request, request_json, self._clock.now_ns()
         )
-        request = chat_request(self._config.model, user_text, self._profile)
-        question = _Question(features, quote.half_bps, json.dumps(request, sort_keys=True))
         self._question = question
         self._requested += 1
-        self._task = loop.create_task(self._settle(question, request), name="advisor")
+        if loop is not None:
+            self._task = loop.create_task(self._settle(question), name="advisor")
+        elif self._replay is not None:
+            self._look_up(question, self._replay)
 
-    async def _settle(self, question: _Question, request: Mapping[str, Any]) -> None:
+    def _look_up(self, question: _Question, replay: Replay) -> None:
+        """Take the answer from the cassette; it becomes visible when its recorded latency has passed."""
+        key, asked_ns = request_key(question.request), question.features.timestamp_ns
+        records = replay.take(key)
+        if records is None:
+            why = replay.miss(key, asked_ns)
+            self._finish(question, AdviceOutcome.REPLAY_MISS, why)
+            if self._config.cassette_mode == "replay_strict":
+                raise CassetteMissError(why)
+            return
+        question.attempts.extend(record.as_attempt() for record in records)
+        question.cost_usd = records[-1].cost_usd
+        self._visible_ns = asked_ns + question.attempts[-1].latency_ns
+
+    async def _settle(self, question: _Question) -> None:
         """Bring one question to its outcome, whatever happens on the way."""
-        outcome, detail = AdviceOutcome.INVALID_TRANSPORT, ""
+        client = self._client
         try:
-            outcome = await self._exchange(question, request)
+            self._admit(question)
+            if client is not None:
+                await client.ask(question.request, question.attempts)
         except AdviceRejectedError as error:
-            outcome, detail = error.outcome, error.detail
-            question.reply_text = question.reply_text or error.reply
-            if isinstance(error, RefusedError):
-                self._latched = error.detail
+            self._task = None
             self._warn(str(error))
+            kind: TransportError = (
+                "breaker_open" if error.outcome is AdviceOutcome.BREAKER_OPEN else "budget_denied"
+            )
+            question.attempts.append(Attempt(error=kind, detail=error.detail))
+            self._charge(question)
+            self._finish(question, error.outcome, error.detail)
         except asyncio.CancelledError:
-            detail = "the session ended first"
+            self._task = None
+            self._abandon(question)
             raise
         except Exception as error:
             log.exception("advisor failed")
-            detail = f"{type(error).__name__}: {error}"
-        finally:
-            self._conclude(question, outcome, detail)
+            self._task = None
+            self._abandon(question, f"{type(error).__name__}: {error}")
+        else:
+            self._task = None
+            self._conclude(question)
 
-    def _conclude(self, question: _Question, outcome: AdviceOutcome, detail: str) -> None:
-        self._task = None
-        self._outcomes[outcome] += 1
-        if outcome in {AdviceOutcome.ACCEPTED, AdviceOutcome.CLAMPED}:
-            self._warned = False
-        self._record(question, outcome, detail)
+    def _admit(self, question: _Question) -> None:
+        """Set money aside and get the breaker's leave. A replay needs neither: it follows what was recorded.
 
-    async def _exchange(self, question: _Question, request: Mapping[str, Any]) -> AdviceOutcome:
-        client = self._client
-        if client is None:
-            raise AdviceRejectedError(AdviceOutcome.INVALID_TRANSPORT, "no key")
-        reservation = self._budget.reserve(len(question.request_json.encode()), MAX_REPLY_TOKENS)
+        Raises:
+            AdviceRejectedError: ``budget_denied`` or ``breaker_open``; nothing was sent.
+        """
+        question.reservation = self._budget.reserve(len(question.request_json.encode()), MAX_REPLY_TOKENS)
         try:
-            permit = self._breaker.admit()
+            question.permit = self._breaker.admit()
         except BreakerOpenError as error:
-            self._budget.settle(reservation, 0, 0)
+            self._budget.cancel(question.reservation)
+            question.reservation = None
             raise AdviceRejectedError(AdviceOutcome.BREAKER_OPEN, str(error)) from None
+
+    def _abandon(self, question: _Question, detail: str = "the session ended first") -> None:
+        """Account for a question that gets no answer any more; it is charged, since it may have been sent."""
+        if question.permit is not None:
+            question.permit.abandon()
+        if self._replay is None and question.reservation is not None:
+            waited_ns = max(self._clock.now_ns() - question.sent_ns, 0)
+            question.attempts.append(Attempt(error="abandoned", detail=detail, latency_ns=waited_ns))
+            self._charge(question)
+        self._finish(question, AdviceOutcome.INVALID_TRANSPORT, detail)
+
+    def _charge(self, question: _Question) -> None:
+        """Settle the money of a question and record its attempts."""
+        reservation, attempts = question.reservation, question.attempts
+        if reservation is not None:
+            question.cost_usd = self._budget.settle(
+                reservation, *question.used, attempts=min(max(len(attempts), 1), 2)
+            )
+            question.reservation = None
+        if self._recorder is not None:
+            prompt_tokens, completion_tokens = question.used
+            try:
+                self._recorder.record(
+                    key=request_key(question.request),
+                    symbol="A1",
+                    snapshot_seq=question.number,
+                    snapshot_ts_ns=question.features.timestamp_ns,
+                    sent_ts_ns=question.sent_ns,
+                    attempts=attempts,
+                    prompt_tokens=prompt_tokens,
+                    completion_tokens=completion_tokens,
+                    cost_usd=question.cost_usd,
+                )
+            except (OSError, ValueError):
+                log.exception("an answer could not be recorded")
+
+    def _conclude(self, question: _Question) -> None:
+        """Read the answer, live or recorded, and bring the question to its outcome."""
+        outcome, detail = AdviceOutcome.INVALID_TRANSPORT, ""
         try:
-            completion = await self._answer(client, question, request, reservation)
+            outcome = self._read(question)
         except AdviceRejectedError as error:
-            _judge(permit, error)
+            outcome, detail = error.outcome, error.detail
+            if isinstance(error, RefusedError):
+                self._latched = error.detail
+            self._warn(str(error))
+        except Exception as error:
+            log.exception("advisor failed")
+            detail = f"{type(error).__name__}: {error}"
+            if question.permit is not None:
+                question.permit.abandon()
+        self._finish(question, outcome, detail)
+
+    def _read(self, question: _Question) -> AdviceOutcome:
+        completion: Completion | None = None
+        permit = question.permit
+        try:
+            completion = read_completion(body_of(question.attempts[-1]))
+            question.used = (completion.prompt_tokens, completion.completion_tokens)
+        except AdviceRejectedError as error:
+            if permit is not None:
+                _judge(permit, error)
             raise
-        except BaseException:
-            permit.abandon()
-            raise
-        permit.success()
+        finally:
+            self._charge(question)
+        if permit is not None:
+            permit.success()
         try:
             outcome = self._check(question, completion)
         except AdviceRejectedError as error:
-            self._recent_content.append(error.outcome is AdviceOutcome.STALE)
+            self._note_content(error.outcome is AdviceOutcome.STALE)
             raise
-        self._recent_content.append(outcome is AdviceOutcome.ACCEPTED)
+        self._note_content(outcome is AdviceOutcome.ACCEPTED)
         return outcome
 
-    async def _answer(
-        self, client: AdviceClient, question: _Question, request: Mapping[str, Any], reservation: Reservation
-    ) -> Completion:
-        started_ns = self._clock.monotonic_ns()
-        completion = None
-        try:
-            response = await client.ask(request)
-            question.latency_ms = response.latency_ms
-            question.reply_text = response.body.decode("utf-8", errors="replace")
-            completion = read_completion(response.body)
-        finally:
-            if question.latency_ms is None:
-                question.latency_ms = (self._clock.monotonic_ns() - started_ns) / 1e6
-            used = (completion.prompt_tokens, completion.completion_tokens) if completion else (None, None)
-            question.cost_usd = self._budget.settle(reservation, *used)
-        return completion
+    def _note_content(self, good: bool) -> None:
+        """Trust or distrust the service by the share of its last answers that were invalid or had to be clamped."""
+        self._recent_content.append(good)
+        bad = self._recent_content.count(False)
+        full = len(self._recent_content) == _SEMANTIC_WINDOW
+        distrusted = full and bad > _SEMANTIC_LIMIT * _SEMANTIC_WINDOW
+        if distrusted != self._distrusted:
+            self._distrusted = distrusted
+            value = "shadow" if distrusted else "trusted"
+            self._tell(
+                "advisor:content", value, f"{bad} of the last {_SEMANTIC_WINDOW} answers invalid or clamped"
+            )
 
     def _check(self, question: _Question, completion: Completion) -> AdviceOutcome:
         """Put a reply that passes every check in force and return ``accepted`` or ``clamped``."""
@@ -358,53 +596,83 @@ class Advisor:
                 AdviceOutcome.MODEL_MISMATCH,
                 f"asked {self._config.model!r}, answered by {completion.model!r:.80}",
             )
-        question.reply = reply = parse_reply(completion.content)
-        base = question.base_half_bps
-        sides = (reply.recommended_bid_spread_bps, reply.recommended_ask_spread_bps)
-        for side in sides:
-            if not within_gate(base, side):
+        question.reply = reply = parse_reply(completion.content, self._reply_kind)
+        base = question.base
+        sides = (
+            (base.bid_half_bps, reply.recommended_bid_spread_bps),
+            (base.ask_half_bps, reply.recommended_ask_spread_bps),
+        )
+        for anchor, side in sides:
+            if not within_gate(anchor, side):
                 raise AdviceRejectedError(
-                    AdviceOutcome.OUT_OF_RATIO, f"{side:g} bps is {side / base:.3g} times the closed form"
+                    AdviceOutcome.OUT_OF_RATIO, f"{side:g} bps is {side / anchor:.3g} times the model"
                 )
-        features = question.features
+        features, inventory = question.features, question.inventory
+        limit = reply.position_limit
+        if self._config.prompt == "seed":
+            limit = min(limit / inventory.limit_base, 1.0) if inventory.limit_base > 0 else 1.0
         advice = Advice(
-            bid_half_bps=sides[0],
-            ask_half_bps=sides[1],
-            position_limit_frac=reply.position_limit,
+            bid_half_bps=reply.recommended_bid_spread_bps,
+            ask_half_bps=reply.recommended_ask_spread_bps,
+            position_limit_frac=limit,
             confidence=reply.confidence,
             anomaly=reply.anomaly,
             reasoning=reply.reasoning,
             snapshot_ts_ns=features.timestamp_ns,
-            base_half_bps=base,
+            base_bid_half_bps=base.bid_half_bps,
+            base_ask_half_bps=base.ask_half_bps,
             mid_price=features.mid_price,
             sigma=features.calibration.sigma,
+            inventory_bucket=inventory.bucket if self._config.prompt == "seed" else None,
         )
-        if self._latest is not None and (why := why_void(advice, self._latest)):
+        if self._latest is not None and (why := why_void(advice, self._latest[0], self._bucket())):
             raise AdviceRejectedError(AdviceOutcome.STALE, why)
-        self._advice = advice
-        moved = any(clamped(base, side) != side for side in sides)
+        self.invalidate("newer advice")
+        self._advice = question.advice = advice
+        moved = any(clamped(anchor, side) != side for anchor, side in sides)
         return AdviceOutcome.CLAMPED if moved else AdviceOutcome.ACCEPTED
 
+    def _finish(self, question: _Question, outcome: AdviceOutcome, detail: str) -> None:
+        self._question = None
+        self._outcomes[outcome] += 1
+        if outcome in {AdviceOutcome.ACCEPTED, AdviceOutcome.CLAMPED}:
+            self._warned = False
+        self._record(question, outcome, detail)
+
     def _record(self, question: _Question, outcome: AdviceOutcome, detail: str) -> None:
-        reply = question.reply
+        reply, base, advice = question.reply, question.base, question.advice
+        last = question.attempts[-1] if question.attempts else None
         try:
             self._journal.advice(
                 outcome=outcome.value,
                 request_json=question.request_json,
-                reply_text=question.reply_text,
+                reply_text=last.text() if last else "",
                 bid_half_bps=reply.recommended_bid_spread_bps if reply else None,
                 ask_half_bps=reply.recommended_ask_spread_bps if reply else None,
-                base_bid_half_bps=question.base_half_bps,
-                base_ask_half_bps=question.base_half_bps,
-                latency_ms=question.latency_ms,
+                base_bid_half_bps=base.bid_half_bps,
+                base_ask_half_bps=base.ask_half_bps,
+                latency_ms=last.latency_ns / 1e6 if last and outcome not in _NOT_SENT else None,
                 cost_usd=0.0 if outcome in _NOT_SENT else question.cost_usd,
                 detail=detail,
+                snapshot_ns=question.features.timestamp_ns,
+                prompt=self._config.prompt,
+                anomaly=reply.anomaly.value if reply else None,
+                confidence=reply.confidence if reply else None,
+                position_limit=reply.position_limit if reply else None,
+                used_bid_half_bps=clamped(base.bid_half_bps, advice.bid_half_bps) if advice else None,
+                used_ask_half_bps=clamped(base.ask_half_bps, advice.ask_half_bps) if advice else None,
             )
         except Exception:
             log.exception("advice could not be recorded")
 
+    def _tell(self, what: str, value: str, detail: str) -> None:
+        try:
+            self._journal.state(what, value, detail)
+        except Exception:
+            log.exception("a change of the advisor could not be recorded")
+
     def _warn(self, reason: str) -> None:
-        """Say once, until advice arrives again, that the closed form goes on alone."""
+        """Say once, until advice arrives again, that the model goes on alone."""
         if not self._warned:
             self._warned = True
             log.warning("advisor: %s; quoting goes on with the closed form", reason)
@@ -421,11 +689,3 @@ def _same_model(asked: str, answered: str) -> bool:
     """Return whether the answer names the model asked for, or a dated release of it."""
     name = answered.rsplit("/", 1)[-1]
     return name == asked.rsplit("/", 1)[-1] or name.startswith(asked.rsplit("/", 1)[-1] + "-")
-
-
-def _price(config: AdvisorConfig) -> Price | None:
-    if config.price_in_usd_per_mtok is not None and config.price_out_usd_per_mtok is not None:
-        return Price(
-            in_usd_per_mtok=config.price_in_usd_per_mtok, out_usd_per_mtok=config.price_out_usd_per_mtok
-        )
-    return LISTED_PRICES.get(config.model)

@@ -1,7 +1,7 @@
-"""From advice to quote: what an advisor may do to the closed form, and nothing more.
+"""From advice to quote: what an advisor may do to a model's half-spreads, and nothing more.
 
 Widening is cheap and tightening is where adverse selection lives, so advice is clamped to [0.8, 3] times the
-closed form, weighted, and mixed in logarithms. With weight 0 (shadow mode) the closed form comes through bit
+closed form, weighted, and mixed in logarithms. With weight 0 (shadow mode) the model comes through bit
 for bit. Skew, rounding to the grid and risk checks come after, in code no advisor reaches.
 """
 
@@ -11,7 +11,7 @@ import math
 from typing import Protocol
 
 from mm_hybrid.optimizer.advice import Advice, Anomaly
-from mm_hybrid.optimizer.glft import GlftOptimizer, recommendation
+from mm_hybrid.optimizer.base import Model, recommendation
 from mm_hybrid.types import Features, Position, SpreadRecommendation
 
 RATIO_GATE = (0.1, 10.0)
@@ -60,18 +60,18 @@ class AdviceSource(Protocol):
 
 
 class AdvisedOptimizer:
-    """The closed form with an advisor beside it.
+    """A model with an advisor beside it.
 
     Args:
-        closed_form: what quotes without advice, and the anchor with it.
-        source: where advice comes from; ``None`` for the closed form alone.
+        model: what quotes without advice, and the anchor with it.
+        source: where advice comes from; ``None`` for the model alone.
         max_weight: weight of fresh advice, 0 (shadow) to 0.5.
         ttl_s: life of advice, from the time of the snapshot it was asked about.
     """
 
     def __init__(
         self,
-        closed_form: GlftOptimizer,
+        model: Model,
         source: AdviceSource | None,
         *,
         max_weight: float = 0.0,
@@ -79,42 +79,44 @@ class AdvisedOptimizer:
     ) -> None:
         if not 0 <= max_weight <= MAX_WEIGHT:
             raise ValueError(f"max_weight must be in [0, {MAX_WEIGHT}], got {max_weight}")
-        self._closed_form = closed_form
+        self._model = model
         self._source = source
         self._max_weight = max_weight
         self._ttl_ns = round(ttl_s * 1e9)
-        self._multiples = (1.0, 1.0)
+        self._bid = self._ask = 1.0
 
     def recommend(self, features: Features, position: Position) -> SpreadRecommendation:
-        """Return the closed form moved by advice as far as its weight allows."""
-        quote = self._closed_form.closed_form(features, position)
+        """Return the model's half-spreads moved by advice as far as its weight allows.
+
+        Advice acts on parameters of now alone: while the model has to fall back, it has no say.
+        """
+        quote = self._model.base_quote(features, position)
         advice = None
-        if self._source is not None and self._max_weight > 0:
+        if self._source is not None and self._max_weight > 0 and quote.basis == "live":
             advice = self._source.advice_for(features.timestamp_ns, features)
         if advice is None:
-            bid, ask = self._slewed(1.0), self._slewed(1.0, ask=True)
-            self._multiples = (bid, ask)
-            return recommendation(quote, quote.half_bps * bid, quote.half_bps * ask, features)
+            bid = self._bid = _slewed(self._bid, 1.0)
+            ask = self._ask = _slewed(self._ask, 1.0)
+            return recommendation(quote, features, bid_multiple=bid, ask_multiple=ask)
         weight = weight_at(self._max_weight, features.timestamp_ns - advice.snapshot_ts_ns, self._ttl_ns)
-        widen_only = 1.0 if advice.anomaly is not Anomaly.NONE else 0.0
-        bid = self._slewed(max(blended_multiple(quote.half_bps, advice.bid_half_bps, weight), widen_only))
-        ask = self._slewed(
-            max(blended_multiple(quote.half_bps, advice.ask_half_bps, weight), widen_only), ask=True
-        )
-        self._multiples = (bid, ask)
+        least = 1.0 if advice.anomaly is not Anomaly.NONE else 0.0
+        wanted_bid = blended_multiple(quote.bid_half_bps, advice.bid_half_bps, weight)
+        wanted_ask = blended_multiple(quote.ask_half_bps, advice.ask_half_bps, weight)
+        bid = self._bid = _slewed(self._bid, max(wanted_bid, least))
+        ask = self._ask = _slewed(self._ask, max(wanted_ask, least))
         limit = quote.position_limit * min(advice.position_limit_frac, 1.0)
         if advice.anomaly is Anomaly.DATA_FAULT:
             limit = 0.0
         return recommendation(
             quote,
-            quote.half_bps * bid,
-            quote.half_bps * ask,
             features,
+            bid_multiple=bid,
+            ask_multiple=ask,
             position_limit=limit if weight > 0 else None,
             advice_weight=weight,
             anomaly=advice.anomaly.value,
         )
 
-    def _slewed(self, wanted: float, *, ask: bool = False) -> float:
-        last = self._multiples[ask]
-        return min(max(wanted, last / MAX_SLEW), last * MAX_SLEW)
+
+def _slewed(last: float, wanted: float) -> float:
+    return min(max(wanted, last / MAX_SLEW), last * MAX_SLEW)

@@ -6,14 +6,17 @@ provider may bill it. A model without a known price is refused.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.config import AdvisorConfig
 from mm_hybrid.optimizer.advice import AdviceOutcome, AdviceRejectedError
+from mm_hybrid.optimizer.ledger import DAY_NS, Ledger
 
-_DAY_NS = 86_400 * 1_000_000_000
 _MINUTE_NS = 60 * 1_000_000_000
+MAX_ATTEMPTS = 2
+"""Attempts a call may take; each may be billed, so the worst case covers them all."""
+
 _BYTES_PER_TOKEN = 3
 """Fewest bytes of a prompt that make a token; English and JSON take about four."""
 
@@ -39,38 +42,62 @@ LISTED_PRICES = {
 """HolySheep's published prices of April 2026; configured prices take precedence."""
 
 
+def price_of(config: AdvisorConfig) -> Price | None:
+    """Return what the configured model costs: as configured, else as listed; ``None`` when nobody says."""
+    if config.price_in_usd_per_mtok is not None and config.price_out_usd_per_mtok is not None:
+        return Price(
+            in_usd_per_mtok=config.price_in_usd_per_mtok, out_usd_per_mtok=config.price_out_usd_per_mtok
+        )
+    return LISTED_PRICES.get(config.model)
+
+
 @dataclass(slots=True)
 class Reservation:
-    """Money set aside for one call; settle it exactly once."""
+    """Money and tokens set aside for one call; settle it exactly once."""
 
+    number: int
     worst_usd: float
-    worst_prompt_tokens: int
+    worst_tokens: int
     settled: bool = False
 
 
 class Budget:
-    """Admits calls while money and rate allow.
+    """Admits calls while money, tokens and rate allow.
 
     Args:
         usd_per_day: most that may be spent per day (UTC).
+        tokens_per_min: most tokens, prompt and reply, in any 60 s.
         calls_per_min: most calls in any 60 s.
-        price: what the model costs; ``None`` refuses every call.
+        model: what is paid for.
+        price: what it costs; ``None`` refuses every call.
         clock: where day and minute come from.
+        ledger: where calls are written before they are sent; in memory by default.
     """
 
-    def __init__(self, *, usd_per_day: float, calls_per_min: int, price: Price | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        usd_per_day: float,
+        calls_per_min: int,
+        price: Price | None,
+        clock: Clock,
+        tokens_per_min: int = 1_000_000_000,
+        model: str = "",
+        ledger: Ledger | None = None,
+    ) -> None:
         self._usd_per_day = usd_per_day
+        self._tokens_per_min = tokens_per_min
         self._calls_per_min = calls_per_min
+        self._model = model
         self._price = price
         self._clock = clock
-        self._day = clock.now_ns() // _DAY_NS
-        self._spent_usd = 0.0
-        self._calls: deque[int] = deque()
+        self._ledger = ledger or Ledger()
 
     @property
     def spent_usd(self) -> float:
         """USD spent or reserved today."""
-        return self._spent_usd
+        now_ns = self._clock.now_ns()
+        return self._ledger.spent(now_ns - now_ns % DAY_NS).usd
 
     def reserve(self, prompt_bytes: int, max_reply_tokens: int) -> Reservation:
         """Set the worst case of one call aside.
@@ -79,43 +106,67 @@ class Budget:
             AdviceRejectedError: ``budget_denied``, saying which limit.
         """
         if self._price is None:
-            raise AdviceRejectedError(
-                AdviceOutcome.BUDGET_DENIED,
-                "the model's price is unknown: set advisor.price_in_usd_per_mtok and price_out_usd_per_mtok",
+            raise _denied(
+                f"the price of {self._model or 'the model'} is unknown: "
+                "set advisor.price_in_usd_per_mtok and price_out_usd_per_mtok"
             )
-        self._roll()
+        now_ns = self._clock.now_ns()
         prompt_tokens = -(-prompt_bytes // _BYTES_PER_TOKEN)
-        worst = self._price.cost_usd(prompt_tokens, max_reply_tokens)
-        if self._spent_usd + worst > self._usd_per_day:
-            raise AdviceRejectedError(
-                AdviceOutcome.BUDGET_DENIED,
-                f"{self._spent_usd:.4f} of {self._usd_per_day:g} USD spent, a call may cost {worst:.4f}",
+        worst_usd = MAX_ATTEMPTS * self._price.cost_usd(prompt_tokens, max_reply_tokens)
+        worst_tokens = MAX_ATTEMPTS * (prompt_tokens + max_reply_tokens)
+        spent_usd = self._ledger.spent(now_ns - now_ns % DAY_NS).usd
+        if spent_usd + worst_usd > self._usd_per_day:
+            raise _denied(
+                f"{spent_usd:.4f} of {self._usd_per_day:g} USD spent, a call may cost {worst_usd:.4f}"
             )
-        if len(self._calls) >= self._calls_per_min:
-            raise AdviceRejectedError(
-                AdviceOutcome.BUDGET_DENIED, f"{self._calls_per_min} calls in the last minute already"
+        minute = self._ledger.spent(now_ns - _MINUTE_NS + 1)
+        if minute.calls >= self._calls_per_min:
+            raise _denied(f"{self._calls_per_min} calls in the last minute already")
+        if minute.tokens + worst_tokens > self._tokens_per_min:
+            raise _denied(
+                f"{minute.tokens} of {self._tokens_per_min} tokens a minute used, a call may take {worst_tokens}"
             )
-        self._calls.append(self._clock.monotonic_ns())
-        self._spent_usd += worst
-        return Reservation(worst, prompt_tokens)
+        return Reservation(
+            self._ledger.reserve(now_ns, self._model, worst_usd, worst_tokens), worst_usd, worst_tokens
+        )
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Take a reservation back; its call was never sent."""
+        _once(reservation)
+        self._ledger.drop(reservation.number)
 
     def settle(
-        self, reservation: Reservation, prompt_tokens: int | None, completion_tokens: int | None
+        self,
+        reservation: Reservation,
+        prompt_tokens: int | None,
+        completion_tokens: int | None,
+        attempts: int = 1,
     ) -> float:
-        """Charge what the call cost and return it, USD; unknown usage is charged the worst case."""
-        if reservation.settled or self._price is None:
-            raise ValueError("a reservation is settled exactly once")
-        reservation.settled = True
-        if prompt_tokens is None or completion_tokens is None:
-            return reservation.worst_usd
-        cost = self._price.cost_usd(prompt_tokens, completion_tokens)
-        self._spent_usd = max(0.0, self._spent_usd + cost - reservation.worst_usd)
-        return cost
+        """Charge what the call cost and return it, USD; unknown usage is charged the worst case.
 
-    def _roll(self) -> None:
-        day = self._clock.now_ns() // _DAY_NS
-        if day != self._day:
-            self._day, self._spent_usd = day, 0.0
-        oldest = self._clock.monotonic_ns() - _MINUTE_NS
-        while self._calls and self._calls[0] <= oldest:
-            self._calls.popleft()
+        A usage above the worst case is charged as told. An attempt before the last is charged its worst case, one that
+        was never made nothing.
+        """
+        _once(reservation)
+        one_usd, one_tokens = reservation.worst_usd / MAX_ATTEMPTS, reservation.worst_tokens // MAX_ATTEMPTS
+        usd, tokens = one_usd, one_tokens
+        if prompt_tokens is not None and completion_tokens is not None and self._price is not None:
+            usd, tokens = (
+                self._price.cost_usd(prompt_tokens, completion_tokens),
+                prompt_tokens + completion_tokens,
+            )
+        usd += (attempts - 1) * one_usd
+        tokens += (attempts - 1) * one_tokens
+        # SQLite holds 64-bit integers; a service may tell any number.
+        self._ledger.settle(reservation.number, usd, min(tokens, 2**62))
+        return usd
+
+
+def _once(reservation: Reservation) -> None:
+    if reservation.settled:
+        raise ValueError("a reservation is settled exactly once")
+    reservation.settled = True
+
+
+def _denied(detail: str) -> AdviceRejectedError:
+    return AdviceRejectedError(AdviceOutcome.BUDGET_DENIED, detail)

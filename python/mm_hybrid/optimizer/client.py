@@ -2,20 +2,19 @@
 
 The deadline covers everything, connection and retries and a body that drips in byte by byte; the body is
 capped; redirects are not followed; unencrypted HTTP is allowed to this machine only. The key travels in one
-header and stands in no message, log or repr.
+header and stands in no message, log, repr or recording.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import random
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,27 +25,30 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.config import AdvisorConfig
 from mm_hybrid.errors import ConfigError
 from mm_hybrid.optimizer.advice import AdviceOutcome, AdviceRejectedError
+from mm_hybrid.optimizer.attempt import (
+    KEPT_HEADERS,
+    MAX_BODY_BYTES,
+    Attempt,
+    body_of,
+    is_retryable,
+    retry_after_s,
+)
+from mm_hybrid.optimizer.prompt import wire_body
 
-MAX_BODY_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 0.5
-RETRY_STATUSES = frozenset({429, 502, 503, 504})
-LATCHING_STATUSES = frozenset({401, 402, 403, 404})
-"""Refusals that no repetition changes: key, payment, permission, model."""
+MAX_LIST_BYTES = 2 * 1024 * 1024
+"""A list of models may be long; nothing of it is kept but names and dates."""
 
 _FIRST_BACKOFF_S = 0.5
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A 200 answer's body, and how long everything took."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model the service offers, and the day it goes away if that is known."""
 
-    body: bytes
-    latency_ms: float
-
-
-class RefusedError(AdviceRejectedError):
-    """The service refused in a way that repetition does not change."""
+    name: str
+    shutdown: date | None = None
 
 
 def key_from_env(config: AdvisorConfig, environ: Mapping[str, str] | None = None) -> SecretStr | None:
@@ -79,7 +81,7 @@ class AdvisorClient:
             raise ConfigError(f"advisor.base_url {url!r}: use https, or http on this machine")
         if not api_key.get_secret_value().isascii() or not api_key.get_secret_value().isprintable():
             raise ConfigError(f"{config.api_key_env}: the key holds characters that no HTTP header can carry")
-        self._url = f"{url}/chat/completions"
+        self._url = url
         self._timeout_s = config.timeout_s
         self._key = api_key
         self._clock = clock
@@ -94,122 +96,126 @@ class AdvisorClient:
         """Name the service, never the key."""
         return f"AdvisorClient({self._url!r})"
 
-    async def ask(self, request: Mapping[str, Any]) -> Response:
-        """Send one question and return the body of its answer.
+    async def ask(self, request: Mapping[str, Any], attempts: list[Attempt]) -> None:
+        """Send one question; what came of it, with at most one retry, is appended to ``attempts``. Never raises.
 
-        Raises:
-            AdviceRejectedError: ``timeout``, ``invalid_transport``, ``rate_limited``, ``http_5xx`` or
-            ``http_4xx``. RefusedError: the key, the account or the model was refused.
+        A question that is cancelled leaves what was known until then.
         """
         started_ns = self._clock.monotonic_ns()
-        content = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()
+        content = wire_body(request)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                body = await self._ask_with_retry(content, deadline)
+                await self._ask_with_retry(content, deadline, started_ns, attempts)
         except TimeoutError:
-            raise AdviceRejectedError(
-                AdviceOutcome.TIMEOUT, f"no whole answer in {self._timeout_s:g} s"
-            ) from None
-        return Response(body, (self._clock.monotonic_ns() - started_ns) / 1e6)
+            attempts.append(
+                Attempt(
+                    error="timeout",
+                    detail=f"no whole answer in {self._timeout_s:g} s",
+                    latency_ns=self._clock.monotonic_ns() - started_ns,
+                )
+            )
+
+    async def models(self) -> list[ListedModel]:
+        """Return what the service offers.
+
+        Raises:
+            AdviceRejectedError: there is no list, or none that can be read. RefusedError: the key was refused.
+
+        Source: OpenAI API reference, List models; ``shutdown_date`` as on its deprecations page.
+        """
+        started_ns = self._clock.monotonic_ns()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                attempt = await self._send("GET", "/models", None, started_ns, MAX_LIST_BYTES)
+        except TimeoutError:
+            attempt = Attempt(error="timeout", detail=f"no list of models in {self._timeout_s:g} s")
+        return read_models(body_of(attempt))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _ask_with_retry(self, content: bytes, deadline: asyncio.Timeout) -> bytes:
-        try:
-            return await self._ask_once(content)
-        except _RetryableError as error:
-            first = error.rejection
-            wait_s = error.retry_after_s
+    async def _ask_with_retry(
+        self, content: bytes, deadline: asyncio.Timeout, started_ns: int, attempts: list[Attempt]
+    ) -> None:
+        first = await self._send("POST", "/chat/completions", content, started_ns, MAX_BODY_BYTES)
+        attempts.append(first)
+        if not is_retryable(first):
+            return
+        wait_s = retry_after_s(first, self._clock.now_ns() / 1e9)
         if wait_s is None:
             wait_s = random.uniform(0, _FIRST_BACKOFF_S)
         left_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
         if wait_s >= left_s:
-            raise first
+            return
         await asyncio.sleep(wait_s)
-        try:
-            return await self._ask_once(content)
-        except _RetryableError as error:
-            raise error.rejection from None
+        attempts.append(await self._send("POST", "/chat/completions", content, started_ns, MAX_BODY_BYTES))
 
-    async def _ask_once(self, content: bytes) -> bytes:
+    async def _send(
+        self, method: str, path: str, content: bytes | None, started_ns: int, max_bytes: int
+    ) -> Attempt:
+        """Make one request. Raises ``TimeoutError`` alone."""
         headers = {
             "Authorization": f"Bearer {self._key.get_secret_value()}",
-            "Content-Type": "application/json",
             "Accept-Encoding": "identity",
             "X-Request-Id": uuid.uuid4().hex,
         }
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+
+        def failed(kind: Any, error: Exception | str) -> Attempt:
+            detail = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")
+            return Attempt(error=kind, detail=detail, latency_ns=self._clock.monotonic_ns() - started_ns)
+
+        body = bytearray()
         try:
-            async with self._http.stream("POST", self._url, content=content, headers=headers) as response:
-                body = await _read_capped(response)
+            async with self._http.stream(
+                method, f"{self._url}{path}", content=content, headers=headers
+            ) as response:
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > max_bytes:
+                        return failed("too_large", f"the body is over {max_bytes} bytes")
+                status, received = response.status_code, response.headers
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _RetryableError(_transport(error)) from None
+            return failed("connect", error)
         except httpx.TimeoutException:
             raise TimeoutError from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            raise _transport(error) from None
-        if response.status_code == 200:
-            return body
-        raise _refusal(response, body, self._clock.now_ns() / 1e9)
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ValueError) as error:
+            return failed("transport", error)
+        return Attempt(
+            status=status,
+            headers={name: received[name][:200] for name in KEPT_HEADERS if name in received},
+            body=bytes(body),
+            latency_ns=self._clock.monotonic_ns() - started_ns,
+        )
 
 
-class _RetryableError(Exception):
-    def __init__(self, rejection: AdviceRejectedError, retry_after_s: float | None = None) -> None:
-        super().__init__(str(rejection))
-        self.rejection = rejection
-        self.retry_after_s = retry_after_s
+def read_models(body: bytes) -> list[ListedModel]:
+    """Return the models of a list.
 
-
-async def _read_capped(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise AdviceRejectedError(
-                AdviceOutcome.INVALID_TRANSPORT, f"the body is over {MAX_BODY_BYTES} bytes"
-            )
-    return bytes(body)
-
-
-def _transport(error: Exception) -> AdviceRejectedError:
-    return AdviceRejectedError(
-        AdviceOutcome.INVALID_TRANSPORT, f"{type(error).__name__}: {error}".rstrip(": ")
-    )
-
-
-def _refusal(response: httpx.Response, body: bytes, now_s: float) -> Exception:
-    """Return the exception of an answer that is no 200."""
-    status = response.status_code
-    outcome = AdviceOutcome.HTTP_4XX
-    if status == 429:
-        outcome = AdviceOutcome.RATE_LIMITED
-    elif status >= 500:
-        outcome = AdviceOutcome.HTTP_5XX
-    elif not 400 <= status < 500:
-        outcome = AdviceOutcome.INVALID_TRANSPORT
-    text = body.decode("utf-8", errors="replace")
-    if status in LATCHING_STATUSES:
-        return RefusedError(outcome, f"HTTP {status}", text)
-    rejection = AdviceRejectedError(outcome, f"HTTP {status}", text)
-    if status in RETRY_STATUSES:
-        return _RetryableError(rejection, _retry_after_s(response.headers.get("retry-after"), body, now_s))
-    return rejection
-
-
-def _retry_after_s(header: str | None, body: bytes, now_s: float) -> float | None:
-    """Return the wait asked for: seconds or an HTTP date in the header, or seconds in the error body."""
-    value: Any = header
-    if value is None:
-        try:
-            value = json.loads(body)["error"]["retry_after"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return None
+    Raises:
+        AdviceRejectedError: ``invalid_envelope``; it is no list of models.
+    """
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        try:
-            seconds = parsedate_to_datetime(str(value)).timestamp() - now_s
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+        entries = json.loads(body)["data"]
+        names = [
+            (entry["id"], entry.get("shutdown_date")) for entry in entries if isinstance(entry["id"], str)
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise AdviceRejectedError(
+            AdviceOutcome.INVALID_ENVELOPE, "the list of models cannot be read"
+        ) from None
+    return [ListedModel(name=name, shutdown=_day(day)) for name, day in names]
+
+
+def _day(value: object) -> date | None:
+    """Return a day written as ``2027-01-14``, with or without a time, or as seconds since 1970."""
+    try:
+        if isinstance(value, str):
+            return date.fromisoformat(value[:10])
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC).date()
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None

@@ -1,18 +1,21 @@
 """What an advisor is asked: numbers and closed enums only, the same bytes for the same market.
 
-Nothing a stranger can write reaches the prompt: no symbol, no date, no news, no text of the exchange.
-Inventory is left out too: it depends on earlier advice, and with it no recorded answer could be replayed
-under another strategy.
+Nothing a stranger can write reaches the prompt: no symbol, no date, no news, no text of the exchange. There are two
+profiles. ``exogenous`` leaves inventory out too: it depends on earlier advice, and with it no recorded answer could be
+replayed under another strategy. ``seed`` tells what the article behind this project told, inventory included, with the
+units and sides it left open; it is for comparison.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mm_hybrid.optimizer.advice import AdviceReply
 from mm_hybrid.types import Features
@@ -22,7 +25,15 @@ MAX_REPLY_TOKENS = 200
 
 ResponseFormat = Literal["json_schema", "json_object", "none"]
 
-SYSTEM_TEXT = (
+PromptProfile = Literal["exogenous", "seed"]
+
+PROMPT_VERSIONS: dict[PromptProfile, str] = {"exogenous": "exogenous/1", "seed": "seed/1"}
+"""Name and version of each profile; another text or another field is another version."""
+
+INVENTORY_BUCKET = 0.25
+"""Inventory is told in these fractions of its limit, so that every fill does not make another question."""
+
+_EXOGENOUS_TEXT = (
     "You advise a market maker on how far from the mid price to quote. You receive one JSON object of "
     "market measurements; every name carries its unit, null means not yet known. base_bid_half_bps and "
     "base_ask_half_bps are the half-spreads a calibrated model would use, before inventory is considered; "
@@ -33,6 +44,20 @@ SYSTEM_TEXT = (
     "confidence (0 to 1), anomaly (one of none, spike, thin_book, one_sided, data_fault), reasoning (one "
     "sentence of at most 200 characters)."
 )
+
+_SEED_TEXT = (
+    "You advise a market maker on how far from the mid price to quote. You receive one JSON object; every name carries "
+    "its unit, null means not yet known; base means the traded coin, quote the currency it is priced in. "
+    "base_bid_half_bps and base_ask_half_bps are the half-spreads a calibrated model would use, before inventory is "
+    "considered; floor_half_bps is the least that covers costs; inv_frac is the signed inventory as a fraction of "
+    "inventory_limit_base. Analyse price pattern, anomalies and risk. Return one JSON object and nothing else, with "
+    "exactly these fields: recommended_bid_spread_bps and recommended_ask_spread_bps (half-spreads in basis points of "
+    "mid, each side separately, never beyond three times the base), position_limit (absolute cap, base units, at most "
+    "inventory_limit_base), confidence (0 to 1), anomaly (one of none, spike, thin_book, one_sided, data_fault), "
+    "reasoning (one sentence of at most 200 characters)."
+)
+
+SYSTEM_TEXTS: dict[PromptProfile, str] = {"exogenous": _EXOGENOUS_TEXT, "seed": _SEED_TEXT}
 
 _DAY_NS = 86_400 * 1_000_000_000
 _QTY_WINDOW_NS = 600 * 1_000_000_000
@@ -74,10 +99,34 @@ def profile_for(model: str, response_format: ResponseFormat = "json_schema") -> 
     return ProviderProfile(response_format=response_format)
 
 
+class Anchors(NamedTuple):
+    """What the model would quote, told to the advisor so that it need not guess the scale; bps of mid."""
+
+    bid_half_bps: float
+    ask_half_bps: float
+    floor_half_bps: float
+
+
+class Inventory(NamedTuple):
+    """Signed position and its limit, base units; only the profile ``seed`` tells them."""
+
+    qty_base: float = 0.0
+    limit_base: float = 0.0
+
+    @property
+    def bucket(self) -> float:
+        """Inventory over its limit in steps of :data:`INVENTORY_BUCKET`, -1..1."""
+        if self.limit_base <= 0:
+            return 0.0
+        share = min(max(self.qty_base / self.limit_base, -1.0), 1.0)
+        return round(share / INVENTORY_BUCKET) * INVENTORY_BUCKET
+
+
 class PromptBuilder:
     """Turns features into the user message; remembers the day's first mid and recent best quantities."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: PromptProfile = "exogenous") -> None:
+        self.profile: PromptProfile = profile
         self._day: int | None = None
         self._first_mid = 0.0
         self._qtys: deque[tuple[int, float, float]] = deque()
@@ -93,55 +142,80 @@ class PromptBuilder:
         while self._qtys[0][0] < now - _QTY_WINDOW_NS:
             self._qtys.popleft()
 
-    def user_text(self, features: Features, *, base_half_bps: float, floor_half_bps: float) -> str:
-        """Return the user message: one canonical JSON object, sorted keys, four decimals, no whitespace."""
+    def user_text(self, features: Features, anchors: Anchors, inventory: Inventory = Inventory()) -> str:  # noqa: B008
+        """Return the user message: one canonical JSON object, sorted keys, fixed decimals, no whitespace."""
         self.observe(features)
+        common: dict[str, str | bool | float | None] = {
+            "contract": CONTRACT,
+            "asset": "A1",
+            "market_spread_bps": features.spread_bps,
+            "imbalance_l5": features.imbalance,
+            "depth_bid_quote": features.depth_bid_quote,
+            "depth_ask_quote": features.depth_ask_quote,
+            "depth_complete": features.depth_covered_pct >= 10.0,
+            "sigma_1m_bps": features.volatility_1m_bps,
+            "ret_10s_bps": features.return_10s_bps,
+            "ret_60s_bps": features.return_60s_bps,
+            "trade_imb_60s": features.trade_imbalance_60s,
+            "spike": features.spike,
+            "base_bid_half_bps": anchors.bid_half_bps,
+            "base_ask_half_bps": anchors.ask_half_bps,
+            "floor_half_bps": anchors.floor_half_bps,
+        }
+        if self.profile == "seed":
+            return canonical(
+                {
+                    **common,
+                    "mid_price_quote": features.mid_price,
+                    "bid_volume_base": features.best_bid_qty,
+                    "ask_volume_base": features.best_ask_qty,
+                    "inv_frac": inventory.bucket,
+                    "inventory_limit_base": inventory.limit_base,
+                    "risk_frac": abs(inventory.bucket),
+                }
+            )
         bid_median = median(sample[1] for sample in self._qtys)
         ask_median = median(sample[2] for sample in self._qtys)
         return canonical(
             {
-                "contract": CONTRACT,
-                "asset": "A1",
+                **common,
                 "mid_index": 1e4 * features.mid_price / self._first_mid,
-                "market_spread_bps": features.spread_bps,
                 "bid_qty_rel": features.best_bid_qty / bid_median if bid_median > 0 else None,
                 "ask_qty_rel": features.best_ask_qty / ask_median if ask_median > 0 else None,
-                "imbalance_l5": features.imbalance,
-                "depth_bid_quote": features.depth_bid_quote,
-                "depth_ask_quote": features.depth_ask_quote,
-                "depth_complete": features.depth_covered_pct >= 10.0,
-                "sigma_1m_bps": features.volatility_1m_bps,
-                "ret_10s_bps": features.return_10s_bps,
-                "ret_60s_bps": features.return_60s_bps,
-                "trade_imb_60s": features.trade_imbalance_60s,
-                "spike": features.spike,
-                "base_bid_half_bps": base_half_bps,
-                "base_ask_half_bps": base_half_bps,
-                "floor_half_bps": floor_half_bps,
             }
         )
 
 
 def canonical(fields: dict[str, str | bool | float | None]) -> str:
-    """Return flat fields as JSON whose bytes depend on the values alone: sorted keys, four decimals."""
+    """Return flat fields as JSON whose bytes depend on the values alone: sorted keys, four decimals.
+
+    What is no finite number is ``null``.
+    """
 
     def text(value: str | bool | float | None) -> str:
         if isinstance(value, (str, bool)) or value is None:
             return json.dumps(value)
+        if not math.isfinite(value):
+            return "null"
         fixed = f"{value:.4f}"
         return "0.0000" if fixed == "-0.0000" else fixed
 
     return "{" + ",".join(f'"{name}":{text(value)}' for name, value in sorted(fields.items())) + "}"
 
 
-def chat_request(model: str, user_text: str, profile: ProviderProfile) -> dict[str, Any]:
+def chat_request(
+    model: str, user_text: str, profile: ProviderProfile, prompt: PromptProfile = "exogenous"
+) -> dict[str, Any]:
     """Return the body of a chat-completion request.
 
     Source: OpenAI API reference, Create chat completion.
     """
     request: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": "system", "content": SYSTEM_TEXT}, {"role": "user", "content": user_text}],
+        "messages": [
+            {"role": "system", "content": SYSTEM_TEXTS[prompt]},
+            {"role": "user", "content": user_text},
+        ],
         profile.max_tokens_name: MAX_REPLY_TOKENS,
         "stream": False,
     }
@@ -153,6 +227,11 @@ def chat_request(model: str, user_text: str, profile: ProviderProfile) -> dict[s
     elif profile.response_format == "json_object":
         request["response_format"] = {"type": "json_object"}
     return request
+
+
+def wire_body(request: Mapping[str, Any]) -> bytes:
+    """Return a request as it is sent, byte for byte."""
+    return json.dumps(request, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def wire_schema() -> dict[str, Any]:

@@ -13,8 +13,14 @@ SIGMA_RATIO = (0.5, 2.0)
 """A market that moved or changed its volatility by more is another market than the advice was about."""
 
 
-def why_void(advice: Advice, features: Features) -> str | None:
-    """Return what about the market makes advice about an earlier one void, or ``None``."""
+def why_void(advice: Advice, features: Features, inventory_bucket: float | None = None) -> str | None:
+    """Return what makes advice about an earlier market void, or ``None``.
+
+    Args:
+        advice: the advice.
+        features: the market now.
+        inventory_bucket: the inventory now, where advice depends on it.
+    """
     if features.state is not BookState.LIVE:
         return f"book is {features.state}"
     move_bps = abs(features.mid_price / advice.mid_price - 1) * 1e4
@@ -22,6 +28,8 @@ def why_void(advice: Advice, features: Features) -> str | None:
         return f"mid moved {move_bps:.1f} bps"
     if volatility_changed(advice.sigma, features.calibration.sigma):
         return "volatility changed"
+    if advice.inventory_bucket is not None and inventory_bucket != advice.inventory_bucket:
+        return "inventory changed"
     return None
 
 

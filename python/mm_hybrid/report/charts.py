@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects as go
 
+from mm_hybrid.optimizer.blend import BAND
+from mm_hybrid.report.advising import Advising
 from mm_hybrid.report.read import Point, Session
 
 Figure = Any
@@ -51,6 +53,38 @@ def charts(session: Session) -> list[tuple[str, str, Figure]]:
     if session.latency_ms:
         note = "From handing an intent to the journal to the venue's first answer, disk and network included."
         shown.append(("Order latency", note, _latencies(session)))
+    return shown
+
+
+def advisor_charts(advising: Advising) -> list[tuple[str, str, Figure]]:
+    """Return title, one line of explanation and figure of what an advisor told and took."""
+    shown: list[tuple[str, str, Figure]] = []
+    if advising.ratio_ts_ns:
+        figure = _figure(yaxis_title="advice / model", height=260)
+        times = _times(advising.ratio_ts_ns)
+        for name, values, color in (("Bid", advising.ratio_bid, _BUY), ("Ask", advising.ratio_ask, _SELL)):
+            figure.add_scatter(
+                x=times, y=np.array(values), name=name, mode="markers", marker={"color": color, "size": 5}
+            )
+        for bound in BAND:
+            figure.add_hline(y=bound, line={"color": _GRID, "dash": "dash"})
+        note = (
+            f"Half-spread told over the model's; outside {BAND[0]:g} to {BAND[1]:g} (dashed) it is clamped."
+        )
+        shown.append(("Advice over the model", note, figure))
+    if advising.latency_ms:
+        figure = _figure(xaxis_title="ms", yaxis_title="questions", height=240, showlegend=False)
+        figure.add_histogram(x=np.array(advising.latency_ms), nbinsx=_BINS, marker={"color": "#7c5cc4"})
+        shown.append(
+            ("Latency of answers", "From the question to the whole answer, or to giving up.", figure)
+        )
+    if advising.spend_usd and advising.spend_usd[-1] > 0:
+        figure = _figure(yaxis_title="USD", height=220, showlegend=False)
+        line = {"color": "#d98e04", "width": 1.6, "shape": "hv"}
+        figure.add_scatter(
+            x=_times(advising.spend_ts_ns), y=np.array(advising.spend_usd), mode="lines", line=line
+        )
+        shown.append(("Spend", "Charged so far; answers without a usage block at their worst case.", figure))
     return shown
 
 

@@ -12,9 +12,16 @@ from typing import Any
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from mm_hybrid.report.charts import charts
+from mm_hybrid.report.charts import advisor_charts, charts
 from mm_hybrid.report.read import Session, read_session, summarise
-from mm_hybrid.report.tables import advice_table, count_table, latency_table, state_table
+from mm_hybrid.report.tables import (
+    advice_table,
+    count_table,
+    hour_table,
+    latency_table,
+    reason_table,
+    state_table,
+)
 
 # No address may be asked for anything; the browser enforces what the page promises.
 _POLICY = (
@@ -39,6 +46,7 @@ section > p { color: var(--soft); margin: 0 0 8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+h3 { font-size: 14px; margin: 18px 0 2px; } p.words { color: var(--ink); }
 td.n, th.n { text-align: right; } td.wide { min-width: 220px; }
 """
 
@@ -91,7 +99,8 @@ def render(session: Session) -> str:
 {_section("Book at the marks", "Quoted while LIVE only.", count_table(session.book_states, "state"))}
 </div>
 {_section("Latency", "Milliseconds from intent to the first answer.", latency_table(numbers["latency_ms"]))}
-{_section("Advice", _advice_note(session), advice_table(session.advice))}
+{_section("Last hour", "Kinds of market, spikes, and how own fills fared.", _hour(session))}
+{_advisor_page(session)}
 {_section("Changes of state", "The last ones, newest first.", state_table(session.states))}
 </main></body></html>
 """
@@ -164,8 +173,47 @@ def _cards(numbers: dict[str, Any]) -> str:
     )
 
 
-def _advice_note(session: Session) -> str:
-    counts = ", ".join(
-        f"{count} {escape(outcome)}" for outcome, count in session.advice_outcomes.most_common()
+def _hour(session: Session) -> str:
+    return f"<p class=words>{escape(session.hour.sentence())}</p>{hour_table(session.hour.numbers())}"
+
+
+def _advisor_page(session: Session) -> str:
+    advising = session.advising
+    if not advising.outcomes:
+        return _section("Advisor", "None was asked.", "")
+    numbers = advising.numbers()
+    note = (
+        "What it was asked, what it answered, and what was made of that. Advice moves quotes only with a weight above "
+        "0; answers of local or scripted services show that the plumbing works, not that advice is worth anything."
     )
-    return f"{counts}; the last ones, newest first." if counts else "None was asked for."
+    drawings = "".join(
+        f"<h3>{heading}</h3><p>{text}</p>{_drawing(figure, f'advisor-{index}')}"
+        for index, (heading, text, figure) in enumerate(advisor_charts(advising), start=1)
+    )
+    body = (
+        f'<div class="cards">{_advisor_cards(numbers)}</div>'
+        f"<h3>Outcomes</h3>{count_table(advising.outcomes, 'outcome')}"
+        f"<h3>Refused or changed, and why</h3>{reason_table(advising.reasons)}"
+        f"<h3>Why advice ended</h3>{count_table(advising.retired, 'reason')}"
+        f"{drawings}<h3>The last questions, newest first</h3>{advice_table(session.advice)}"
+    )
+    return _section("Advisor", note, body)
+
+
+def _advisor_cards(numbers: dict[str, Any]) -> str:
+    def quantiles(values: dict[str, float] | None, digits: int) -> str:
+        return "-" if values is None else f"{values['p50']:.{digits}f} / {values['p99']:.{digits}f}"
+
+    age_ms = numbers["mean_age_at_use_ms"]
+    cards = [
+        ("Asked", f"{numbers['asked']:,}"),
+        ("Accepted / clamped", f"{numbers['accepted']:,} / {numbers['clamped']:,}"),
+        ("Refused", f"{numbers['refused']:,}"),
+        ("Spent, USD", f"{numbers['spent_usd']:.4f}"),
+        ("Latency p50 / p99, ms", quantiles(numbers["latency_ms"], 0)),
+        ("Bid over model, p50 / p99", quantiles(numbers["ratio_bid"], 2)),
+        ("Ask over model, p50 / p99", quantiles(numbers["ratio_ask"], 2)),
+        ("Used in quotes", f"{numbers['uses']:,}"),
+        ("Mean age at use, s", "-" if age_ms is None else f"{age_ms / 1000:.1f}"),
+    ]
+    return "".join(f'<div class="card"><span>{name}</span><b>{value}</b></div>' for name, value in cards)

@@ -32,6 +32,8 @@ from mm_hybrid.journal import (
     StateRow,
 )
 from mm_hybrid.report.account import Account
+from mm_hybrid.report.advising import Advising
+from mm_hybrid.report.hour import LastHour
 
 T = TypeVar("T")
 
@@ -110,7 +112,8 @@ class Session:
     outcomes: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     book_states: Counter[str] = field(default_factory=Counter)
-    advice_outcomes: Counter[str] = field(default_factory=Counter)
+    advising: Advising = field(default_factory=Advising)
+    hour: LastHour = field(default_factory=LastHour)
     advice: deque[AdviceRow] = field(default_factory=lambda: deque(maxlen=_LAST_ROWS))
     states: deque[StateRow] = field(default_factory=lambda: deque(maxlen=_LAST_ROWS))
     engine_difference: Decimal | None = None
@@ -137,9 +140,12 @@ def read_session(path: str | os.PathLike[str]) -> Session:
         _read_profit(session, reader)
         _read_orders(session, reader)
         session.refusals.update(row.reason for row in reader.refusals())
-        session.states.extend(reader.states())
+        for state in reader.states():
+            session.states.append(state)
+            session.advising.take_state(state)
+            session.hour.state(state)
         for advice in reader.advice():
-            session.advice_outcomes[advice.outcome] += 1
+            session.advising.take(advice)
             session.advice.append(advice)
     return session
 
@@ -186,7 +192,9 @@ def summarise(session: Session) -> dict[str, Any]:
         "intents": dict(session.actions),
         "outcomes": dict(session.outcomes),
         "refusals": dict(session.refusals),
-        "advice": dict(session.advice_outcomes),
+        "advice": dict(session.advising.outcomes),
+        "advisor": session.advising.numbers(),
+        "last_hour": session.hour.numbers(),
         "latency_ms": {action: _percentiles(values) for action, values in sorted(session.latency_ms.items())},
     }
 
@@ -205,11 +213,13 @@ def _read_profit(session: Session, reader: JournalReader) -> None:
         if isinstance(row, FillRow):
             account.fill(row)
             session.fills.add(row)
+            session.hour.fill(row)
             continue
         if isinstance(row, FundingRow):
             account.fund(row)
             continue
         account.mark(row)
+        session.hour.mark(row)
         _take_mark(session, row)
         # A restarted engine counts from nothing, so only a single start can be compared.
         if len(session.sessions) == 1 and row.mid is not None:

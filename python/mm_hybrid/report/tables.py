@@ -30,17 +30,15 @@ def latency_table(latencies: dict[str, dict[str, float]]) -> str:
 
 
 def advice_table(advice: deque[AdviceRow]) -> str:
-    """Return the last answers of the advisor beside what the closed form had, newest first."""
+    """Return the last answers of the advisor beside what the model had, newest first."""
     headings = (
-        "time",
-        "outcome",
-        "bid, bps",
-        "ask, bps",
-        "closed form bid",
-        "closed form ask",
-        "ms",
-        "detail",
+        *("time", "outcome", "bid, bps", "ask, bps", "model bid", "model ask", "bid / model", "ask / model"),
+        *("limit", "anomaly", "ms", "USD", "detail"),
     )
+
+    def ratio(told: float | None, base: float | None) -> str:
+        return _number(told / base if told is not None and base else None, 2)
+
     rows = [
         (
             _time(row.ts_ns),
@@ -49,12 +47,33 @@ def advice_table(advice: deque[AdviceRow]) -> str:
             _number(row.ask_half_bps, 3),
             _number(row.base_bid_half_bps, 3),
             _number(row.base_ask_half_bps, 3),
+            ratio(row.bid_half_bps, row.base_bid_half_bps),
+            ratio(row.ask_half_bps, row.base_ask_half_bps),
+            _number(row.position_limit, 3),
+            row.anomaly or "",
             _number(row.latency_ms, 1),
+            _number(row.cost_usd, 5),
             row.detail,
         )
         for row in reversed(advice)
     ]
-    return _table(headings, rows, right={2, 3, 4, 5, 6})
+    return _table(headings, rows, right={2, 3, 4, 5, 6, 7, 8, 10, 11})
+
+
+def reason_table(reasons: Counter[tuple[str, str]]) -> str:
+    """Return why questions ended as they did, the most frequent reason first; # stands for a number."""
+    rows = [(outcome, f"{count:,}", reason) for (outcome, reason), count in reasons.most_common(50)]
+    return _table(("outcome", "times", "reason"), rows, right={1})
+
+
+def hour_table(hour: dict[str, Any]) -> str:
+    """Return the kinds of market and the mark-outs of the last hour."""
+    rows = [(f"regime {name}", f"{share:.1%}") for name, share in hour["regimes"].items()]
+    rows += [
+        (f"mid after {horizon} s, {values['n']} fills", f"{values['mean']:+.3f} bps")
+        for horizon, values in hour["markout_bps"].items()
+    ]
+    return _table(("measure", "value"), rows, right={1})
 
 
 def state_table(states: deque[StateRow]) -> str:

@@ -41,6 +41,8 @@ class AdvisorServerConfig(BaseModel):
         status: HTTP status of each answer to a completion request.
         raw_body: body sent instead of an answer, as it is.
         retry_after: value of a ``Retry-After`` header.
+        shutdown_date: last day told for the model, such as ``2027-01-14``.
+        refuse_formats: kinds of ``response_format`` answered with 400, as some services do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,8 @@ class AdvisorServerConfig(BaseModel):
     status: Annotated[int, Field(ge=200, le=599)] = 200
     raw_body: str | None = None
     retry_after: str | None = None
+    shutdown_date: str | None = None
+    refuse_formats: tuple[str, ...] = ()
 
 
 class _Measurements(BaseModel):
@@ -79,6 +83,7 @@ class _CompletionRequest(BaseModel):
 
     model: str
     messages: Annotated[list[_Message], Field(min_length=1)]
+    response_format: dict[str, Any] | None = None
 
 
 def advise(measured: _Measurements) -> dict[str, Any]:
@@ -138,9 +143,10 @@ class _Service:
 
     async def models(self, request: web.Request) -> web.Response:
         refused = _unauthorized(request)
-        return refused or web.json_response(
-            {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "local"}]}
-        )
+        model: dict[str, Any] = {"id": MODEL, "object": "model", "created": 0, "owned_by": "local"}
+        if self._config.shutdown_date is not None:
+            model["shutdown_date"] = self._config.shutdown_date
+        return refused or web.json_response({"object": "list", "data": [model]})
 
     async def complete(self, request: web.Request) -> web.Response:
         if refused := _unauthorized(request):
@@ -172,6 +178,9 @@ class _Service:
                 f"the model {request.model[:80]!r} does not exist here, only {MODEL!r}",
                 "model_not_found",
             )
+        wanted = "none" if request.response_format is None else str(request.response_format.get("type"))
+        if wanted in self._config.refuse_formats:
+            return _error(400, f"response_format {wanted} is not supported", "invalid_request_error")
         user = request.messages[-1].content
         try:
             measured = _Measurements.model_validate_json(user)

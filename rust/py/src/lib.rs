@@ -11,11 +11,13 @@ mod formulas;
 mod interrupt;
 mod market;
 mod model;
+mod optimal;
 mod process;
 mod replay;
 mod serve;
 mod sim;
 mod tickers;
+mod watch;
 
 /// The extension module; names only.
 #[pyo3::pymodule(gil_used = false)]
@@ -56,6 +58,11 @@ mod _core {
     };
 
     #[pymodule_export]
+    use crate::optimal::{
+        chain_rate, exact_quotes, fit_intensity, microprice_markov, seed_pnl_linear, seed_pnl_renewal, seed_pnl_toxic,
+    };
+
+    #[pymodule_export]
     use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
 
     #[pymodule_export]
@@ -63,6 +70,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
+
+    #[pymodule_export]
+    use crate::watch::{AdverseMove, RegimeDetector};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -91,9 +91,7 @@ pub fn glft_closed_form(p: &GlftParams) -> Result<GlftQuotes> {
     let age_s = non_negative("age_s", p.age_s)?;
     let drift = finite("drift", p.drift)?;
 
-    // ln(1/C) with C the fill rate lost to quoting at the optimum: 1 for xi = 0, (1 + k/e) ln(1 + e/k) otherwise.
-    let (c1, ln_inverse_c) =
-        if e == 0.0 { (1.0 / k, 1.0) } else { ((e / k).ln_1p() / e, (1.0 + k / e) * (e / k).ln_1p()) };
+    let (c1, ln_inverse_c) = risk_part(k, e);
     let stale = k * k * sigma * sigma * age_s;
     let c2 = (gamma / (2.0 * a * size * k) * ln_inverse_c.exp()).sqrt();
     let skew_per_unit = sigma * c2 * (k * fee / 2.0 + k * impact / 4.0 + stale / 4.0).exp();
@@ -106,19 +104,42 @@ pub fn glft_closed_form(p: &GlftParams) -> Result<GlftQuotes> {
         drift / (gamma * sigma * sigma) * skew_per_unit
     };
     finite("skew_per_unit", skew_per_unit)?;
+    if half_spread <= 0.0 {
+        let reason =
+            format!("{fee} pays more than a fill costs: the optimal half-spread is {half_spread}, not above 0");
+        return Err(Error::Domain { name: "fee", reason });
+    }
     finite("half_spread", half_spread)?;
     finite("drift_shift", drift_shift)?;
     Ok(GlftQuotes { c1, c2, half_spread, skew_per_unit, drift_shift })
 }
 
-/// Rate of fills at the optimal width of a risk-neutral maker, 1/s, one side.
-fn optimal_fill_rate(p: &GlftParams) -> Result<f64> {
+/// Constants of a maker's problem without inventory: the rate of fills at its best width, 1/s and side, and that width
+/// without the inventory's part, P.
+///
+/// # Errors
+/// [`Error::Domain`] naming the parameter that is out of range, or the cost that lets no fill happen.
+pub(super) fn fill_rate_and_margin(p: &GlftParams) -> Result<(f64, f64)> {
     let a = positive("intensity_a", p.intensity_a)?;
     let k = positive("intensity_k", p.intensity_k)?;
     let sigma = non_negative("sigma", p.sigma)?;
     let age_s = non_negative("age_s", p.age_s)?;
+    let e = non_negative("xi", p.xi)? * positive("size", p.size)?;
     let cost = finite("fee", p.fee)? + finite("impact", p.impact)? / 2.0;
-    positive("fee", a * (-1.0 - k * cost - k * k * sigma * sigma * age_s / 2.0).exp())
+    let (c1, ln_inverse_c) = risk_part(k, e);
+    let stale = k * k * sigma * sigma * age_s;
+    let rate = positive("fee", a * (-ln_inverse_c - k * cost - stale / 2.0).exp())?;
+    Ok((rate, finite("fee", c1 + cost + stale / k)?))
+}
+
+/// c1, the width of a single fill at no cost (P), and ln(1/C), C being the share of fills left at it, for `e` = xi size.
+fn risk_part(k: f64, e: f64) -> (f64, f64) {
+    if e == 0.0 { (1.0 / k, 1.0) } else { ((e / k).ln_1p() / e, (1.0 + k / e) * (e / k).ln_1p()) }
+}
+
+/// Rate of fills at the optimal width of a risk-neutral maker, 1/s, one side.
+fn optimal_fill_rate(p: &GlftParams) -> Result<f64> {
+    Ok(fill_rate_and_margin(&GlftParams { xi: 0.0, ..*p })?.0)
 }
 
 /// Risk aversion under which the stationary inventory has the standard deviation `sd_lots` (in units of `size`).
@@ -151,7 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn market() -> impl Strategy<Value = GlftParams> {
-        (0.01..20.0, 0.01..20.0, 0.01..20.0, 1e-4..2.0, 0.0..2.0, 0.001..5.0, -0.2..0.5).prop_map(
+        (0.01..20.0, 0.01..20.0, 0.01..20.0, 1e-4..2.0, 0.0..2.0, 0.001..5.0, -0.02..0.5).prop_map(
             |(intensity_a, intensity_k, sigma, gamma, xi, size, fee)| GlftParams {
                 intensity_a,
                 intensity_k,
@@ -187,6 +208,12 @@ mod tests {
         assert!(glft_closed_form(&wrong).unwrap_err().to_string().starts_with("intensity_k: must be above 0"));
         let wrong = GlftParams { fee: f64::NAN, ..GlftParams::default() };
         assert!(glft_closed_form(&wrong).unwrap_err().to_string().starts_with("fee: "));
+    }
+
+    #[test]
+    fn a_rebate_beyond_every_cost_has_no_optimum() {
+        let paid = GlftParams { fee: -10.0, ..GlftParams::default() };
+        assert!(glft_closed_form(&paid).unwrap_err().to_string().starts_with("fee: -10 pays more"));
     }
 
     proptest! {

@@ -1,0 +1,108 @@
+"""What advice has cost, on disk: a restart does not forget what was spent today.
+
+One SQLite file of its own. The worst case of a call is written before the call is sent and settled after it; a call
+that a crash interrupted stays at its worst case, since the provider may bill it. The shape of reply a service was
+found to keep (see :mod:`mm_hybrid.optimizer.prepare`) is remembered here too.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from mm_hybrid.errors import JournalError
+
+DAY_NS = 86_400 * 1_000_000_000
+KEPT_DAYS = 400
+"""Older calls are deleted when the ledger is opened."""
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE call(id INTEGER PRIMARY KEY, ts_ns INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL,
+    tokens INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX call_ts ON call(ts_ns);
+CREATE TABLE profile(base_url TEXT NOT NULL, model TEXT NOT NULL, response_format TEXT NOT NULL,
+    probed_ns INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY(base_url, model));
+"""
+
+
+class Spent(NamedTuple):
+    """Sums over calls."""
+
+    usd: float
+    tokens: int
+    calls: int
+
+
+class Ledger:
+    """Calls and what they cost.
+
+    Args:
+        path: the file, created if absent; ``None`` keeps it in memory.
+        now_ns: the time now, for deleting what is old.
+
+    Raises:
+        JournalError: the file cannot be opened or belongs to a newer version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, now_ns: int = 0) -> None:
+        self.path = None if path is None else Path(path)
+        try:
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=2.0)
+            # A killed process loses nothing; a power cut may lose the last calls, never the file.
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if version == 0:
+                self._db.executescript(
+                    f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+            self._db.execute("DELETE FROM call WHERE ts_ns < ?", (now_ns - KEPT_DAYS * DAY_NS,))
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"{path}: cannot open the ledger of advice: {error}") from error
+        if version > _VERSION:
+            raise JournalError(
+                f"{path}: ledger version {version}, this package knows {_VERSION}: upgrade mm_hybrid"
+            )
+
+    def reserve(self, ts_ns: int, model: str, usd: float, tokens: int) -> int:
+        """Write the worst case of a call and return its number."""
+        sql = "INSERT INTO call(ts_ns, model, usd, tokens) VALUES(?, ?, ?, ?)"
+        return int(self._db.execute(sql, (ts_ns, model, usd, tokens)).lastrowid or 0)
+
+    def settle(self, number: int, usd: float, tokens: int) -> None:
+        """Write what a call did cost."""
+        self._db.execute(
+            "UPDATE call SET usd = ?, tokens = ?, settled = 1 WHERE id = ?", (usd, tokens, number)
+        )
+
+    def drop(self, number: int) -> None:
+        """Take back a reservation of a call that was never sent."""
+        self._db.execute("DELETE FROM call WHERE id = ?", (number,))
+
+    def spent(self, since_ns: int) -> Spent:
+        """Return the sums over calls from ``since_ns`` on, reserved ones at their worst case."""
+        sql = "SELECT coalesce(sum(usd), 0), coalesce(sum(tokens), 0), count(*) FROM call WHERE ts_ns >= ?"
+        usd, tokens, calls = self._db.execute(sql, (since_ns,)).fetchone()
+        return Spent(float(usd), int(tokens), int(calls))
+
+    def profile(self, base_url: str, model: str) -> str | None:
+        """Return the shape of reply a service was found to keep."""
+        sql = "SELECT response_format FROM profile WHERE base_url = ? AND model = ?"
+        row = self._db.execute(sql, (base_url, model)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember_profile(
+        self, base_url: str, model: str, response_format: str, now_ns: int, detail: str
+    ) -> None:
+        """Remember what a probe found."""
+        sql = "INSERT OR REPLACE INTO profile VALUES(?, ?, ?, ?, ?)"
+        self._db.execute(sql, (base_url, model, response_format, now_ns, detail))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._db.close()

@@ -1,0 +1,108 @@
+"""What a session measures of its market: own fills, the age of its information, the kind of market."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mm_hybrid.conditions import Conditions
+from mm_hybrid.config import QuotingConfig
+from mm_hybrid.journal.latency import RoundTrips
+from mm_hybrid.types import Calibration
+
+CALIBRATION = Calibration(intensity_a=1.5, intensity_k=0.2, sigma=5.0, source="stream")
+
+
+class Book:
+    """The fields of a book that are looked at."""
+
+    def __init__(
+        self, second: float, mid: float = 60_000.0, depth: float = 1.0, late_ms: float = 20.0
+    ) -> None:
+        self.timestamp = round(second * 1e9)
+        self.exchange_ts_ns = self.timestamp - round(late_ms * 1e6)
+        self.mid_price = mid
+        self.spread_bps = 0.02
+        self.bids = self.asks = np.array([[mid, depth]] * 5)
+
+
+def observed(conditions: Conditions, book: Any, **estimates: Any) -> tuple[str, str]:
+    return conditions.observe(book, estimates, CALIBRATION)
+
+
+def test_a_price_that_runs_away_after_own_fills_is_charged_as_far_as_it_is_known() -> None:
+    conditions = Conditions(QuotingConfig())
+    mid, impacts = 60_000.0, []
+    for i in range(100):
+        second = 10.0 * i
+        conditions.fill(round(second * 1e9), "buy", mid)
+        mid -= 3.0
+        observed(conditions, Book(second + 6, mid))
+        impacts.append(conditions.refine(CALIBRATION, None).impact)
+    assert impacts[0] == 0.0
+    assert impacts == sorted(impacts)
+    assert 2.0 < impacts[-1] < 3.0
+    assert conditions.adverse is not None
+    assert conditions.adverse["toxic_share"] == 1.0
+
+
+def test_luck_after_own_fills_is_not_charged_and_disaster_is_capped() -> None:
+    for move, impact in ((-3.0, 0.0), (1000.0, 10.0)):
+        conditions, mid = Conditions(QuotingConfig()), 60_000.0
+        for i in range(50):
+            conditions.fill(10 * i * 10**9, "sell", mid)
+            mid += move
+            observed(conditions, Book(10.0 * i + 6, mid))
+        assert conditions.refine(CALIBRATION, None).impact == impact
+
+
+def test_the_age_of_information_is_feed_and_order_latency_and_half_a_requote() -> None:
+    conditions = Conditions(QuotingConfig(requote_ms=100))
+    assert conditions.refine(CALIBRATION, 0.03).age_s is None, (
+        "before anything is measured the configured one holds"
+    )
+    for second in range(10):
+        observed(conditions, Book(second, late_ms=20.0))
+    assert conditions.refine(CALIBRATION, None).age_s is None
+    assert conditions.refine(CALIBRATION, 0.03).age_s == pytest.approx(0.02 + 0.03 + 0.05)
+
+
+def test_a_clock_that_is_ahead_or_far_behind_says_nothing_about_latency() -> None:
+    conditions = Conditions(QuotingConfig())
+    for late_ms in (-500.0, 3_600_000.0):
+        observed(conditions, Book(1, late_ms=late_ms))
+    assert conditions.refine(CALIBRATION, 0.01).age_s is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "estimates", "regime", "evidence"),
+    [
+        ({}, {}, "calm", ""),
+        ({"depth": 0.1}, {}, "thin", "depth 0.10 x usual"),
+        ({}, {"spike": True}, "volatile", "spike"),
+        ({}, {"return_60s_bps": 30.0}, "trending", "last minute +4.6 standard deviations"),
+    ],
+)
+def test_the_kind_of_market_comes_with_its_evidence(
+    changed: dict[str, float], estimates: dict[str, Any], regime: str, evidence: str
+) -> None:
+    conditions = Conditions(QuotingConfig())
+    for second in range(120):
+        assert observed(conditions, Book(second))[0] == "calm"
+    got = observed(conditions, Book(121, **changed), **estimates)
+    assert got[0] == regime
+    assert evidence in got[1]
+
+
+def test_round_trips_count_the_first_answer_of_the_venue_alone() -> None:
+    trips = RoundTrips()
+    trips.sent(1, 1_000_000)
+    trips.answered(1, "SENT", "local", 2_000_000)
+    trips.answered(None, "ACKED", "rest", 2_000_000)
+    assert trips.mean_s is None
+    trips.answered(1, "ACKED", "rest", 11_000_000)
+    trips.answered(1, "FILLED", "stream", 999_000_000)
+    assert trips.mean_s == pytest.approx(0.01)
+    for seq in range(5000):
+        trips.sent(seq, 0)
+    assert len(trips._sent) <= 1000

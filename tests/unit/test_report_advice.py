@@ -1,0 +1,122 @@
+"""The report's account of an advisor and of the last hour, from rows of a journal."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from markets import INSTRUMENT
+from mm_hybrid.clock import ManualClock
+from mm_hybrid.journal import Journal
+from mm_hybrid.report import build_report, summary
+from mm_hybrid.report.read import read_session
+from mm_hybrid.types import Fill
+
+MINUTE_NS = 60 * 10**9
+T0_NS = 1_700_000_000 * 10**9
+
+
+def ask(journal: Journal, outcome: str, ratio: float | None, **row: Any) -> None:
+    half = None if ratio is None else ratio * 2.0
+    journal.advice(
+        outcome=outcome,
+        request_json="{}",
+        bid_half_bps=half,
+        ask_half_bps=half,
+        base_bid_half_bps=2.0,
+        base_ask_half_bps=2.0,
+        cost_usd=0.002,
+        prompt="exogenous",
+        **row,
+    )
+
+
+def mark(journal: Journal, clock: ManualClock, mid: str) -> None:
+    zero = Decimal(0)
+    journal.mark(
+        market_ts_ns=clock.now_ns(), mid=Decimal(mid), best_bid=None, best_ask=None, book_state="LIVE",
+        bid_quote=None, ask_quote=None, position=zero, cash=zero, fees=zero, funding=zero, spread_capture=zero,
+        inventory_pnl=zero, total=zero,
+    )  # fmt: skip
+
+
+def fill(journal: Journal, clock: ManualClock, number: int, mid: str) -> None:
+    execution = Fill(
+        exec_id=f"x{number}", client_id="c", order_id="o", side="buy", price=Decimal(mid) - 1, qty=Decimal("0.01"),
+        fee=Decimal(0), fee_currency="USDT", fee_quote=Decimal(0), is_maker=True, exchange_ts_ns=clock.now_ns(),
+        local_ts_ns=clock.now_ns(),
+    )  # fmt: skip
+    journal.fill(execution, mid=Decimal(mid))
+
+
+async def opened(path: Path) -> tuple[Journal, ManualClock]:
+    clock = ManualClock(T0_NS)
+    journal = Journal.open(path, clock)
+    await journal.session(mode="paper", exchange="bybit", instrument=INSTRUMENT)
+    return journal, clock
+
+
+async def test_what_was_asked_answered_clamped_and_refused_is_told_with_reasons_and_money(
+    tmp_path: Path,
+) -> None:
+    journal, clock = await opened(tmp_path / "j.sqlite")
+    for index in range(10):
+        clock.advance(15 * 10**9)
+        ask(journal, "accepted", 1.1, latency_ms=100.0 + index, anomaly="none", used_bid_half_bps=2.2)
+    ask(journal, "clamped", 5.0, latency_ms=900.0, anomaly="spike")
+    for bps in (120, 130):
+        ask(journal, "out_of_ratio", 60.0, detail=f"{bps} bps is 60 times the model")
+    ask(journal, "timeout", None, detail="no whole answer in 4 s <script>alert(1)</script>")
+    used = {"uses": 30, "mean_age_ms": 5000.0, "max_age_ms": 14_000.0}
+    journal.state("advice:retired", "mid moved 10.3 bps", json.dumps(used))
+    journal.state("advice:retired", "newer advice", "no JSON")
+    await journal.close()
+    got = summary(tmp_path / "j.sqlite")["advisor"]
+    assert (got["asked"], got["accepted"], got["clamped"], got["refused"]) == (14, 10, 1, 3)
+    assert got["ratio_bid"]["p50"] == pytest.approx(1.1)
+    assert got["latency_ms"]["n"] == 11
+    assert got["spent_usd"] == pytest.approx(14 * 0.002)
+    assert (got["uses"], got["mean_age_at_use_ms"], got["max_age_at_use_ms"]) == (30, 5000.0, 14_000.0)
+    reasons = read_session(tmp_path / "j.sqlite").advising.reasons
+    assert reasons["out_of_ratio", "# bps is # times the model"] == 2, "numbers do not make reasons differ"
+    html = build_report(tmp_path / "j.sqlite", tmp_path / "r.html").read_text()
+    assert "<script>alert(1)" not in html
+    assert "no whole answer in # s &lt;script&gt;" in html
+    assert "Advice over the model" in html
+
+
+async def test_the_last_hour_names_regimes_spikes_and_how_fills_fared(tmp_path: Path) -> None:
+    journal, clock = await opened(tmp_path / "j.sqlite")
+    journal.state("regime", "thin", "long ago")
+    for minute in range(120):
+        if minute == 90:
+            journal.state("regime", "volatile", "spike, volatility 3.0 x usual")
+        if minute == 105:
+            journal.state("regime", "calm", "")
+        if minute in {10, 70, 80}:
+            fill(journal, clock, minute, "60000")
+        mark(journal, clock, "60000")
+        clock.advance(10 * 10**9)
+        mark(journal, clock, "60006" if minute == 70 else "59988")
+        clock.advance(50 * 10**9)
+    await journal.close()
+    got = summary(tmp_path / "j.sqlite")["last_hour"]
+    assert got["seconds"] == pytest.approx(3600, abs=61)
+    assert got["regimes"] == pytest.approx({"thin": 0.5, "volatile": 0.25, "calm": 0.25}, abs=0.02)
+    assert (got["regime_now"], got["changes"], got["spikes"], got["fills"]) == ("calm", 2, 1, 2)
+    assert got["markout_bps"]["5"] == {"n": 2, "mean": pytest.approx((1.0 - 2.0) / 2)}
+    assert got["toxic_share"] == 0.5
+    sentence = read_session(tmp_path / "j.sqlite").hour.sentence()
+    assert "thin 51%" in sentence
+    assert "1 spike;" in sentence
+    assert "50% of them toxic" in sentence
+
+
+async def test_a_journal_without_advice_or_marks_says_so(tmp_path: Path) -> None:
+    journal, _ = await opened(tmp_path / "j.sqlite")
+    await journal.close()
+    html = build_report(tmp_path / "j.sqlite", tmp_path / "r.html").read_text()
+    assert "None was asked." in html
+    assert "Nothing was marked." in html

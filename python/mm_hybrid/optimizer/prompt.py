@@ -8,6 +8,7 @@ units and sides it left open; it is for comparison.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -234,6 +235,7 @@ def wire_body(request: Mapping[str, Any]) -> bytes:
     return json.dumps(request, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+@functools.cache
 def wire_schema() -> dict[str, Any]:
     """Return the reply's JSON schema in the subset that strict modes take: every field required, no bounds.
 

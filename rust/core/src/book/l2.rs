@@ -320,7 +320,14 @@ impl L2Book {
 
 /// The nearest `f64`; most sums fit the quick conversion.
 fn to_f64(sum: i128) -> f64 {
-    i64::try_from(sum).map_or_else(|_| sum as f64, |sum| sum as f64)
+    i64::try_from(sum).map_or_else(|_| large_to_f64(sum), |sum| sum as f64)
+}
+
+/// A call of its own, or the compiler converts both ways and then chooses.
+#[cold]
+#[inline(never)]
+fn large_to_f64(sum: i128) -> f64 {
+    sum as f64
 }
 
 #[cfg(test)]

@@ -92,8 +92,8 @@ MUTATIONS = (
         patches=(
             Patch(
                 file="journal/store.py",
-                old="        return await self._writer.commit(rows)\n",
-                new="        self._writer.put(rows)\n        return [0] * len(rows)\n",
+                old="        seqs = await self._writer.commit(rows)\n",
+                new="        self._writer.put(rows)\n        seqs = [0] * len(rows)\n",
             ),
         ),
         expected=("I1", "I5"),

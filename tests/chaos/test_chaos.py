@@ -96,4 +96,4 @@ def test_a_soak_notices_a_leak(what):
 def test_nothing_grows_while_trading_under_faults(tmp_path):
     report = soak.soak("bitget", tmp_path, seconds=8.0, sample_s=0.25)
     assert soak.passed(report), json.dumps(report)
-    assert report["orders"] >= 100
+    assert report["orders"] >= 40

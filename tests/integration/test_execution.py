@@ -253,7 +253,9 @@ async def test_a_request_that_never_arrived_is_unknown_first_and_not_placed_afte
         assert exchange.requests.count("create") == 1
     with JournalReader(tmp_path / "journal.db") as reader:
         states = [row.state for row in reader.outcomes()]
-    assert states == ["PENDING_UNKNOWN", "NOT_PLACED"]
+    assert states == ["PENDING_UNKNOWN", "PENDING_CANCEL", "NOT_PLACED"], (
+        "a cancel is a fence, its failure no proof"
+    )
 
 
 async def test_what_happened_during_a_stream_outage_is_taken_in_before_quoting_resumes(exchange, tmp_path):

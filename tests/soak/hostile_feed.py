@@ -60,6 +60,7 @@ class Sender:
         self.faults: Counter[str] = Counter()
         self.messages = 0
         self.refuse = 0
+        self._serving = asyncio.Lock()
         self._bids: dict[int, int] = {}
         self._asks: dict[int, int] = {}
         self._version = itertools.count(1)
@@ -110,8 +111,10 @@ class Sender:
             self.refuse -= 1
             ws.transport.abort()
             return
-        with suppress(ConnectionClosed):
-            await self._serve(ws)
+        # One connection after the other: the book is one, and an old connection may still be changing it.
+        async with self._serving:
+            with suppress(ConnectionClosed):
+                await self._serve(ws)
 
     async def _serve(self, ws: ServerConnection) -> None:
         for _ in range(self.random.randrange(3)):

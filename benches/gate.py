@@ -71,8 +71,8 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def build_kernels(profile: str) -> Path:
-    """Build the kernels for the baseline instruction set and return the program."""
+def build_program(name: str, profile: str) -> Path:
+    """Build a program of ``benches/rust`` for the baseline instruction set and return its path."""
     folder = {"dev": "debug"}.get(profile, profile)
     command = [
         "cargo",
@@ -81,6 +81,8 @@ def build_kernels(profile: str) -> Path:
         "--quiet",
         "--package",
         "mm_hybrid_benches",
+        "--bin",
+        name,
         "--profile",
         profile,
     ]
@@ -90,7 +92,7 @@ def build_kernels(profile: str) -> Path:
     }
     subprocess.run(command, cwd=REPO, env=environment, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
-    return target / folder / "kernels"
+    return target / folder / name
 
 
 def instructions_per_operation(program: Path, kernel: str, few: int = 1, many: int = 5) -> float:
@@ -120,7 +122,7 @@ def _kernel_verdicts(budgets: dict, profile: str, only: list[str]) -> list[Verdi
         sys.exit(
             f"bench gate: no budgets for {machine}: measure, and add [instructions.{machine}] to the budgets"
         )
-    program = build_kernels(profile)
+    program = build_program("kernels", profile)
     return [
         Verdict(
             name=kernel,

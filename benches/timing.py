@@ -8,15 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gate import BENCHES, REPO, build_kernels
+from gate import BENCHES, REPO, build_program
 
-KERNELS = {"decode": "messages/s", "apply": "book changes/s", "snapshot": "snapshots/s"}
+KERNELS = {
+    "decode": "messages/s",
+    "apply": "book changes/s",
+    "csv": "rows/s",
+    "snapshot": "snapshots/s",
+    "copy": "copies/s",
+}
 RUNS = 9
 
 
 def main() -> None:
     """Print one table of the kernels, then the one of pytest-benchmark."""
-    program = build_kernels("release")
+    program = build_program("kernels", "release")
     print(f"{_processor()}, {platform.system()}, single thread, median of {RUNS} runs\n")
     print(f"{'kernel':12}{'median':>14}{'slowest':>14}{'fastest':>14}")
     for kernel, unit in KERNELS.items():

@@ -107,3 +107,17 @@ def test_taking_a_snapshot_beside_copying_arrays_of_its_size(benchmark, who):
 
 def read(snapshot):
     return snapshot.bids, snapshot.asks, snapshot.mid_price, snapshot.spread_bps, snapshot.imbalance
+
+
+@BOTH
+@pytest.mark.benchmark(group="snapshot_into")
+def test_reading_a_book_into_an_array_beside_copying_that_array(benchmark, who):
+    books = Books()
+    books.apply(EventBatch.decode(LINES))
+    out, copy = np.empty((2, DEPTH, 2)), np.empty((2, DEPTH, 2))
+    state, local_ts_ns, _ = books.snapshot_into(EXCHANGE, SYMBOL, out)
+    assert (state, local_ts_ns > 0, bool(np.isnan(out).any())) == ("LIVE", True, False)
+    if who == "mm_hybrid":
+        benchmark(books.snapshot_into, EXCHANGE, SYMBOL, out)
+    else:
+        benchmark(np.copyto, copy, out)

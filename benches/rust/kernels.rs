@@ -1,18 +1,20 @@
 //! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
 //!
-//! `kernels decode|apply|snapshot ROUNDS` runs a kernel that many rounds over a fixed input;
+//! `kernels decode|apply|csv|snapshot|copy ROUNDS` runs a kernel that many rounds over a fixed input;
 //! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
 
 mod input;
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mm_core::book::SymbolBook;
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind};
+use mm_core::replay::Reader;
 
 const MESSAGES: usize = 2000;
 const SNAPSHOTS: usize = 1000;
@@ -28,13 +30,15 @@ struct Kernel {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kernel, what] = arguments.as_slice() else {
-        panic!("usage: kernels decode|apply|snapshot ROUNDS|--operations|--time");
+        panic!("usage: kernels decode|apply|csv|snapshot|copy ROUNDS|--operations|--time");
     };
     let mut kernel = match kernel.as_str() {
         "decode" => decode(),
         "apply" => apply(),
+        "csv" => csv(),
         "snapshot" => snapshot(),
-        other => panic!("no kernel is called {other}: decode, apply, snapshot"),
+        "copy" => copy(),
+        other => panic!("no kernel is called {other}: decode, apply, csv, snapshot, copy"),
     };
     // The gate's own test makes every kernel dearer without changing it.
     let repeats: usize = std::env::var("MM_HYBRID_BENCH_REPEAT").map_or(1, |n| n.parse().expect("a whole number"));
@@ -66,7 +70,9 @@ fn decode() -> Kernel {
     let mut decoder = Decoder::new();
     let round = move || {
         for message in &messages {
-            black_box(decoder.decode(black_box(message)).expect("the input is valid"));
+            if let Message::Event(event) = black_box(decoder.decode(black_box(message)).expect("the input is valid")) {
+                decoder.recycle(event);
+            }
         }
     };
     Kernel { operations: MESSAGES, round: Box::new(round) }
@@ -98,6 +104,61 @@ fn snapshot() -> Kernel {
         }
     };
     Kernel { operations: SNAPSHOTS, round: Box::new(round) }
+}
+
+/// One operation: the best levels of both sides copied into memory of the caller.
+fn copy() -> Kernel {
+    let changes = book_changes();
+    let mut book = empty_book(&changes);
+    for change in &changes {
+        book.apply(change);
+    }
+    let mut out = [0.0; 4 * DEPTH];
+    let round = move || {
+        for _ in 0..SNAPSHOTS {
+            black_box(&book).copy_levels(black_box(&mut out));
+        }
+    };
+    Kernel { operations: SNAPSHOTS, round: Box::new(round) }
+}
+
+/// One operation: one row of a Tardis book file to its place in an event.
+fn csv() -> Kernel {
+    let mut text = String::from("exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n");
+    let mut rows = 0;
+    for change in book_changes() {
+        let EventKind::BookChange { is_snapshot, bids, asks } = &change.kind else { continue };
+        let (exchange, symbol) = (&change.exchange, &change.symbol);
+        let (us, local_us) = (change.exchange_ts_ns / 1000, change.local_ts_ns / 1000);
+        for (side, levels) in [("bid", bids), ("ask", asks)] {
+            for level in levels {
+                let (price, qty) = (level.price, level.qty);
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{exchange},{symbol},{us},{local_us},{is_snapshot},{side},{price},{qty}");
+                rows += 1;
+            }
+        }
+    }
+    let path = std::env::temp_dir().join(format!("mm_hybrid-kernels-{}.csv", std::process::id()));
+    std::fs::write(&path, text).expect("a writable temporary folder");
+    let file = Temporary(path);
+    let round = move || {
+        let mut reader = Reader::open(&file.0.to_string_lossy()).expect("the file just written");
+        while let Some(item) = reader.next_item().expect("the input is valid") {
+            reader.recycle(black_box(item));
+        }
+    };
+    Kernel { operations: rows, round: Box::new(round) }
+}
+
+/// A file that goes with its kernel.
+struct Temporary(std::path::PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Left behind in the temporary folder if it cannot be removed.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 fn book_changes() -> Vec<Event> {

@@ -1,7 +1,8 @@
 """The Rust core: feeds, books, models, simulation. Pull only: nothing here calls back into Python."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import numpy as np
@@ -543,6 +544,81 @@ class Trade:
     def local_ts_ns(self) -> int: ...
 
 @final
+class BookTicker:
+    """Best bid and ask from the exchange's own feed of them; ``None`` is what it left out."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def bid_price(self) -> float | None: ...
+    @property
+    def bid_qty(self) -> float | None: ...
+    @property
+    def ask_price(self) -> float | None: ...
+    @property
+    def ask_qty(self) -> float | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class DerivativeTicker:
+    """State of a derivative in the exchange's units; rates are fractions, ``None`` is what it left out."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def last_price(self) -> float | None: ...
+    @property
+    def open_interest(self) -> float | None: ...
+    @property
+    def funding_rate(self) -> float | None: ...
+    @property
+    def funding_ts_ns(self) -> int | None: ...
+    @property
+    def predicted_funding_rate(self) -> float | None: ...
+    @property
+    def index_price(self) -> float | None: ...
+    @property
+    def mark_price(self) -> float | None: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
+class BookSample:
+    """The best levels of a book as the Tardis machine samples them.
+
+    ``name`` is the data type asked for, ``bids`` and ``asks`` are read-only float64 arrays of shape (n, 2), best
+    first, n at most ``depth``. ``interval_ms`` 0 means a sample at every change.
+    """
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def interval_ms(self) -> int: ...
+    @property
+    def bids(self) -> NDArray[np.float64]: ...
+    @property
+    def asks(self) -> NDArray[np.float64]: ...
+    @property
+    def exchange_ts_ns(self) -> int: ...
+    @property
+    def local_ts_ns(self) -> int: ...
+
+@final
 class EventBatch:
     """An immutable batch of events in the order of their local time."""
 
@@ -558,8 +634,24 @@ class EventBatch:
     def encode(self) -> list[tuple[int, str, str, str, bytes]]:
         """Return ``(local_ts_ns, exchange, symbol, type, message)``, the message as Tardis writes it."""
 
+    @property
+    def last_local_ts_ns(self) -> int:
+        """Local time of the last event; 0 in an empty batch."""
+
     def trades(self) -> list[Trade]:
         """Return the trades in the batch."""
+
+    def liquidations(self) -> list[Trade]:
+        """Return the forced prints in the batch; ``buy`` closed a short, ``sell`` a long."""
+
+    def book_tickers(self) -> list[BookTicker]:
+        """Return the exchange's own best bids and asks in the batch."""
+
+    def derivative_tickers(self) -> list[DerivativeTicker]:
+        """Return the derivative tickers in the batch."""
+
+    def book_samples(self) -> list[BookSample]:
+        """Return the sampled books (``book_snapshot_*`` and ``quote``) in the batch."""
 
 @final
 class AggregatedOrderBook:
@@ -643,6 +735,24 @@ class Books:
     def snapshot(self, exchange: str, symbol: str, depth: int | None = ...) -> AggregatedOrderBook | None:
         """Return a copy of one book, its best ``depth`` levels (50; ``None``: all); ``None`` if never seen."""
 
+    def snapshot_into(
+        self, exchange: str, symbol: str, out: NDArray[np.float64]
+    ) -> tuple[str, int, int] | None:
+        """Copy the best levels into ``out``; allocates no array. ``None`` for a symbol never seen.
+
+        Args:
+            exchange: Tardis exchange id.
+            symbol: symbol in the exchange's spelling.
+            out: float64 ``(2, depth, 2)``, C-contiguous: bids, then asks; price in quote, qty in base; best first;
+                NaN where there is no level.
+
+        Returns:
+            State, local time of the last book change (ns, 0 before the first), age at the last event (ns).
+
+        Raises:
+            ValueError: ``out`` is no such array.
+        """
+
     def snapshot_message(self, exchange: str, symbol: str, local_ts_ns: int) -> bytes | None:
         """Return the whole book as a Tardis snapshot message; ``None`` while it is not synced."""
 
@@ -672,6 +782,9 @@ class Feed:
         queue_events: bound of the event queue for :meth:`drain`; 0 keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where one row a second and symbol goes.
+        record_folder: where every message goes as it comes, with its arrival time; zstd, one frame a second.
+        record_rotate_mb: size at which a new file begins, compressed.
+        record_rotate_minutes: time after which a new file begins.
 
     Raises:
         ValueError: an argument that cannot work, by name.
@@ -691,6 +804,9 @@ class Feed:
         queue_events: int = 0,
         end_on_finish: bool = False,
         cache: Cache | None = None,
+        record_folder: PathLike[str] | None = None,
+        record_rotate_mb: int = 256,
+        record_rotate_minutes: int = 60,
     ) -> Self: ...
     def start(self) -> None:
         """Start connecting in the background; does nothing on a feed that runs.
@@ -714,6 +830,31 @@ class Feed:
         Raises:
             ValueError: the symbol is not subscribed, or left out while several are.
             FeedError: used in a forked child.
+        """
+
+    def snapshot_into(self, out: NDArray[np.float64], symbol: str | None = None) -> tuple[str, int, int]:
+        """Copy the best levels into ``out`` and return what is needed to judge them; allocates no array.
+
+        Args:
+            out: float64 ``(2, depth, 2)``, C-contiguous: bids, then asks; price in quote, qty in base; best first;
+                NaN where there is no level.
+            symbol: may be left out when only one is subscribed.
+
+        Returns:
+            State judged now, local time of the last book change (ns, 0 before the first), age (ns).
+
+        Raises:
+            ValueError: ``out`` is no such array, or the symbol is not subscribed.
+        """
+
+    def watch(self, patience_us: int) -> bool:
+        """Watch for news for at most ``patience_us`` microseconds without sleeping.
+
+        Two changes of thread quicker than waiting on the descriptor, at the price of a busy processor; the
+        interpreter's lock is released. For one watcher at a time.
+
+        Returns:
+            Whether there was news; it is cleared as by :meth:`clear`.
         """
 
     def drain(self, max_events: int = 0) -> EventBatch:
@@ -828,13 +969,14 @@ class Cache:
 class EventReader:
     """Recorded files as one stream of event batches in local-time order, in bounded memory.
 
-    Reads Tardis NDJSON and CSV (``incremental_book_L2``, ``trades``; other datasets are passed over), plain, gzip or
-    zstd. At equal times the file named first comes first.
+    Reads Tardis NDJSON and CSV datasets, plain, gzip or zstd, recordings, and tables of the fast local format. At
+    equal times the file named first comes first.
 
     Args:
-        paths: the files.
+        paths: the files; a folder stands for the data files in it.
         exchange: only events of this Tardis exchange id.
         symbol: only events of this symbol.
+        keep_text: keep messages as they stand in the file, for an :class:`Outbox` to pass on.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -843,14 +985,28 @@ class EventReader:
     """
 
     def __new__(
-        cls, paths: Sequence[str], *, exchange: str | None = None, symbol: str | None = None
+        cls,
+        paths: Sequence[str],
+        *,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        keep_text: bool = False,
     ) -> EventReader: ...
-    def read(self, max_events: int = 1000) -> EventBatch:
-        """Return the next events, at most ``max_events``; an empty batch at the end.
+    def read(self, max_events: int = 1000, until_ns: int | None = None) -> EventBatch:
+        """Return the next events, at most ``max_events`` and none later than ``until_ns``.
+
+        The batch is empty when there is none; at the end :attr:`next_local_ts_ns` is ``None``.
 
         Raises:
             DecodeError: a line that cannot be read or understood; names ``path:line``.
         """
+
+    @property
+    def next_local_ts_ns(self) -> int | None:
+        """Local time of the next message; ``None`` at the end."""
+
+    def progress(self) -> tuple[int, int]:
+        """Return bytes read, compressed as they are, and bytes of all files."""
 
 @final
 class MarketScan:
@@ -891,8 +1047,18 @@ def scan_files(paths: Sequence[str]) -> list[MarketScan]:
         DecodeError: a line that cannot be read or understood; names ``path:line``.
     """
 
-def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple[int, int, Books]:
+def rebuild_books(
+    paths: Sequence[str],
+    *,
+    until_ns: int | None = None,
+    on_progress: Callable[[int, int, int], object] | None = None,
+) -> tuple[int, int, Books]:
     """Run files through books up to a local time, inclusive.
+
+    Args:
+        paths: Tardis files or tables of the fast local format; a folder stands for the data files in it.
+        until_ns: local time of the last message taken; ``None`` for all.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
         Lines or rows read, of all symbols and types; local time of the last of them; the books.
@@ -901,6 +1067,94 @@ def rebuild_books(paths: Sequence[str], *, until_ns: int | None = None) -> tuple
         FileNotFoundError: a file is missing.
         DecodeError: a line that cannot be read or understood; names ``path:line``.
     """
+
+def convert_files(
+    paths: Sequence[str],
+    folder: str,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int, int], object] | None = None,
+) -> tuple[list[Path], int, int]:
+    """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
+
+    A table appears under its name when it is finished; an exception leaves no unfinished one behind.
+
+    Args:
+        paths: Tardis files; a folder stands for the data files in it.
+        folder: where the tables go; made if need be.
+        overwrite: replace tables that are there already.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
+
+    Returns:
+        The tables, lines or rows read, and messages written.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        DecodeError: a line that cannot be read or understood; names ``path:line``.
+        ReplayError: a table cannot be written, or is there already.
+    """
+
+@final
+class ConsolidatedOrderBook:
+    """The books of several venues laid over each other; only ``LIVE`` ones take part.
+
+    ``bids`` and ``asks`` are read-only float64 arrays of shape (n, 2), price and quantity of all venues, best first;
+    ``bids_by_venue`` and ``asks_by_venue`` have the same rows and one column a venue, in the order of ``venues``.
+    ``excluded`` holds exchange, symbol, state and reason of the books left out. Venues may cross each other.
+    """
+
+    @property
+    def venues(self) -> list[tuple[str, str]]: ...
+    @property
+    def excluded(self) -> list[tuple[str, str, str, str]]: ...
+    @property
+    def bids(self) -> NDArray[np.float64]: ...
+    @property
+    def asks(self) -> NDArray[np.float64]: ...
+    @property
+    def bids_by_venue(self) -> NDArray[np.float64]: ...
+    @property
+    def asks_by_venue(self) -> NDArray[np.float64]: ...
+    @property
+    def best_bid(self) -> float | None: ...
+    @property
+    def best_ask(self) -> float | None: ...
+    @property
+    def is_crossed(self) -> bool: ...
+    @property
+    def oldest_ts_ns(self) -> int: ...
+
+def consolidate(books: Sequence[AggregatedOrderBook], depth: int = 50) -> ConsolidatedOrderBook:
+    """Lay books of one market at several venues over each other, the best ``depth`` prices a side.
+
+    Quantities are added as they are: the venues must count in the same unit.
+    """
+
+@final
+class Outbox:
+    """What a tardis-machine sends for one request: which events pass, the sampled books it computes, the bytes of both.
+
+    Args:
+        options: exchange, symbols (``None`` for all), data types, whether disconnects and whether errors pass, first
+            local time and end of the range (ns), of each option.
+        live: a live stream names the symbols of a disconnect, a replay does not.
+    """
+
+    def __new__(
+        cls,
+        options: Sequence[tuple[str, Sequence[str] | None, Sequence[str], bool, bool, int, int]],
+        *,
+        live: bool,
+    ) -> Self: ...
+    def frames(self, batch: EventBatch) -> bytes:
+        """Return the messages sent because of these events as WebSocket text frames, unmasked."""
+
+    def lines(self, batch: EventBatch) -> bytes:
+        """Return the same as lines."""
+
+    @property
+    def messages(self) -> int:
+        """Messages sent so far."""
 
 # Synthetic markets and matching
 

@@ -194,6 +194,8 @@ class ExecutionConfig(_Section):
     """How orders are sent, watched and settled.
 
     Attributes:
+        tag: first part of every client id; orders whose id begins with it are taken for this strategy's, so two that
+            trade one symbol of one account need different ones.
         orders_via: ``rest``, or ``websocket`` for the venue's trade stream (Bybit only, not on its demo hosts).
         request_timeout_s: after this long without a reply a request's outcome is unknown.
         grace_s: what the private stream gets to tell of an order before it is looked up.
@@ -209,6 +211,7 @@ class ExecutionConfig(_Section):
             a person has looked at the difference.
     """
 
+    tag: str = Field(default="mm", pattern=r"^[A-Za-z0-9]{1,12}$")
     orders_via: Literal["rest", "websocket"] = "rest"
     request_timeout_s: PositiveFloat = 3.0
     grace_s: PositiveFloat = 0.5

@@ -6,13 +6,28 @@ import asyncio
 import atexit
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed
 from mm_hybrid.config import MarketConfig
 
 QUEUE_EVENTS = 100_000
 """Events a session's feed keeps for its reader; the engine reads many times a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTo:
+    """A folder for raw messages, and when a file of it is full (compressed megabytes, minutes)."""
+
+    folder: Path
+    rotate_mb: int = 256
+    rotate_minutes: int = 60
+
 
 _open_feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
 
@@ -34,6 +49,9 @@ class LiveFeed:
         queue_events: bound of the event queue read by :meth:`drain`; 0 keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where a row a second goes.
+        record: where every message goes as it comes.
+        busy_poll_us: :meth:`wait_news` first watches that long without sleeping, and the event loop with it; 0 sleeps
+            at once. For a process that has a processor to itself.
 
     Example:
         >>> async def watch() -> None:
@@ -56,7 +74,10 @@ class LiveFeed:
         queue_events: int = 0,
         end_on_finish: bool = False,
         cache: Cache | None = None,
+        record: RecordTo | None = None,
+        busy_poll_us: int = 0,
     ) -> None:
+        self._busy_poll_us = busy_poll_us
         self._feed = Feed(
             url,
             exchange=exchange,
@@ -69,6 +90,9 @@ class LiveFeed:
             queue_events=queue_events,
             end_on_finish=end_on_finish,
             cache=cache,
+            record_folder=record.folder if record else None,
+            record_rotate_mb=record.rotate_mb if record else 1,
+            record_rotate_minutes=record.rotate_minutes if record else 1,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
@@ -118,6 +142,8 @@ class LiveFeed:
         if self._has_news or self._loop is None:
             has_news, self._has_news = self._has_news, False
             return has_news
+        if self._busy_poll_us and self._feed.watch(self._busy_poll_us):
+            return True
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiters.add(waiter)
         timer = self._loop.call_later(timeout_s, _resolve, waiter, False)
@@ -139,6 +165,20 @@ class LiveFeed:
             FeedError: the feed belongs to the parent of this process.
         """
         return self._feed.snapshot(symbol, depth)
+
+    def snapshot_into(self, out: NDArray[np.float64], symbol: str | None = None) -> tuple[str, int, int]:
+        """Copy the best levels into ``out``, float64 ``(2, depth, 2)``: bids, then asks; price and qty; best first.
+
+        Levels that are not there are NaN. Nothing is allocated; the quickest way to look at a book.
+
+        Returns:
+            State judged now, local time of the last book change (ns), age (ns).
+
+        Raises:
+            ValueError: ``out`` is no such array, or the symbol is not subscribed.
+            FeedError: the feed belongs to the parent of this process.
+        """
+        return self._feed.snapshot_into(out, symbol)
 
     def drain(self, max_events: int = 0) -> EventBatch:
         """Take the oldest queued events, at most ``max_events`` of them; 0 takes all.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -22,11 +23,12 @@ from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.conditions import Conditions
 from mm_hybrid.config import KILL_FILE, Mode, SessionConfig
 from mm_hybrid.engine import Engine, EngineParts
-from mm_hybrid.errors import GatewayError, MmHybridError, SessionInterruptedError
+from mm_hybrid.errors import GatewayError, JournalError, MmHybridError, SessionInterruptedError
 from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.executor import Executor
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.setup import require_funds
+from mm_hybrid.execution.sweep import cancel_ours
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.journal import Journal
 from mm_hybrid.optimizer.assemble import assemble
@@ -37,6 +39,8 @@ from mm_hybrid.strategy import Strategy
 from mm_hybrid.types import Calibration, Instrument
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "journal.sqlite"
 CACHE_FILE = "cache.sqlite"
@@ -101,14 +105,29 @@ class Session:
             )
             stack.push_async_callback(gateway.close)
             await require_funds(gateway, config.quoting.order_size_quote)
-            await journal.session(
-                mode=self._mode,
-                exchange=config.venue.name,
-                instrument=gateway.instrument,
-                config_json=json.dumps(config.public()),
-                version=__version__,
+            try:
+                await journal.session(
+                    mode=self._mode,
+                    exchange=config.venue.name,
+                    instrument=gateway.instrument,
+                    config_json=json.dumps(config.public()),
+                    version=__version__,
+                )
+            except JournalError:
+                if (
+                    journal.failure is not None
+                ):  # Full or broken, and no reason to leave orders of ours resting.
+                    await cancel_ours(gateway, config.execution.tag)
+                raise
+            executor = Executor(
+                gateway,
+                journal,
+                clock,
+                gateway.instrument,
+                config,
+                tag=config.execution.tag,
+                alert=self._on_line,
             )
-            executor = Executor(gateway, journal, clock, gateway.instrument, config, alert=self._on_line)
             cache = Cache(str(folder / CACHE_FILE))
             stack.callback(cache.close)
             optimizer, advisor = assemble(
@@ -246,7 +265,10 @@ async def _leave_nothing_open(
     try:
         await executor.stop("session over" if error is None else str(error))
         still_open = [order for order in await gateway.open_orders() if executor.is_ours(order.client_id)]
-    except GatewayError as failure:
+    except Exception as failure:
+        # Whatever went wrong, the session says what may be open instead of ending in a traceback.
+        if not isinstance(failure, MmHybridError):
+            _log.exception("the end of the session could not be confirmed")
         live = len(executor.live_orders)
         return live, GatewayError(f"could not confirm that no order is open ({live} may be): {failure}")
     return len(still_open), None

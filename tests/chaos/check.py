@@ -187,6 +187,7 @@ class Facts:
 
     Attributes:
         limit_base: the position limit.
+        window_s: how long an order must stay unseen to be given up.
         resolve_bound_s: longest time an outcome may stay unknown within one life.
         ends: how each life ended that was not killed: the maker's own last words.
         size_before_restart: rows of facts in the journal before the last, idle start.
@@ -194,6 +195,7 @@ class Facts:
     """
 
     limit_base: Decimal
+    window_s: float
     resolve_bound_s: float
     ends: Sequence[Mapping[str, Any]] = ()
     size_before_restart: Mapping[str, int] | None = None
@@ -311,8 +313,15 @@ def _book(totals: list[Decimal], side: str, qty: str, price: str, fee: Decimal) 
 def _exposure_bounded(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Violation]:
     """Walk the exchange's events.
 
-    Beyond the promise are orders that came after their window had closed, and what others on the account trade.
+    Beyond the promise are orders accepted a whole window after the exchange had received them and the maker had given
+    them up, and what others on the account trade. A maker that gives up sooner is not excused.
     """
+    received_ns = {
+        client_id: event.ts_ns
+        for event in reversed(ledger.events)
+        if event.kind == "request" and "create" in event.body["endpoint"]
+        for client_id in event.body["client_ids"]
+    }
     given_up_ns = {client_id: ts_ns for _, ts_ns, client_id, state in diary.outcomes if state == "NOT_PLACED"}
     position, late, foreign = ZERO, ZERO, ZERO
     worst: dict[str, tuple[Decimal, int]] = {}
@@ -320,7 +329,9 @@ def _exposure_bounded(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Vi
     for event in ledger.replay():
         if event.kind == "accepted" and event.ours:
             order = ledger.orders[event.order_id or ""]
-            if event.ts_ns > given_up_ns.get(order.client_id, event.ts_ns):
+            waited_ns = event.ts_ns - received_ns.get(order.client_id, event.ts_ns)
+            given_up = event.ts_ns > given_up_ns.get(order.client_id, event.ts_ns)
+            if given_up and waited_ns >= facts.window_s * 1e9:
                 late += order.qty
             else:
                 live[order.order_id] = order
@@ -379,6 +390,8 @@ def _resolved(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Violation]
             yield Violation("I6", f"a maker did not stop: {dict(end)}")
         elif end["error"] is not None:
             yield Violation("I6", f"a maker ended by itself: {end['error']}")
+        elif end.get("exposed_orders"):
+            yield Violation("I6", f"after the stop {end['exposed_orders']} orders still count as exposure")
         elif end["open_orders"] or end["unknown_orders"]:
             yield Violation(
                 "I6", f"at the stop {end['open_orders']} orders were open, {end['unknown_orders']} unknown"

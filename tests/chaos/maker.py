@@ -156,6 +156,7 @@ async def _live(arguments: dict[str, Any], stop: asyncio.Event) -> int:
         orders=result.orders,
         open_orders=result.open_orders_at_exit,
         unknown_orders=result.unknown_orders_at_exit,
+        exposed_orders=result.execution["exposed_orders"],
     )
     return 0 if error_text is None else 1
 

@@ -155,6 +155,20 @@ MUTATIONS = (
         expected=("I1", "I6", "I7"),
     ),
     Mutation(
+        name="window",
+        patches=(
+            Patch(
+                file="execution/resolve.py",
+                old=(
+                    "        elif record.live and "
+                    "self._unseen_ns(record) >= round(self._config.window_s * NS_PER_S):\n"
+                ),
+                new="        elif record.live:\n",
+            ),
+        ),
+        expected=("I4", "I1", "I6"),
+    ),
+    Mutation(
         name="unknown-exposure",
         patches=(
             Patch(
@@ -169,17 +183,6 @@ MUTATIONS = (
             ),
         ),
         expected=("I4",),
-    ),
-    Mutation(
-        name="epoch-in-client-ids",
-        patches=(
-            Patch(
-                file="execution/executor.py",
-                old='        self._id_prefix = f"{self._tag}-{_base36(epoch)}-"\n',
-                new='        self._id_prefix = f"{self._tag}-{_base36(1)}-"\n',
-            ),
-        ),
-        expected=("I1", "I2", "I6"),
     ),
 )
 """What the campaign must notice, each within :data:`MOST_SEEDS` seeds."""

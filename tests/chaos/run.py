@@ -45,6 +45,7 @@ class Run:
     failed_starts: int = 0
     ends: list[dict[str, Any]] = field(default_factory=list)
     lives: int = 0
+    has_started: bool = False
 
     @property
     def broken(self) -> bool:
@@ -126,6 +127,7 @@ class Run:
             else:
                 maker.line("started", START_TIMEOUT_S)
                 over = maker.ended(kill.after_s)
+            self.has_started |= any(line["event"] == "started" for line in maker.lines())
             if not over:
                 maker.kill()
                 self.kills.append(kill.point if kill.point == "random" else "overdue")
@@ -278,7 +280,8 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
                 run.tear()
             if i == 0:
                 run.place_foreign(script.foreign_at_kill)
-                run.trade_foreign(script.foreign_trades)
+                if run.has_started:  # What was traded before the first start is part of its opening position.
+                    run.trade_foreign(script.foreign_trades)
         run.last_life()
         size = run.recover_again()
     except NoStartError as error:
@@ -292,6 +295,7 @@ def play(script: Script, folder: Path, nursery: Nursery, market_url: str) -> dic
         testimony = testimony_of(lines)
     facts = Facts(
         limit_base=run.limit_base,
+        window_s=WINDOW_S,
         resolve_bound_s=RESOLVE_BOUND_S,
         ends=run.ends,
         size_before_restart=size,

@@ -16,7 +16,7 @@ from .campaign import to_stderr
 from .check import Diary, Facts, Ledger, check, testimony_of
 from .processes import Nursery
 from .run import MARKET_EXCHANGE, RESOLVE_BOUND_S, START_TIMEOUT_S, Run
-from .script import VENUES, Script
+from .script import VENUES, WINDOW_S, Script
 
 WARM_UP = 0.25
 """Share of the samples left out of the fits: caches fill and pages are first touched."""
@@ -117,7 +117,11 @@ def soak(exchange: str, folder: Path, *, seconds: float, sample_s: float) -> dic
     with run.witness.open() as lines:
         testimony = testimony_of(lines)
     facts = Facts(
-        limit_base=run.limit_base, resolve_bound_s=RESOLVE_BOUND_S, ends=run.ends, testimony=testimony
+        limit_base=run.limit_base,
+        window_s=WINDOW_S,
+        resolve_bound_s=RESOLVE_BOUND_S,
+        ends=run.ends,
+        testimony=testimony,
     )
     return {
         "exchange": exchange,
@@ -127,6 +131,9 @@ def soak(exchange: str, folder: Path, *, seconds: float, sample_s: float) -> dic
         "fills": len(ledger.executions),
         "faults_injected": sum(ledger.faults_by_kind.values()),
         "samples": len(samples),
+        "rss_kb_by_orders": [
+            [one["orders"], one["rss_kb"]] for one in samples[:: max(1, len(samples) // 12)]
+        ],
         "growth": growth_of(samples),
         "violations": [violation.as_json() for violation in check(ledger, diary, facts)],
     }

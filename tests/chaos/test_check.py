@@ -37,6 +37,7 @@ class Books:
         self.marks = ["0.004"]
         self.facts = {
             "limit_base": Decimal("0.010"),
+            "window_s": 1.0,
             "resolve_bound_s": 5.0,
             "ends": [RESULT],
             "size_before_restart": {"intent": 2, "outcome": 2, "fill": 1},
@@ -202,7 +203,18 @@ def test_an_order_that_comes_after_its_window_is_beyond_the_promise(books):
     books.facts["limit_base"] = Decimal("0.001")
     books.outcomes.insert(0, (1 * S - 1, "mm-a-1", "NOT_PLACED"))
     books.facts["size_before_restart"] = None
+    received = {"endpoint": "create", "code": None, "fault": "accept_late", "client_ids": ["mm-a-1"]}
+    books.events.insert(0, (0, "request", None, None, received))
     assert books.violations() == []
+
+
+def test_a_maker_that_gives_an_order_up_before_its_window_has_closed_is_not_excused(books):
+    books.facts["limit_base"] = Decimal("0.001")
+    books.outcomes.insert(0, (1 * S - 1, "mm-a-1", "NOT_PLACED"))
+    books.facts["size_before_restart"] = None
+    received = {"endpoint": "create", "code": None, "fault": "accept_late", "client_ids": ["mm-a-1"]}
+    books.events.insert(0, (1 * S // 2, "request", None, None, received))
+    assert [line[:2] for line in books.violations()] == ["I4"]
 
 
 def test_an_amend_that_grows_an_order_counts(books):

@@ -50,6 +50,7 @@ async def trading(
     timeout_s: float = 0.5,
     orders_via: str = "rest",
     alerts: list[str] | None = None,
+    adopt_position: bool = False,
     **times: object,
 ) -> AsyncIterator[Executor]:
     """An executor that has started; stopped at the end unless the test has done so."""
@@ -67,6 +68,7 @@ async def trading(
             gateway, journal, clock, gateway.instrument, times=replace(TIMES, **times),
             alert=(alerts if alerts is not None else []).append,
         )  # fmt: skip
+        executor._adopt_position = adopt_position
         await executor.start()
         yield executor
         if not executor._stopping:

@@ -10,7 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from websockets import http11
 from websockets.asyncio.server import ServerConnection, serve
+
+# A tardis-machine takes request lines of up to 20,000 bytes; this library stops at 8,192 by default.
+http11.MAX_LINE_LENGTH = 20_000
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
 Levels = Sequence[tuple[float, float]]
@@ -41,11 +45,11 @@ class DoubleConnection:
     async def trade(self, price: float = 100.5, symbol: str = "BTCUSDT") -> None:
         await self.send(self._double.trade(price, symbol))
 
-    async def disconnect(self) -> None:
-        """Report that the machine lost the exchange; our own connection stays."""
+    async def disconnect(self, option: int = 0) -> None:
+        """Report that the machine lost the exchange of an option; our own connection stays."""
         stamp = self._double.stamp()
-        symbols = self.options["symbols"]
-        exchange = self.options["exchange"]
+        options = self.options if isinstance(self.options, list) else [self.options]
+        symbols, exchange = options[option]["symbols"], options[option]["exchange"]
         await self.send(
             {"type": "disconnect", "exchange": exchange, "symbols": symbols, "localTimestamp": stamp}
         )
@@ -54,6 +58,11 @@ class DoubleConnection:
         """Send a text frame whose payload need not be text."""
         async with self._ws.send_context():
             self._ws.protocol.send_text(payload)
+
+    async def ping(self) -> bool:
+        """Ping the client; whether it answered."""
+        await (await self._ws.ping())
+        return True
 
     def drop(self) -> None:
         """Reset the TCP connection, without a closing handshake."""

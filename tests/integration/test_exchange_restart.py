@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -112,6 +112,51 @@ async def test_after_a_sigkill_orders_rest_again_and_history_is_whole(venue, tmp
             finally:
                 await client.close()
     assert_adds_up(state, position="0.5", client_ids=["a", "b", "c", "d"])
+
+
+async def test_whatever_a_client_has_heard_of_is_still_there_after_a_sigkill_under_load(venue, tmp_path):
+    state = tmp_path / "state.db"
+    tardis = TardisDouble("bybit" if venue == "bybit" else "bitget-futures")
+    config = ExchangeServerConfig(venue=venue)
+    acknowledged: dict[str, str] = {}
+    pushed: dict[str, str] = {}
+
+    async def place_until_it_dies(client, worker: int) -> None:
+        for step in range(10_000):
+            client_id = f"w{worker}-{step}"
+            try:
+                order = await client.create_order(
+                    SYMBOL, "limit", "buy", 0.001, 59_000 - step, {"clientOrderId": client_id}
+                )
+            except ccxt.NetworkError:
+                return
+            acknowledged[client_id] = order["id"]
+
+    async def listen(client) -> None:
+        with suppress(ccxt.NetworkError):
+            while True:
+                for order in await client.watch_orders(SYMBOL):
+                    pushed[order["clientOrderId"]] = order["id"]
+
+    async with serve_websocket(tardis.follow, "127.0.0.1", 0) as listening:
+        market_url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with exchange_process(venue, state, market_url) as (process, url):
+            client = connect_to(url, config)
+            try:
+                await client.load_markets()
+                await when_synced(lambda: client.create_order(SYMBOL, "limit", "buy", 0.001, 58_000))
+                listener = asyncio.create_task(listen(client))
+                workers = [asyncio.create_task(place_until_it_dies(client, worker)) for worker in range(6)]
+                await until(lambda: len(acknowledged) > 60 and len(pushed) > 20)
+                process.send_signal(signal.SIGKILL)
+                await asyncio.gather(*workers, listener)
+            finally:
+                await client.close()
+        async with exchange_process(venue, state, market_url) as (_, url):
+            there = {one["client_id"]: one["order_id"] for one in (await account_of(url))["open_orders"]}
+    assert acknowledged.items() <= there.items()
+    assert pushed.items() <= there.items()
+    assert len(set(there.values())) == len(there)
 
 
 def assert_adds_up(state: Path, *, position: str, client_ids: list[str]) -> None:

@@ -17,12 +17,14 @@ from venue_client import Market, serve, until
 
 from mm_hybrid.clock import WallClock
 from mm_hybrid.config import VenueConfig
-from mm_hybrid.errors import JournalError, RiskStopError
+from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
 from mm_hybrid.execution import gateway as gateway_module
+from mm_hybrid.execution import lanes as lanes_module
 from mm_hybrid.execution.gateway import Gateway
+from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import OrderState
 from mm_hybrid.journal import replay
-from mm_hybrid.servers.exchange import ExchangeServer, FaultScript
+from mm_hybrid.servers.exchange import VENUE_LIMITS, ExchangeServer, FaultScript
 from mm_hybrid.servers.exchange.setup import Setup
 
 D = Decimal
@@ -277,6 +279,95 @@ async def test_unexplained_venue_position(venue, tmp_path):
     assert venue.open == []
 
 
+async def test_a_position_a_person_has_looked_at_is_taken_over_once(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+    venue.server.account.position.qty += D("0.5")
+    with pytest.raises(RiskStopError, match="adopt_position"):
+        async with trading(venue.name, venue.url, tmp_path):
+            pass
+    async with trading(venue.name, venue.url, tmp_path, adopt_position=True) as executor:
+        assert executor.position.qty_base == D("0.5")
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        assert executor.position.qty_base == D("0.5"), "the journal explains it from now on"
+
+
+async def test_a_pulled_quote_does_not_wait_for_an_unanswered_amend(bybit, tmp_path):
+    async with trading("bybit", bybit.url, tmp_path, timeout_s=3) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        bybit.script({"on": "amend", "fault": "lose_request", "nth": [1]})
+        executor.submit(wanted(BUY._replace(price=BUY.price - 50)))
+        await until(lambda: executor.live_orders[0].state is OrderState.PENDING_AMEND)
+        executor.pull("book is STALE")
+        await until(lambda: bybit.open == [], 1)
+        await until(lambda: executor.live_orders == ())
+
+
+async def test_more_orders_than_a_second_s_rate_are_cancelled_under_the_venue_s_own_limits(tmp_path):
+    for name in ("bybit", "bitget"):
+        folder = tmp_path / name
+        folder.mkdir()
+        async with serve(name, rate_limits=VENUE_LIMITS[name]) as server:
+            venue = Venue(server)
+            levels = [BUY._replace(price=BUY.price - step, qty=D("0.001")) for step in range(14)]
+            async with trading(name, venue.url, folder, timeout_s=2) as executor:
+                executor.submit(wanted(*levels))
+                await until(lambda venue=venue: len(venue.open) == 14, 15)
+                assert await executor.stop("all of them") == 0
+                assert venue.open == []
+
+
+async def test_a_busy_account_is_no_position_difference(venue, tmp_path):
+    """Executions between the question and the answer, and pushes behind them, explain what the venue says."""
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY._replace(qty=D("1"))))
+        await until(settled(executor, 1))
+        venue.script({"on": "push_execution", "fault": "delay", "delay_ms": 150})
+        position = executor._gateway.position
+
+        async def slow() -> Decimal:
+            answer = await position()
+            await asyncio.sleep(0.1)
+            return answer
+
+        executor._gateway.position = slow
+        trades = asyncio.create_task(_trade_on(venue, 40))
+        for _ in range(6):
+            assert await executor._reconciler.check_position() is None
+        await trades
+
+
+async def _trade_on(venue: Venue, times: int) -> None:
+    for _ in range(times):
+        venue.fill("0.001")
+        await asyncio.sleep(0.05)
+
+
+async def test_an_execution_whose_order_the_venue_does_not_show_yet_stays_ours(tmp_path):
+    """Bitget's executions carry no client id, and its order query may lag behind them: absence is no proof."""
+    async with serve("bitget", state=tmp_path / "state.db") as server:
+        venue = Venue(server)
+        async with trading("bitget", venue.url, tmp_path, unmatched_s=0.2) as executor:
+            venue.script(
+                {"on": "create", "fault": "accept_then_reset", "nth": [1]},
+                {"on": "order_detail", "fault": "reject", "code": "40109", "until_s": 0.9},
+                SILENT,
+                {"on": "push_execution", "fault": "drop"},
+            )
+            executor.submit(wanted(BUY))
+            await until(lambda: venue.open)
+            venue.fill("1")
+            executor.pull("one is enough")
+            await executor._reconciler.fetch()
+            await until(lambda: executor.position.qty_base == BUY.qty, 5)
+            await until(lambda: executor.live_orders == ())
+            assert executor.halted is None
+        (client_id,) = created_ids(tmp_path)
+        assert [row[1:] for row in journalled_fills(tmp_path)] == [(client_id, BUY.qty)]
+
+
 async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, tmp_path):
     from mm_hybrid.servers.exchange.events import adl
 
@@ -289,6 +380,21 @@ async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, 
         await until(lambda: executor.position.qty_base == D("0.006"))
         await asyncio.sleep(0.7)
         assert executor.halted is None
+
+
+async def test_a_trade_made_by_hand_on_the_account_explains_the_position_and_is_nobody_s(venue, tmp_path):
+    from mm_hybrid.servers.exchange.events import foreign_order
+
+    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.3) as executor:
+        venue.script({"on": "push_execution", "fault": "drop"})
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        foreign_order(venue.server.account, "buy", None, D("0.004"))
+        await until(lambda: executor.position.qty_base == D("0.004"))
+        await asyncio.sleep(0.7)
+        assert executor.halted is None
+        assert executor.counters.fills == 0, "it is in the position and not ours"
+    assert [row[1:] for row in journalled_fills(tmp_path)] == [("", D("0.004"))]
 
 
 async def test_funding_is_cash_of_its_own_and_counts_once(venue, tmp_path):
@@ -336,6 +442,72 @@ async def test_rate_limit_ban_while_quoting(venue, tmp_path, monkeypatch):
         executor.pull("over")
         await until(lambda: venue.open == [])
         await until(lambda: executor.live_orders == ())
+
+
+async def test_a_stop_during_a_ban_ends_in_time_and_cancels_what_it_knows(venue, tmp_path, monkeypatch):
+    """With the ban as long as it is: ten minutes in which nothing may be asked, and a cancel now and then may pass."""
+    monkeypatch.setattr(lanes_module, "CANCEL_BAN_HOLD_S", 1.0)
+    async with trading(venue.name, venue.url, tmp_path, stop_s=3.0, drain_s=0.5) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.script({"on": "create", "fault": "ip_ban", "nth": [1]})
+        executor._gateway.lanes.ban(600)
+        async with asyncio.timeout(12):
+            with pytest.raises(GatewayError, match="refuses this address"):
+                await executor.stop("banned")
+        await until(lambda: venue.open == [])
+
+
+async def test_a_ban_pulls_quotes_instead_of_leaving_them_at_old_prices(venue, tmp_path, monkeypatch):
+    monkeypatch.setattr(lanes_module, "CANCEL_BAN_HOLD_S", 1.0)
+    async with trading(venue.name, venue.url, tmp_path, stop_s=3.0, drain_s=0.5) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        executor._gateway.lanes.ban(600)
+        assert not executor.healthy
+        executor.submit(wanted(BUY._replace(price=BUY.price - 100)))
+        await until(lambda: venue.open == [], 8)
+        for queue in executor._gateway.lanes._queues.values():
+            queue.bucket.blocked_until_ns = 0  # The ban is over.
+
+
+async def test_an_order_the_rates_do_not_let_follow_its_target_is_cancelled(bybit, tmp_path):
+    async with trading("bybit", bybit.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        executor._gateway.lanes.hold(Lane.AMEND, 4.0)
+        executor._gateway.lanes.hold(Lane.CREATE, 4.0)
+        executor.submit(wanted(BUY._replace(price=BUY.price - 100)))
+        await asyncio.sleep(0.3)
+        assert bybit.open == [("buy", BUY.price, BUY.qty)], "it gets a moment"
+        await until(lambda: bybit.open == [], 3)
+
+
+async def test_an_order_unknown_through_an_hour_of_outage_is_still_looked_up(venue, tmp_path):
+    venue.script({"on": "create", "fault": "accept_then_reset", "nth": [1]}, SILENT)
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(lambda: executor.unknown_orders)
+        (record,) = executor._account.orders.live()
+        record.lookups = 5_000
+        await until(settled(executor, 1))
+
+
+async def test_a_request_that_fails_in_an_unforeseen_way_stops_trading_and_is_not_silent(
+    venue, tmp_path, monkeypatch
+):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+
+        async def broken(*_: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(executor._sender, "create", broken)
+        executor.submit(wanted(BUY, SELL))
+        await until(lambda: executor.halted)
+        assert "ZeroDivisionError" in executor.halted
+        await until(lambda: venue.open == [])
 
 
 async def test_post_only_reject_loop(venue, tmp_path):

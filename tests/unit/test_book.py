@@ -206,3 +206,41 @@ def test_there_is_no_volatility_from_less_than_ten_returns():
 def test_age_is_the_time_since_the_last_change_of_this_book():
     aged = book(SNAPSHOT, trade(at_s=2), change(symbol="T", at_s=5))
     assert (aged.age_ns, aged.timestamp) == (5_000_000_000, 1_704_067_200_000_000_000)
+
+
+def applied(*messages):
+    books = Books()
+    books.apply(EventBatch.decode([json.dumps(message).encode() for message in messages]))
+    return books
+
+
+def test_a_book_copied_into_an_array_is_that_of_the_snapshot_with_nan_where_it_ends():
+    books = applied(change([(99.5, 1), (99, 2)], [(100.5, 3)], snapshot=True), trade(at_s=2))
+    out = np.zeros((2, 3, 2))
+    assert books.snapshot_into("x", "S", out) == ("LIVE", 1_704_067_200_000_000_000, 2_000_000_000)
+    nothing = [math.nan, math.nan]
+    np.testing.assert_array_equal(out, [[[99.5, 1], [99, 2], nothing], [[100.5, 3], nothing, nothing]])
+    assert books.snapshot_into("x", "T", out) is None
+    snapshot = books.snapshot("x", "S")
+    np.testing.assert_array_equal(out[0, :2], snapshot.bids)
+
+
+@pytest.mark.parametrize(
+    ("out", "fault"),
+    [
+        (np.zeros((3, 2, 2)), r"shape \[3, 2, 2\] is not \(2, depth, 2\)"),
+        (np.zeros((2, 2, 4))[:, :, ::2], "contiguous"),
+        (np.zeros((2, 5, 2)).transpose(2, 1, 0), "contiguous"),
+    ],
+)
+def test_an_array_that_cannot_hold_a_book_is_refused(out, fault):
+    with pytest.raises(ValueError, match=fault):
+        applied(change([(1, 1)], [(2, 1)], snapshot=True)).snapshot_into("x", "S", out)
+
+
+def test_an_array_that_must_not_be_written_is_refused_and_stays_as_it_is():
+    out = np.zeros((2, 2, 2))
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out"):
+        applied(change([(1, 1)], [(2, 1)], snapshot=True)).snapshot_into("x", "S", out)
+    assert not out.any()

@@ -6,7 +6,7 @@ import pytest
 
 from mm_hybrid.breaker import BreakerChange, BreakerOpenError
 from mm_hybrid.clock import ManualClock
-from mm_hybrid.execution.breakers import Breakers, judge
+from mm_hybrid.execution.breakers import CLASSES, Breakers, judge
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.outcomes import Failure, VenueError
 
@@ -48,7 +48,7 @@ def test_cancels_and_reads_are_watched_and_never_stopped(breakers, changes, lane
     assert [change.name for change in changes] == [lane.name.lower()]
 
 
-@pytest.mark.parametrize("lane", list(Lane))
+@pytest.mark.parametrize("lane", CLASSES)
 def test_every_class_closes_again_after_one_probe_that_is_answered(breakers, clock, lane):
     for _ in range(5):
         breakers.watch(lane, DOWN)

@@ -80,13 +80,45 @@ def test_a_disconnect_needs_neither_symbol_nor_exchange_time():
 
 
 def test_types_and_keys_of_a_newer_server_are_passed_over():
-    empty_levels = [{}, {}]
     newer = [
         line({"type": "hologram"}),
-        line({"type": "book_snapshot", "name": "quote", "bids": empty_levels, "asks": empty_levels}),
+        line({"type": "trade_bar", "name": "trade_bar_1m", "open": {"x": 1}}),
         line(TRADE, novelty={"deep": [1, None]}),
     ]
     assert len(EventBatch.decode(newer)) == 1
+
+
+def of(kind, **fields):
+    return line({"type": kind, "symbol": "BTCUSDT", "exchange": "bybit", "localTimestamp": LOCAL, **fields})
+
+
+def test_every_type_a_maker_uses_comes_through_with_its_own_accessor():
+    level = {"price": 1.5, "amount": 2}
+    batch = EventBatch.decode(
+        [
+            of("book_ticker", bidPrice=1.5, bidAmount=2),
+            of("derivative_ticker", fundingRate=-0.0001, fundingTimestamp="1970-01-01T00:00:01.000Z"),
+            of("liquidation", price=1, amount=3, side="sell"),
+            of("book_snapshot", name="quote", depth=1, interval=0, bids=[level], asks=[{}]),
+            line({"type": "error", "exchange": "bybit", "details": "x", "localTimestamp": LOCAL}),
+        ]
+    )
+    (ticker,) = batch.book_tickers()
+    assert (ticker.bid_price, ticker.bid_qty, ticker.ask_price) == (1.5, 2, None)
+    (derivative,) = batch.derivative_tickers()
+    assert (derivative.funding_rate, derivative.funding_ts_ns, derivative.mark_price) == (
+        -0.0001,
+        10**9,
+        None,
+    )
+    (forced,) = batch.liquidations()
+    assert (forced.side, forced.price, forced.qty) == ("sell", 1, 3)
+    (sample,) = batch.book_samples()
+    assert (sample.name, sample.depth, sample.bids.tolist(), len(sample.asks)) == ("quote", 1, [[1.5, 2]], 0)
+    assert [row[3] for row in batch.encode()] == [
+        *("book_ticker", "derivative_ticker", "liquidation", "book_snapshot", "error")
+    ]
+    assert batch.trades() == []
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,14 @@ def test_a_full_disk_fails_the_intent_and_everything_after_it(tmp_path):
         assert next(iter(reader.intents())).client_id == "fits"
 
 
+async def test_a_journal_has_one_writer_and_is_free_again_once_that_is_closed(tmp_path):
+    first = Journal.open(tmp_path / "j.db", ManualClock(1))
+    with pytest.raises(JournalError, match="another session is writing this journal"):
+        Journal.open(tmp_path / "j.db", ManualClock(1))
+    await first.close()
+    await Journal.open(tmp_path / "j.db", ManualClock(1)).close()
+
+
 def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
     with pytest.raises(JournalError, match="no such journal"):
         JournalReader(tmp_path / "absent.db")

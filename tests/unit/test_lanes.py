@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mm_hybrid.clock import ManualClock
-from mm_hybrid.execution.lanes import Budget, Lane, Lanes
+from mm_hybrid.execution.lanes import Budget, Lane, LaneClosedError, Lanes
 
 SECOND = 1_000_000_000
 BUDGET = Budget(shared_per_s=10, cancel_per_s=10, read_per_s=10, create_per_s=4, reserved_for_cancels=3)
@@ -128,3 +128,20 @@ async def test_waits_of_cancels_are_measured(clock):
     lanes = Lanes(clock, BUDGET)
     await lanes.acquire(Lane.CANCEL)
     assert list(lanes.cancel_waits_s) == [0.0]
+
+
+def test_a_batch_takes_as_many_tokens_as_it_has_orders_of_its_own_lane(clock):
+    lanes = Lanes(clock, Budget(cancel_batch_per_s=10, cancel_per_s=3))
+    assert lanes.try_acquire(Lane.CANCEL_BATCH, 8)
+    assert not lanes.try_acquire(Lane.CANCEL_BATCH, 8)
+    assert drain(lanes, Lane.CANCEL) == 3, "single cancels have a budget of their own"
+    clock.advance(SECOND)
+    assert lanes.try_acquire(Lane.CANCEL_BATCH, 25), "what is larger than a bucket needs a full one"
+
+
+async def test_nothing_waits_through_a_ban(clock):
+    lanes = Lanes(clock, BUDGET)
+    lanes.ban(600)
+    assert lanes.banned
+    with pytest.raises(LaneClosedError, match="another 600 s"):
+        await lanes.acquire(Lane.READ)

@@ -74,7 +74,30 @@ async def test_an_amend_whose_fate_is_open_counts_at_its_larger_quantity(tmp_pat
     await journal.intents([Intent(action="amend", client_id="mm-1-1", side="buy", price=D(98), qty=D(1))])
     await journal.close()
     (order,) = replay(tmp_path / "j.db").unsettled
-    assert (order.price, order.qty) == (D(98), D(3))
+    assert (order.price, order.qty, order.amend_qty) == (D(98), D(2), D(3))
+
+
+async def test_a_refused_amend_leaves_no_exposure_behind_once_the_order_has_ended(tmp_path):
+    journal = await opened(tmp_path)
+    create = Intent(action="create", client_id="mm-1-1", side="buy", price=D(100), qty=D(10))
+    await journal.intents([create])
+    await journal.intents([Intent(action="amend", client_id="mm-1-1", side="buy", price=D(99), qty=D(14))])
+    journal.fill(fill("x1", "mm-1-1", "buy", "100", "10"), mid=None)
+    journal.outcome(state="FILLED", client_id="mm-1-1", qty=D(10), filled=D(10), source="execution")
+    await journal.close()
+    order = replay(tmp_path / "j.db").orders["mm-1-1"]
+    assert (order.qty, order.amend_qty, order.filled, order.venue_filled) == (D(10), None, D(10), D(10))
+
+
+async def test_an_order_the_venue_called_filled_is_owed_its_missing_executions(tmp_path):
+    journal = await opened(tmp_path)
+    create = Intent(action="create", client_id="mm-1-1", side="buy", price=D(100), qty=D(10))
+    await journal.intents([create])
+    journal.fill(fill("x1", "mm-1-1", "buy", "100", "4"), mid=None)
+    journal.outcome(state="FILLED", client_id="mm-1-1", qty=D(10), filled=D(10), source="stream")
+    await journal.close()
+    order = replay(tmp_path / "j.db").orders["mm-1-1"]
+    assert order.venue_filled - order.filled == D(6)
 
 
 async def test_a_position_taken_over_replaces_what_was_before(tmp_path):

@@ -7,14 +7,17 @@ from decimal import Decimal
 
 import pytest
 
+from markets import INSTRUMENT
 from mm_hybrid.execution import wire
+from mm_hybrid.execution.fees import FeePrices
 from mm_hybrid.execution.paging import all_pages, all_spans, next_mark
 
 D = Decimal
 
 
-def par(fee: Decimal, currency: str, price: Decimal) -> Decimal:
-    return {"USDT": fee, "BTC": fee * price, "MNT": fee * D("0.8")}.get(currency, D(0))
+prices = FeePrices("bybit", INSTRUMENT)
+prices.learn(D("0.8"))
+par = prices.worth
 
 
 BYBIT_EXECUTION = {
@@ -31,6 +34,15 @@ def test_a_fee_in_a_third_token_keeps_its_currency_and_is_valued_at_that_token_s
 def test_a_fee_in_a_token_without_a_price_counts_as_nothing_in_quote_and_is_not_lost():
     fill = wire.parse_fill("bybit", BYBIT_EXECUTION | {"feeCurrency": "XYZ"}, 0, par)
     assert (fill.fee, fill.fee_currency, fill.fee_quote) == (D("-0.25"), "XYZ", 0)
+
+
+def test_the_venue_s_own_coin_counts_once_its_price_is_known():
+    unlearned = FeePrices("bitget", INSTRUMENT)
+    assert [unlearned.knows(coin) for coin in ("USDT", "BTC", "BGB", "MNT")] == [True, True, False, False]
+    assert unlearned.worth(D(1), "BGB", D(60000)) == 0
+    unlearned.learn(D(4))
+    assert unlearned.worth(D("-0.5"), "BGB", D(60000)) == -2
+    assert unlearned.worth(D("-0.001"), "BTC", D(60000)) == -60
 
 
 def test_an_empty_fee_currency_of_a_linear_contract_is_its_quote():

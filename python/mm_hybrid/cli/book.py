@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mm_hybrid._core import AggregatedOrderBook, rebuild_books
+from mm_hybrid.cli._progress import LongOperation
 
 _NS_PER_US = 1_000
 _TABLE_DEPTH = 20
@@ -34,7 +35,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, readable=True))
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, readable=True))
 @click.option("--exchange", help="Tardis exchange id, such as bybit; needed when the files hold several.")
 @click.option("--symbol", help="Symbol as the exchange writes it; needed when the files hold several.")
 @click.option(
@@ -55,11 +56,12 @@ def command(
     depth: int | None,
     as_json: bool,
 ) -> None:
-    """Rebuild books from Tardis FILES (NDJSON or CSV, plain, gzip or zstd) and print one.
+    """Rebuild books from Tardis FILES (NDJSON or CSV, plain, gzip or zstd; tables; folders of them) and print one.
 
     Several files are merged by local time, such as the book and the trades of a symbol.
     """
-    messages, _, books = rebuild_books(files, until_ns=at_ns)
+    with LongOperation("rebuilding") as shown:
+        messages, _, books = rebuild_books(files, until_ns=at_ns, on_progress=shown.on_bytes)
     exchange, symbol = _choose(books.symbols(), exchange, symbol)
     book = books.snapshot(exchange, symbol, depth)
     if book is None:  # `_choose` returns only symbols that have a book

@@ -51,9 +51,11 @@ def _common(function: Callable[..., None]) -> Callable[..., None]:
     "--data",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Tardis file (NDJSON or CSV, may be gz/zst).",
+    help="Tardis file (NDJSON or CSV, may be gz/zst), table or folder.",
 )
-@click.option("--speed", type=float, default=1.0, show_default=True, help="Pace of files, times real time.")
+@click.option(
+    "--speed", type=float, default=1.0, show_default=True, help="Pace of files; 0: as clients read."
+)
 @click.option(
     "--exchange", default="bybit", show_default=True, help="Tardis exchange id of the synthetic market."
 )
@@ -106,7 +108,7 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     default=None,
     help="SQLite file of all that happens; started on it again, the exchange goes on from there.",
 )
-@click.option("--spot", is_flag=True, help="List the symbol for spot trading too (Bybit).")
+@click.option("--spot", is_flag=True, help="List the symbol for spot trading too.")
 @click.option(
     "--venue-limits",
     is_flag=True,

@@ -6,6 +6,7 @@ tells it first; each change of an order's state is journalled with its source.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -15,6 +16,8 @@ from mm_hybrid.execution.orders import OrderRecord, Orders, OrderState, VenueOrd
 from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.journal import Journal
 from mm_hybrid.types import Fill, Funding, Position, Side
+
+_HELD_KEPT = 10_000
 
 OnFill = Callable[[Fill], Decimal | None]
 OnFunding = Callable[[Funding], None]
@@ -42,6 +45,7 @@ class Account:
         clock: time of changes.
         changed: called when something changed that may ask for new requests.
         stranger: called with an open order that has no record here.
+        foreign: called with an execution that is nobody's here, once it is booked.
         crossed: called with the side of an order that was cancelled because it would have taken.
 
     Attributes:
@@ -57,6 +61,7 @@ class Account:
         *,
         changed: Callable[[], None],
         stranger: Callable[[VenueOrder], None],
+        foreign: Callable[[Fill], None] = lambda _fill: None,
         crossed: Callable[[Side], None] = lambda _side: None,
     ) -> None:
         self.orders = Orders()
@@ -68,13 +73,33 @@ class Account:
         self._clock = clock
         self._changed = changed
         self._stranger = stranger
+        self._foreign = foreign
         self._crossed = crossed
         self.booked = 0
         self._unmatched: list[tuple[int, Fill]] = []
+        self._held: deque[tuple[int, Decimal]] = deque(
+            [(clock.monotonic_ns(), Decimal(0))], maxlen=_HELD_KEPT
+        )
+
+    @property
+    def executed_base(self) -> Decimal:
+        """The position with the executions that still wait for their order to become known."""
+        waiting = (fill.qty if fill.side == "buy" else -fill.qty for _, fill in self._unmatched)
+        return self.position.qty_base + sum(waiting, Decimal(0))
+
+    def held_since(self, since_ns: int) -> set[Decimal]:
+        """Return every position held since a monotonic time, the one held then included."""
+        held = {qty for came_ns, qty in self._held if came_ns >= since_ns}
+        before = [qty for came_ns, qty in self._held if came_ns < since_ns]
+        return held | ({before[-1]} if before else set()) | {self.executed_base}
+
+    def _note_held(self) -> None:
+        self._held.append((self._clock.monotonic_ns(), self.executed_base))
 
     def open_with(self, qty_base: Decimal) -> None:
         """Take a position over as it is; cash, fees and funding stay what they were."""
         self.position = replace(self.position, qty_base=qty_base)
+        self._note_held()
 
     def take_order(self, seen: VenueOrder, *, source: str) -> None:
         """Take in what the venue says of an order."""
@@ -105,7 +130,11 @@ class Account:
         self._changed()
 
     def adopt(self, seen: VenueOrder) -> OrderRecord:
-        """Take in an open order of ours that nothing is known of here: it is exposure like any other."""
+        """Take in an open order of ours that nothing is known of here: it is exposure like any other.
+
+        What it has filled before may be booked already, under whatever name, or come with the executions that are
+        asked for next: until the venue tells more it only lowers what may still fill.
+        """
         record = OrderRecord(
             client_id=seen.client_id,
             side=seen.side,
@@ -114,8 +143,7 @@ class Account:
             since_ns=self._clock.monotonic_ns(),
             state=OrderState.OPEN,
             order_id=seen.order_id,
-            filled=seen.filled,
-            venue_filled=seen.filled,
+            filled_before=seen.filled,
             update_ms=seen.update_ms,
             reason="found at the venue",
         )
@@ -133,6 +161,7 @@ class Account:
             # It may be ahead of the acknowledgement that will tell whose order this id is.
             if all(waiting.exec_id != fill.exec_id for _, waiting in self._unmatched):
                 self._unmatched.append((self._clock.monotonic_ns(), fill))
+                self._note_held()
             return
         self._book(fill, record)
 
@@ -148,15 +177,23 @@ class Account:
         if self._journal.failure is None:
             self._journal.funding(payment)
 
-    def match_fills(self, *, older_than_ns: int | None = None) -> None:
-        """Book executions whose order has become known, and those that have waited too long for it."""
+    def match_fills(self, *, nobodys: str | None = None) -> None:
+        """Book executions whose order has become known, and those of an order known to be nobody's here.
+
+        Args:
+            nobodys: exchange id of an order that the venue says is none of ours.
+        """
         waiting, self._unmatched = self._unmatched, []
         for came_ns, fill in waiting:
             record = self.orders.find(client_id="", order_id=fill.order_id)
-            if record is not None or (older_than_ns is not None and came_ns < older_than_ns):
+            if record is not None or fill.order_id == nobodys:
                 self._book(fill, record)
             else:
                 self._unmatched.append((came_ns, fill))
+
+    def unmatched_orders(self, older_than_ns: int) -> set[str]:
+        """Return exchange ids of orders that executions have waited for since before a monotonic time."""
+        return {fill.order_id for came_ns, fill in self._unmatched if came_ns < older_than_ns}
 
     def move(self, record: OrderRecord, state: OrderState) -> bool:
         """Change an order's state by what this side did; nothing is journalled."""
@@ -205,6 +242,8 @@ class Account:
             code=code if error is None else error.failure.code,
             message=record.reason if error is None else f"{error.verdict}: {error.failure.message}",
             source=source,
+            qty=record.qty,
+            filled=max(record.filled, record.venue_filled),
         )
 
     def _book(self, fill: Fill, record: OrderRecord | None) -> None:
@@ -222,11 +261,14 @@ class Account:
             cash_quote=self.position.cash_quote - sign * fill.qty * fill.price,
             fees_quote=self.position.fees_quote + fill.fee_quote,
         )
+        self._note_held()
         mid = self.on_fill(fill) if self.on_fill is not None else None
         if self._journal.failure is None:
             self._journal.fill(fill, mid=mid)
         if record is not None and record.state is OrderState.FILLED:
             self.outcome(record, source="execution")
+        elif record is None and not fill.client_id:
+            self._foreign(fill)
         self._changed()
 
 

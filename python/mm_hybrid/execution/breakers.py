@@ -14,9 +14,12 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.outcomes import VENUE_TROUBLE, VenueError
 
+CLASSES = (Lane.CANCEL, Lane.READ, Lane.AMEND, Lane.CREATE)
+"""Classes of endpoints; batches belong to the class of what they are batches of."""
+
 
 class Breakers:
-    """The breakers of one venue, one a lane.
+    """The breakers of one venue, one a class.
 
     Args:
         clock: whose monotonic time is used.
@@ -24,7 +27,7 @@ class Breakers:
     """
 
     def __init__(self, clock: Clock, changed: Callable[[BreakerChange], None]) -> None:
-        self._by_lane = {lane: Breaker(lane.name.lower(), clock=clock, listener=changed) for lane in Lane}
+        self._by_lane = {lane: Breaker(lane.name.lower(), clock=clock, listener=changed) for lane in CLASSES}
 
     @property
     def closed(self) -> bool:
@@ -47,7 +50,7 @@ class Breakers:
     def watch(self, lane: Lane, error: VenueError | None) -> None:
         """Take in how a request went that was made without asking."""
         try:
-            permit = self._by_lane[lane].admit()
+            permit = self._by_lane[Lane.CANCEL if lane is Lane.CANCEL_BATCH else lane].admit()
         except BreakerOpenError:
             return
         judge(permit, error)

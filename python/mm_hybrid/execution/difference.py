@@ -14,6 +14,10 @@ from decimal import Decimal
 from mm_hybrid.execution.orders import OrderRecord, OrderState
 from mm_hybrid.types import Quote, Side
 
+_CANCELLABLE = frozenset(
+    {OrderState.OPEN, OrderState.ACKED, OrderState.PENDING_AMEND, OrderState.PENDING_UNKNOWN}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
@@ -58,7 +62,8 @@ def difference(
     """Return the requests that lead from ``live`` towards ``targets``.
 
     Orders with a request under way are left alone and count as resting until it is settled; so do ended ones
-    whose last executions have not arrived.
+    whose last executions have not arrived. On a side where nothing is wanted whatever may rest is cancelled, known
+    to rest or not: a cancel may be sent at any time.
 
     Args:
         targets: what was approved.
@@ -119,7 +124,7 @@ def _one_side(
             resting += max(grown, Decimal(0))
             plan.amend.append(Amend(order, _price(target), order.filled + _qty(target)))
             del unmet[0], orders[0]
-    plan.cancel += orders
+    plan.cancel += orders if targets else [order for order in live if order.state in _CANCELLABLE]
     for target in unmet:
         if resting + _qty(target) <= cap:
             resting += _qty(target)

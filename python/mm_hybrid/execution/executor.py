@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any
 
 from mm_hybrid.breaker import BreakerChange, Permit
 from mm_hybrid.clock import Clock
@@ -24,13 +23,15 @@ from mm_hybrid.execution.difference import Plan, Tolerance, difference
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import LiveOrder, OrderRecord, OrderState, VenueOrder
-from mm_hybrid.execution.outcomes import VenueError
-from mm_hybrid.execution.reconcile import PositionDifference, Reconciler, ReconcileTimes
+from mm_hybrid.execution.outcomes import VenueError, Verdict, describe
+from mm_hybrid.execution.pacing import Pacing
+from mm_hybrid.execution.reconcile import PositionDifference, Reconciler
 from mm_hybrid.execution.recovery import Recovery
-from mm_hybrid.execution.resolve import ResolveConfig, Resolver
+from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.execution.sender import Sender
 from mm_hybrid.execution.streams import PrivateStreams, StreamHandlers
 from mm_hybrid.execution.sweep import Sweep
+from mm_hybrid.execution.times import ExecutorTimes
 from mm_hybrid.journal import Intent, Journal
 from mm_hybrid.types import Approved, Fill, Instrument, Position, Quote, Quotes
 
@@ -39,48 +40,6 @@ __all__ = ["Counters", "Executor", "ExecutorTimes"]
 NS_PER_S = 1_000_000_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorTimes:
-    """Periods of the executor, seconds.
-
-    Attributes:
-        tend_s: between two looks at what is open.
-        reconcile_s: between two comparisons with the venue over REST.
-        unmatched_s: how long an execution waits for its order's id to become known.
-        no_funds_pause_s: without orders on a side refused for want of margin.
-        crossed_pause_s: without orders on a side after one would have taken: the book it was priced on is old.
-        silence_s: without a frame on the private streams until they are connected anew.
-        stop_s: for cancelling everything at the end.
-        resolve: times of lookups.
-        reconcile: times of comparisons.
-    """
-
-    tend_s: float = 0.1
-    reconcile_s: float = 10.0
-    unmatched_s: float = 2.0
-    no_funds_pause_s: float = 5.0
-    crossed_pause_s: float = 0.25
-    silence_s: float = 15.0
-    stop_s: float = 20.0
-    resolve: ResolveConfig = field(default_factory=ResolveConfig)
-    reconcile: ReconcileTimes = field(default_factory=ReconcileTimes)
-
-    @classmethod
-    def of(cls, config: ExecutionConfig) -> Self:
-        """Return the periods a session's configuration asks for."""
-        return cls(
-            reconcile_s=config.reconcile_s,
-            silence_s=config.silence_s,
-            stop_s=config.stop_s,
-            resolve=ResolveConfig(
-                grace_s=config.grace_s, window_s=config.window_s, recancel_s=config.recancel_s
-            ),
-            reconcile=ReconcileTimes(
-                position_checks=config.position_checks, position_check_s=config.position_check_s
-            ),
-        )
 
 
 class Executor:
@@ -139,14 +98,16 @@ class Executor:
             clock,
             changed=self._wake.set,
             stranger=self._take_stranger,
+            foreign=self._note_foreign_trade,
             crossed=lambda side: self._sender.pause(side, self._times.crossed_pause_s),
         )
         self._breakers = Breakers(clock, self._note_breaker)
-        gateway.on_outcome = self._breakers.watch
+        gateway.on_outcome = self._note_outcome
         self._sender = Sender(
             gateway, account, self._breakers, clock,
             halt=self._halt, no_funds_pause_s=self._times.no_funds_pause_s,
         )  # fmt: skip
+        self._pacing = Pacing(gateway, self._sender, clock, off_target_s=self._times.off_target_s)
         self._resolver = Resolver(
             gateway,
             account.orders,
@@ -158,12 +119,12 @@ class Executor:
             since_ms=lambda: self._reconciler.watermark_ms,
         )
         self._sweep = Sweep(
-            gateway, account, self._resolver, journal, clock,
+            gateway, account, self._resolver, journal,
             tag=tag, stop_s=self._times.stop_s, foreign=self._note_foreign,
         )  # fmt: skip
         self._reconciler = Reconciler(
             gateway, account, journal, clock, self._times.reconcile,
-            look_up=self._look_up, symbol=instrument.symbol,
+            look_up=self._look_up, owners=self._owners, symbol=instrument.symbol,
         )  # fmt: skip
         handlers = StreamHandlers(
             order=lambda seen: account.take_order(seen, source="stream"),
@@ -209,7 +170,7 @@ class Executor:
     @property
     def unknown_orders(self) -> int:
         """Orders whose outcome is unknown now."""
-        return sum(record.state is OrderState.PENDING_UNKNOWN for record in self._account.orders.live())
+        return sum(record.unconfirmed for record in self._account.orders.live())
 
     @property
     def halted(self) -> str | None:
@@ -223,13 +184,14 @@ class Executor:
 
     @property
     def healthy(self) -> bool:
-        """Whether new orders may be sent: streams up, venue answering, journal writing."""
+        """Whether new orders may be sent: streams up, venue answering and not refusing us, journal writing."""
         return (
             self._streams.healthy
             and not self._stopping
             and self._halted is None
             and self._journal.failure is None
             and self._breakers.closed
+            and not self._gateway.lanes.banned
         )
 
     @property
@@ -243,6 +205,7 @@ class Executor:
             "unknown_orders": self.unknown_orders,
             "unknown_total": self.counters.unknown,
             "orphans_canceled": self.counters.orphans_canceled,
+            "exposed_orders": len(self.live_orders),
             "foreign_orders": len(self._seen_foreign),
             "post_only_crossed": self.counters.post_only_crossed,
             "cancel_wait_ms_p99": round(p99_ms, 3),
@@ -304,8 +267,11 @@ class Executor:
     async def stop(self, reason: str) -> int:
         """Cancel everything, ask the venue until none of ours is open, and return how many still are.
 
+        Takes a little more than twice ``stop_s`` at most, whatever the venue does: what is known to rest is cancelled
+        before anything is asked.
+
         Raises:
-            GatewayError: the venue could not be asked.
+            GatewayError: the venue could not be asked in time.
         """
         self._stopping = True
         self._targets = ()
@@ -313,14 +279,27 @@ class Executor:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self._drain()
         try:
+            await self._sweep.cancel_known(reason)
             _, left = await self._sweep.run(reason)
-            await self._settle_last()
+            async with asyncio.timeout(self._times.stop_s):
+                await self._settle_last()
+        except TimeoutError:
+            self._note("executor", "unsettled", "the last orders could not be looked up in time")
         finally:
             await self._streams.close()
         self._note("executor", "stopped", f"{left} open")
         return left
+
+    async def _drain(self) -> None:
+        """Let requests under way end, or end them: one that is cut off leaves its order unknown."""
+        if not self._requests:
+            return
+        _, under_way = await asyncio.wait(self._requests, timeout=self._times.drain_s)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     # Wanted quotes become requests.
 
@@ -346,7 +325,7 @@ class Executor:
             tolerance=Tolerance(price=self._tolerated(targets)),
             moved_base=self._account.position.qty_base - self._approved_at_base,
         )
-        self._fit_budget(plan)
+        batch = self._pacing.fit(plan)
         if not (plan.cancel or plan.amend or plan.create):
             return
         created = self._mark(plan)
@@ -369,29 +348,20 @@ class Executor:
             self._spawn(self._sender.amend(amend, seqs.pop(0) or 0))
         for record in created:
             record.intent_seq = seqs.pop(0) or 0
-        self._send(created)
+        self._send(created, batch=batch)
 
-    def _fit_budget(self, plan: Plan) -> None:
-        """Leave out what a side's pause or the venue's rates do not allow now; a later comparison finds it again."""
-        is_open = self._sender.side_open
-        plan.amend = [a for a in plan.amend if is_open(a.order.side) and self._gateway.try_slot(Lane.AMEND)]
-        wanted = [quote for quote in plan.create if is_open(quote.side)]
-        batch = self._gateway.batch_most
-        allowed: list[Quote] = []
-        for first in range(0, len(wanted), batch):
-            if self._gateway.try_slot(Lane.CREATE):
-                allowed += wanted[first : first + batch]
-        plan.create = allowed
-
-    def _send(self, created: list[OrderRecord]) -> None:
+    def _send(self, created: list[OrderRecord], *, batch: bool) -> None:
         """Send orders whose intents are on disk, unless they are not wanted any more."""
-        if not (self.healthy and self._targets):
-            for record in created:
+        sides = {quote.side for quote in self._targets} if self.healthy else set()
+        for record in created:
+            if record.side not in sides:
                 self._account.end(record, OrderState.NOT_PLACED, "no longer wanted", source="local")
-            return
-        batch = self._gateway.batch_most
-        for first in range(0, len(created), batch):
-            self._spawn(self._sender.create(created[first : first + batch]))
+        created = [record for record in created if record.live]
+        if batch and created:
+            self._spawn(self._sender.create(created))
+        elif created:
+            for record in created:
+                self._spawn(self._sender.create([record]))
 
     def _mark(self, plan: Plan) -> list[OrderRecord]:
         """Note what is about to be sent: the next comparison leaves it alone, exposure counts it."""
@@ -449,7 +419,7 @@ class Executor:
         for record in self._resolver.due():
             record.next_lookup_ns = now_ns + NS_PER_S
             self._spawn(self._look_up(record))
-        self._account.match_fills(older_than_ns=now_ns - round(self._times.unmatched_s * NS_PER_S))
+        await self._resolver.owners(self._account, now_ns - round(self._times.unmatched_s * NS_PER_S))
         for permit in self._breakers.waiting_for_probe():
             await self._probe(permit)
         if now_ns >= self._next_reconcile_ns and self._streams.healthy:
@@ -470,6 +440,14 @@ class Executor:
             judge(permit, error)
         else:
             permit.success()
+        finally:
+            permit.abandon()  # Whatever else happened, the next probe must be possible.
+
+    def _note_outcome(self, lane: Lane, error: VenueError | None) -> None:
+        """Tell the breakers how a cancel or a read went; a key that is refused stops trading, whoever notices."""
+        self._breakers.watch(lane, error)
+        if error is not None and error.verdict is Verdict.AUTH:
+            self._halt(describe(error.failure, None))
 
     async def _reconcile(self) -> None:
         """Compare with the venue; a position that nothing explains stops trading for good."""
@@ -487,13 +465,22 @@ class Executor:
         self._account.end(record, OrderState.NOT_PLACED, message, source="lookup")
 
     def _take_fill(self, fill: Fill) -> None:
-        if not (self._gateway.values_fees_in(fill.fee_currency) or fill.fee_currency in self._unvalued_fees):
+        if not (self._gateway.fees.knows(fill.fee_currency) or fill.fee_currency in self._unvalued_fees):
             self._unvalued_fees.add(fill.fee_currency)
             self._note("fees", fill.fee_currency, "no price known: fees in it count as 0 in quote currency")
             self._alert(
                 f"fees are paid in {fill.fee_currency}, whose price is not known here: they count as 0"
             )
+        known = fill.exec_id in self._account.orders.exec_ids
         self._account.take_fill(fill)
+        if not known and fill.client_id and not self.is_ours(fill.client_id):
+            self._note_foreign_trade(fill)
+
+    def _note_foreign_trade(self, fill: Fill) -> None:
+        """Tell of a trade somebody else made on this account: it is in the position, and none of our orders' doing."""
+        what = f"{fill.side} {fill.qty} at {fill.price}"
+        self._note("foreign_trade", fill.exec_id, f"{what}, client id {fill.client_id or 'none'}")
+        self._alert(f"a trade on this account is not of our orders ({what}): it is in the position now")
 
     def _take_stranger(self, seen: VenueOrder) -> None:
         """Take in an open order of ours that this start knows nothing of; leave other people's alone.
@@ -518,6 +505,9 @@ class Executor:
         self._note("foreign_order", seen.order_id, f"{what}, client id {seen.client_id or 'none'}")
         self._alert(f"order {seen.order_id} on this account is not ours ({what}): left alone")
 
+    async def _owners(self) -> None:
+        await self._resolver.owners(self._account, self._clock.monotonic_ns() + 1)
+
     async def _settle_last(self) -> None:
         """Learn how every order of the session ended and take in its last executions."""
         await self._reconciler.fetch(last=True)
@@ -528,7 +518,7 @@ class Executor:
                 await self._look_up(record)
         for record in self._resolver.given_up:
             await self._look_up(record)
-        self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
+        await self._owners()
 
     def _halt(self, reason: str) -> None:
         if self._halted is None:
@@ -554,6 +544,10 @@ class Executor:
         def done(task: asyncio.Task[None]) -> None:
             self._requests.discard(task)
             self._wake.set()
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._halt(f"a request failed: {type(error).__name__}: {error}")
+                _log.error("a request failed", exc_info=error)
 
         task = asyncio.create_task(coroutine)
         self._requests.add(task)

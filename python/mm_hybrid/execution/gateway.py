@@ -22,31 +22,23 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
+from mm_hybrid.execution.batches import Batches, leg_result
 from mm_hybrid.execution.credentials import Credentials
-from mm_hybrid.execution.lanes import Budget, Lane, Lanes
+from mm_hybrid.execution.fees import FeePrices
+from mm_hybrid.execution.lanes import Budget, Lane, LaneClosedError, Lanes
 from mm_hybrid.execution.orders import NewOrder, VenueOrder
 from mm_hybrid.execution.outcomes import Failure, VenueError, Verdict, describe, failure_of
 from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
 from mm_hybrid.execution.setup import AccountFacts, require_usable
 from mm_hybrid.execution.tap import Request, Tap
+from mm_hybrid.execution.venue_limits import BAN_S, PAGE_ROWS, WINDOW_MS
 from mm_hybrid.instruments import ccxt_symbol, from_market, tradable_status
 from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 KEEP_ALIVE_MS = 5_000
-BAN_S = 600.0
-"""How long Bybit refuses an address that asked too often (HTTP 403)."""
 
-WINDOW_MS = 7 * 86_400_000
-"""Longest span of one query of executions, on both venues."""
-
-BATCH_MOST = {"bybit": 20, "bitget": 50}
-"""Most orders of one batch request for contracts.
-
-Source: Bybit v5 API documentation, Batch Place Order; Bitget API documentation, Batch Order.
-"""
-
-_FEE_COIN = {"bybit": "MNT", "bitget": "BGB"}
-_PAGE = {"bybit": 50, "bitget": 100}
+_UNSIGNED_MOST = 3
+"""Refusals in a row of freshly connected trade streams until the key is to blame."""
 
 OrdersVia = Literal["rest", "websocket"]
 
@@ -69,8 +61,6 @@ class Gateway:
         self.instrument = instrument
         self.can_amend = venue == "bybit"
         """Bitget's amend is a cancel and a new order without a link between them: not used."""
-        self.batch_most = 1 if orders_via == "websocket" else BATCH_MOST[venue]
-        """Most orders of one :meth:`create_batch`."""
         self.on_outcome: Callable[[Lane, VenueError | None], None] = lambda _lane, _error: None
         """Told how each request that may be repeated went, cancels and reads."""
         self.lanes = lanes
@@ -78,8 +68,10 @@ class Gateway:
         self._symbol = instrument.ccxt_symbol
         self._clock = clock
         self._timeout_s = timeout_s
+        self.batches = Batches(venue, lanes, by_stream=orders_via == "websocket")
+        self._unsigned = 0
         self._by_stream = orders_via == "websocket"
-        self._fee_prices: dict[str, Decimal] = {}
+        self.fees = FeePrices(venue, instrument)
         self._tap = Tap(venue, exchange, lanes, clock)
 
     @classmethod
@@ -102,7 +94,7 @@ class Gateway:
         exchange = _build(config, credentials, timeout_s)
         try:
             instrument = _instrument(config, await exchange.load_markets())
-            lanes = Lanes(clock, budget)
+            lanes = Lanes(clock, budget or Budget.of(config.name))
             gateway = cls(
                 config.name, exchange, instrument, clock, lanes, timeout_s=timeout_s, orders_via=orders_via
             )
@@ -135,7 +127,7 @@ class Gateway:
         return self._order_id(await self._once(Lane.CREATE, lambda: self._exchange.create_order(*arguments)))
 
     async def create_batch(self, orders: Sequence[NewOrder]) -> list[str | VenueError]:
-        """Send up to :attr:`batch_most` orders in one request, once; return an exchange id or a failure for each.
+        """Send as many orders as :attr:`batches` takes in one request, once; return an id or a failure for each.
 
         A leg the reply does not mention is ambiguous, whatever became of the others.
 
@@ -149,17 +141,17 @@ class Gateway:
             }
             for order in orders
         ]  # fmt: skip
-        with self._tap.request(Lane.CREATE) as request:
+        with self._tap.request(Lane.CREATE_BATCH) as request:
             try:
                 await self._exchange.create_orders(rows)
             except Exception as error:
                 raise await self._refused(request, error) from None
         legs = wire.batch_legs(self.venue, request.reply)
-        return [self._leg(legs.get(order.client_id)) for order in orders]
+        return [leg_result(self.venue, legs.get(order.client_id)) for order in orders]
 
-    def try_slot(self, lane: Lane) -> bool:
+    def try_slot(self, lane: Lane, orders: int = 1) -> bool:
         """Take leave to send one request on a lane now; ``False`` means the budget is spent."""
-        return self.lanes.try_acquire(lane)
+        return self.lanes.try_acquire(lane, self.batches.need(orders))
 
     async def amend(self, client_id: str, side: Side, price: Decimal, qty: Decimal) -> str:
         """Change an order in place to an absolute price and total quantity (Bybit only).
@@ -173,7 +165,7 @@ class Gateway:
         return self._order_id(await self._once(Lane.AMEND, lambda: self._exchange.edit_order(*arguments)))
 
     async def cancel(self, client_id: str) -> None:
-        """Cancel an order by client id, trying again while the outcome is unclear: a cancel may be repeated.
+        """Cancel an order by client id, again while the outcome is unclear: a cancel may be repeated.
 
         Raises:
             VenueError: see its verdict; ``GONE`` is not a failure but a reason to look the order up.
@@ -192,24 +184,23 @@ class Gateway:
         Raises:
             VenueError: of the first request that failed; the others have been made.
         """
-        most = BATCH_MOST[self.venue]
         requests: list[Awaitable[None]] = []
         if self.venue == "bybit":
-            ids = [client_id for client_id, _ in orders]
-            chunks = [ids[i : i + most] for i in range(0, len(ids), most)]
-            requests += [self._cancel_chunk([], {"clientOrderIds": chunk}) for chunk in chunks]
+            chunks = self.batches.chunks([client_id for client_id, _ in orders])
+            requests += [self._cancel_chunk([], {"clientOrderIds": ids}, len(ids)) for ids in chunks]
         else:
             known = [order_id for _, order_id in orders if order_id is not None]
-            chunks = [known[i : i + most] for i in range(0, len(known), most)]
-            requests += [self._cancel_chunk(chunk, {}) for chunk in chunks]
+            requests += [self._cancel_chunk(chunk, {}, len(chunk)) for chunk in self.batches.chunks(known)]
             requests += [self.cancel(client_id) for client_id, order_id in orders if order_id is None]
         for result in await asyncio.gather(*requests, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 
-    async def _cancel_chunk(self, order_ids: list[str], params: dict[str, Any]) -> None:
+    async def _cancel_chunk(self, order_ids: list[str], params: dict[str, Any], orders: int) -> None:
         await self._again(
-            Lane.CANCEL, lambda: self._exchange.cancel_orders(order_ids, self._symbol, dict(params))
+            Lane.CANCEL_BATCH,
+            lambda: self._exchange.cancel_orders(order_ids, self._symbol, dict(params)),
+            self.batches.need(orders),
         )
 
     # Queries
@@ -220,7 +211,7 @@ class Gateway:
         return [order for order in self._orders(rows) if order.status == "open"]
 
     async def _open_orders_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
-        size = _PAGE[self.venue]
+        size = PAGE_ROWS[self.venue]
         rows = await self._again(
             Lane.READ, lambda: self._exchange.fetch_open_orders(self._symbol, None, size, dict(mark))
         )
@@ -250,12 +241,27 @@ class Gateway:
             raise
         return next((order for order in self._orders(rows) if order.client_id == client_id), None)
 
+    async def order_of(self, order_id: str) -> VenueOrder | None:
+        """Return the order of an execution that came without a client id, or ``None`` if it is nobody's here.
+
+        Bitget's executions never carry one in queries; Bybit's always do, unless the order has none.
+        """
+        if self.venue == "bybit":
+            return None
+        try:
+            row = await self._again(Lane.READ, lambda: self._exchange.fetch_order(order_id, self._symbol))
+        except VenueError as error:
+            if error.verdict is Verdict.GONE:
+                return None
+            raise
+        return self._orders([row])[0]
+
     async def executions(self, since_ms: int) -> list[Fill]:
         """Return the account's executions of the symbol since a venue time, oldest first, the venue's own included."""
         rows = await all_spans(self._executions_page, since_ms, self.server_ms(), WINDOW_MS)
         now_ns = self._clock.now_ns()
         fills = [
-            wire.parse_fill(self.venue, row, now_ns, self._fee_worth)
+            wire.parse_fill(self.venue, row, now_ns, self.fees.worth)
             for row in rows
             if not wire.is_funding(self.venue, row)
         ]
@@ -297,6 +303,10 @@ class Gateway:
             Lane.READ, lambda: self._exchange.private_get_v5_execution_list(dict(asked))
         )
         result = reply["result"]
+        if not isinstance(result.get("list"), list):
+            raise VenueError(
+                Failure(venue=self.venue, error="NoList", message="bybit: executions without a list")
+            )
         cursor = result.get("nextPageCursor")
         return result["list"], {"cursor": cursor} if cursor and len(result["list"]) >= 100 else None
 
@@ -350,26 +360,14 @@ class Gateway:
 
     async def refresh_fee_prices(self) -> None:
         """Learn the price of the venue's own coin, in which fees may be paid, where it is listed here."""
-        coin = _FEE_COIN[self.venue]
-        symbol = f"{coin}/{self.instrument.quote}:{self.instrument.quote}"
+        symbol = f"{self.fees.coin}/{self.instrument.quote}:{self.instrument.quote}"
         if symbol not in self._exchange.markets:
             return
         try:
             ticker = await self._optional(lambda: self._exchange.fetch_ticker(symbol))
-            self._fee_prices[coin] = Decimal(str(ticker["last"]))
+            self.fees.learn(Decimal(str(ticker["last"])))
         except (VenueError, KeyError, ArithmeticError):
             return  # The last known price stays.
-
-    def _fee_worth(self, fee: Decimal, currency: str, price: Decimal) -> Decimal:
-        if currency == self.instrument.quote:
-            return fee
-        if currency == self.instrument.base:
-            return fee * price
-        return fee * self._fee_prices.get(currency, Decimal(0))
-
-    def values_fees_in(self, currency: str) -> bool:
-        """Return whether fees in a currency can be put into quote currency."""
-        return currency in {self.instrument.quote, self.instrument.base, *self._fee_prices}
 
     async def clock_ahead_ms(self) -> int:
         """Return by how many milliseconds this machine's clock runs ahead of the venue's, half a round trip aside.
@@ -398,7 +396,7 @@ class Gateway:
         """Wait for executions. Raises on a dropped connection; what happened meanwhile is not repeated."""
         rows = await self._streamed(self._exchange.watch_my_trades(self._symbol))
         now_ns = self._clock.now_ns()
-        return [wire.parse_fill(self.venue, row["info"], now_ns, self._fee_worth) for row in rows]
+        return [wire.parse_fill(self.venue, row["info"], now_ns, self.fees.worth) for row in rows]
 
     async def streams_confirmed(self) -> None:
         """Wait until the venue has confirmed all private channels of the current connection."""
@@ -450,8 +448,16 @@ class Gateway:
 
     async def _optional(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Ask something a session can do without, once; a failure says nothing about the venue's health."""
-        await self.lanes.acquire(Lane.READ)
+        await self._slot(Lane.READ)
         return await self._once(Lane.READ, call)
+
+    async def _slot(self, lane: Lane, need: float = 1.0) -> None:
+        try:
+            await self.lanes.acquire(lane, need)
+        except LaneClosedError as error:
+            raise VenueError(
+                Failure(venue=self.venue, error="LaneClosed", message=f"{self.venue}: {error}", sent=False)
+            ) from None
 
     async def _trade(self, lane: Lane, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Make one request on the trade stream, under a timeout the client library does not have.
@@ -462,22 +468,25 @@ class Gateway:
         """
         request = Request(lane, sent=True)
         try:
-            return await asyncio.wait_for(call(*arguments), self._timeout_s)
+            reply = await asyncio.wait_for(call(*arguments), self._timeout_s)
         except TimeoutError:
             await self._drop_clients(wire.is_trade_stream)
             message = f"{self.venue}: no reply on the trade stream within {self._timeout_s:g} s"
             raise VenueError(Failure(venue=self.venue, error="RequestTimeout", message=message)) from None
         except Exception as error:
             refused = await self._refused(request, error)
-            if refused.verdict is Verdict.AUTH:
+            if refused.verdict is Verdict.AUTH and self._unsigned < _UNSIGNED_MOST:
+                self._unsigned += 1
                 await self._drop_clients(wire.is_trade_stream)
                 message = f"{self.venue}: the trade stream was not signed in"
                 raise VenueError(
                     Failure(venue=self.venue, error="NotSignedIn", message=message, sent=False)
                 ) from None
             raise refused from None
+        self._unsigned = 0
+        return reply
 
-    async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _again(self, lane: Lane, call: Callable[[], Awaitable[Any]], need: float = 1.0) -> Any:
         """Make a request that may be repeated, up to three times while the venue is in trouble."""
 
         def repeat(error: Exception) -> bool:
@@ -489,7 +498,7 @@ class Gateway:
             on=repeat, attempts=3, timeout=10, wait_initial=0.1, wait_max=1.0
         ):
             with attempt:
-                await self.lanes.acquire(lane)
+                await self._slot(lane, need)
                 try:
                     reply = await self._once(lane, call)
                 except VenueError as error:
@@ -498,13 +507,6 @@ class Gateway:
                 self.on_outcome(lane, None)
                 return reply
         raise AssertionError("unreachable")
-
-    def _leg(self, leg: wire.BatchLeg | None) -> str | VenueError:
-        if leg is not None and leg.order_id:
-            return leg.order_id
-        message = f"{self.venue}: no word of this order in the batch's reply" if leg is None else leg.message
-        code = None if leg is None else leg.code
-        return VenueError(Failure(venue=self.venue, error="BatchLeg", code=code, message=message))
 
     async def _streamed(self, call: Awaitable[Any]) -> list[Any]:
         try:

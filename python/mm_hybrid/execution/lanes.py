@@ -12,8 +12,10 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Self
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.errors import MmHybridError
 
 NS_PER_S = 1_000_000_000
 
@@ -23,27 +25,41 @@ CANCEL_HOLD_S = 0.2
 CANCEL_BAN_HOLD_S = 5.0
 """The same while the venue refuses this address altogether: cancels only probe for the end of the ban."""
 
+LONGEST_WAIT_S = 5.0
+"""Longest rest of a lane that a request waits for; through a longer one it is turned away instead."""
+
 _WAITS_KEPT = 10_000
+
+
+class LaneClosedError(MmHybridError):
+    """A request was not sent: its lane rests for longer than anything should wait."""
 
 
 class Lane(IntEnum):
     """Kinds of requests, most urgent first."""
 
     CANCEL = 0
-    READ = 1
-    AMEND = 2
-    CREATE = 3
+    CANCEL_BATCH = 1
+    READ = 2
+    AMEND = 3
+    CREATE = 4
+    CREATE_BATCH = 5
+
+
+CANCELS = frozenset({Lane.CANCEL, Lane.CANCEL_BATCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Requests per second, shared and per lane; a bucket holds one second's worth.
 
+    The lanes of batches have endpoints of their own; on Bybit each order of a batch counts as one.
+
     ``reserved_for_cancels`` tokens of the shared bucket are never spent on anything else. Rates of cancels,
     amends and creates are those of the venues' base tier until a reply's headers tell the account's own.
 
     Source: Bybit v5 API documentation, Rate Limit Rules (600 requests in 5 s an address, 10/s an order endpoint);
-    Bitget API documentation, Rate Limit (10/s an order endpoint).
+    Bitget API documentation, Rate Limit (10/s an order endpoint, batches of creates 1/s).
     """
 
     shared_per_s: float = 100.0
@@ -51,7 +67,14 @@ class Budget:
     read_per_s: float = 20.0
     amend_per_s: float = 10.0
     create_per_s: float = 10.0
+    cancel_batch_per_s: float = 10.0
+    create_batch_per_s: float = 10.0
     reserved_for_cancels: float = 20.0
+
+    @classmethod
+    def of(cls, venue: str) -> Self:
+        """Return a venue's base tier."""
+        return cls() if venue == "bybit" else cls(create_batch_per_s=1.0)
 
 
 @dataclass(slots=True)
@@ -75,7 +98,7 @@ class _Bucket:
 @dataclass(slots=True)
 class _Queue:
     bucket: _Bucket
-    waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
+    waiters: deque[tuple[asyncio.Future[None], float]] = field(default_factory=deque)
 
 
 class Lanes:
@@ -99,39 +122,67 @@ class Lanes:
             Lane.READ: budget.read_per_s,
             Lane.AMEND: budget.amend_per_s,
             Lane.CREATE: budget.create_per_s,
+            Lane.CANCEL_BATCH: budget.cancel_batch_per_s,
+            Lane.CREATE_BATCH: budget.create_batch_per_s,
         }
         self.cancel_waits_s: deque[float] = deque(maxlen=_WAITS_KEPT)
         self._queues = {lane: _Queue(_Bucket(rate, rate, now_ns)) for lane, rate in rates.items()}
         self._timer: asyncio.TimerHandle | None = None
 
-    def try_acquire(self, lane: Lane) -> bool:
-        """Take a token if one is free now and nobody more urgent or earlier waits; return whether."""
+    def try_acquire(self, lane: Lane, need: float = 1.0) -> bool:
+        """Take tokens if they are free now and nobody more urgent or earlier waits; return whether.
+
+        Args:
+            lane: kind of request.
+            need: tokens it takes of its lane; one request is one of the shared bucket in any case.
+        """
         self._refill()
         if any(queue.waiters for other, queue in self._queues.items() if other <= lane):
             return False
-        if self._wait_s(lane) > 0:
+        if self._wait_s(lane, need) > 0:
             return False
-        self._take(lane)
+        self._take(lane, need)
         return True
 
-    async def acquire(self, lane: Lane) -> None:
-        """Wait for a token."""
+    def rate(self, lane: Lane) -> float:
+        """Return how many tokens a second a lane has, which is also the most it ever holds."""
+        return self._queues[lane].bucket.per_s
+
+    def rests_for_s(self, lane: Lane) -> float:
+        """Return for how many seconds the venue has made a lane rest; 0 when it has not."""
+        return max(0, self._queues[lane].bucket.blocked_until_ns - self._clock.monotonic_ns()) / NS_PER_S
+
+    @property
+    def banned(self) -> bool:
+        """Whether the venue refuses this address altogether."""
+        return self.rests_for_s(Lane.CREATE) > LONGEST_WAIT_S
+
+    async def acquire(self, lane: Lane, need: float = 1.0) -> None:
+        """Wait for tokens; see :meth:`try_acquire`.
+
+        Raises:
+            LaneClosedError: the lane rests for longer than ``LONGEST_WAIT_S``.
+        """
+        rests_for_s = self.rests_for_s(lane)
+        if rests_for_s > LONGEST_WAIT_S:
+            raise LaneClosedError(f"the venue refuses this address for another {rests_for_s:.0f} s")
         began_ns = self._clock.monotonic_ns()
-        await self._acquire(lane)
-        if lane is Lane.CANCEL:
+        await self._acquire(lane, need)
+        if lane in CANCELS:
             self.cancel_waits_s.append((self._clock.monotonic_ns() - began_ns) / NS_PER_S)
 
-    async def _acquire(self, lane: Lane) -> None:
-        if self.try_acquire(lane):
+    async def _acquire(self, lane: Lane, need: float) -> None:
+        if self.try_acquire(lane, need):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues[lane].waiters.append(waiter)
+        place = (waiter, need)
+        self._queues[lane].waiters.append(place)
         self.pump()
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter in self._queues[lane].waiters:
-                self._queues[lane].waiters.remove(waiter)
+            if place in self._queues[lane].waiters:
+                self._queues[lane].waiters.remove(place)
             raise
 
     def limit_seen(self, lane: Lane, *, per_s: float | None, remaining: int, reset_in_s: float) -> None:
@@ -149,14 +200,14 @@ class Lanes:
 
     def hold(self, lane: Lane, for_s: float) -> None:
         """Send nothing on a lane for a while: the venue refused for being asked too often."""
-        if lane is Lane.CANCEL:
+        if lane in CANCELS:
             for_s = min(for_s, CANCEL_HOLD_S)
         self._block(lane, for_s)
 
     def ban(self, for_s: float) -> None:
         """Send nothing at all for a while, but for a cancel now and then: the venue refuses this address."""
         for lane in Lane:
-            self._block(lane, min(for_s, CANCEL_BAN_HOLD_S) if lane is Lane.CANCEL else for_s)
+            self._block(lane, min(for_s, CANCEL_BAN_HOLD_S) if lane in CANCELS else for_s)
 
     def _block(self, lane: Lane, for_s: float) -> None:
         bucket = self._queues[lane].bucket
@@ -169,10 +220,10 @@ class Lanes:
         soonest: float | None = None
         for lane in Lane:
             waiters = self._queues[lane].waiters
-            while waiters and (wait_s := self._wait_s(lane)) <= 0:
-                waiter = waiters.popleft()
+            while waiters and (wait_s := self._wait_s(lane, waiters[0][1])) <= 0:
+                waiter, need = waiters.popleft()
                 if not waiter.done():
-                    self._take(lane)
+                    self._take(lane, need)
                     waiter.set_result(None)
             if waiters:
                 soonest = wait_s if soonest is None else min(soonest, wait_s)
@@ -188,18 +239,19 @@ class Lanes:
             self._timer.cancel()
             self._timer = None
         for queue in self._queues.values():
-            for waiter in queue.waiters:
+            for waiter, _ in queue.waiters:
                 waiter.cancel()
             queue.waiters.clear()
 
-    def _wait_s(self, lane: Lane) -> float:
+    def _wait_s(self, lane: Lane, need: float) -> float:
         now_ns = self._clock.monotonic_ns()
-        reserved = 0.0 if lane is Lane.CANCEL else self._reserved
-        return max(self._shared.wait_s(1 + reserved, now_ns), self._queues[lane].bucket.wait_s(1, now_ns))
+        reserved = 0.0 if lane in CANCELS else self._reserved
+        bucket = self._queues[lane].bucket
+        return max(self._shared.wait_s(1 + reserved, now_ns), bucket.wait_s(min(need, bucket.per_s), now_ns))
 
-    def _take(self, lane: Lane) -> None:
+    def _take(self, lane: Lane, need: float) -> None:
         self._shared.tokens -= 1
-        self._queues[lane].bucket.tokens -= 1
+        self._queues[lane].bucket.tokens -= need
 
     def _refill(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -97,10 +97,13 @@ class OrderRecord:
     Attributes:
         filled: quantity of the executions applied.
         venue_filled: cumulative quantity the venue has reported, which may run ahead of its executions.
+        filled_before: what an adopted order had filled when it was found; its executions may never come.
         amend_price: price of an amend under way.
         amend_qty: total quantity of an amend under way.
         venue_ended: whether its end is the venue's word and not this side's conclusion.
         since_ns: monotonic time of the last change of state.
+        off_target_ns: monotonic time since which it should have been amended and the rates did not allow it; 0 when
+            nothing is overdue.
         lookups: lookups made in this state.
         next_lookup_ns: monotonic time of the next one.
     """
@@ -110,11 +113,13 @@ class OrderRecord:
     price: Decimal
     qty: Decimal
     since_ns: int
+    off_target_ns: int = 0
     intent_seq: int = 0
     state: OrderState = OrderState.INTENT
     order_id: str | None = None
     filled: Decimal = ZERO
     venue_filled: Decimal = ZERO
+    filled_before: Decimal | None = None
     amend_price: Decimal | None = None
     amend_qty: Decimal | None = None
     update_ms: int = 0
@@ -129,15 +134,24 @@ class OrderRecord:
         return self.state not in TERMINAL
 
     @property
+    def unconfirmed(self) -> bool:
+        """Whether the venue has not shown yet that it exists, and it may."""
+        sent = self.state not in {OrderState.INTENT, OrderState.SENT}
+        return self.live and sent and (self.state is OrderState.PENDING_UNKNOWN or self.order_id is None)
+
+    @property
     def remaining(self) -> Decimal:
         """Quantity that may still fill, at worst: an amend under way counts at its larger quantity."""
         if self.live:
-            return max(ZERO, max(self.qty, self.amend_qty or ZERO) - self.filled)
+            filled = max(self.filled, self.filled_before or ZERO)
+            return max(ZERO, max(self.qty, self.amend_qty or ZERO) - filled)
         return self.owed
 
     @property
     def owed(self) -> Decimal:
         """Quantity the venue has reported as filled and no execution has accounted for yet."""
+        if self.filled_before is not None:
+            return ZERO
         return max(ZERO, self.venue_filled - self.filled)
 
     def collides(self, seen: VenueOrder) -> bool:
@@ -160,6 +174,7 @@ class OrderRecord:
             return False
         self.state = state
         self.since_ns = now_ns
+        self.off_target_ns = 0
         self.lookups = 0
         self.next_lookup_ns = 0
         return True

@@ -108,6 +108,7 @@ class Reconciler:
         clock: time of pauses.
         times: periods.
         look_up: finds out what became of one order.
+        owners: finds out whose the executions are that wait for their order.
         symbol: what is traded, for messages.
 
     Attributes:
@@ -125,6 +126,7 @@ class Reconciler:
         times: ReconcileTimes,
         *,
         look_up: Callable[[OrderRecord], Awaitable[None]],
+        owners: Callable[[], Awaitable[None]],
         symbol: str,
     ) -> None:
         self.watermark_ms = 0
@@ -136,6 +138,7 @@ class Reconciler:
         self._clock = clock
         self._times = times
         self._look_up = look_up
+        self._owners = owners
         self._symbol = symbol
         self._next_extras_ns = 0
         self._funding_known = True
@@ -224,12 +227,16 @@ class Reconciler:
             GatewayError: the venue could not be asked.
         """
         venue_base = Decimal(0)
-        for attempt in range(self._times.position_checks):
-            if attempt:
-                await asyncio.sleep(self._times.position_check_s)
-                await self.fetch()
+        for _ in range(self._times.position_checks):
+            asked_ns = self._clock.monotonic_ns()
             venue_base = await self._gateway.position()
-            if venue_base == self._account.position.qty_base:
+            # The venue's word is of some moment since the question; the executions up to it may still be on their way.
+            if venue_base in self._account.held_since(asked_ns):
+                return None
+            await asyncio.sleep(self._times.position_check_s)
+            await self.fetch()
+            await self._owners()
+            if venue_base in self._account.held_since(asked_ns):
                 return None
         return PositionDifference(
             symbol=self._symbol,

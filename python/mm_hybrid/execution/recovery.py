@@ -7,6 +7,7 @@ journalled; and only when the position these lead to is the venue's own may quot
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.errors import GatewayError, RiskStopError
 from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.orders import ENDED_KEPT, OrderRecord, OrderState
+from mm_hybrid.execution.outcomes import VenueError, Verdict
 from mm_hybrid.execution.reconcile import Reconciler
 from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.execution.sweep import Sweep
@@ -66,18 +68,27 @@ class Recovery:
             RiskStopError: the venue's position is not explained by the journal and its executions.
             JournalError: the journal cannot be read.
         """
+        # What rests is cancelled before anything else: reading a long journal takes its time.
+        reason = "left by an earlier start"
+        try:
+            orphans = await self._sweep.cancel_unseen(reason)
+        except VenueError as error:
+            if error.verdict is Verdict.AUTH:
+                raise
+            orphans = 0  # The sweep below asks again, with patience.
         await self._journal.flush()
-        known = replay(self._journal.path)
+        known = await asyncio.to_thread(replay, self._journal.path)
         self._restore(known)
         self._reconciler.begin(known.watermark_ms, known.funding_watermark_ms)
-        self._account.counters.orphans_canceled, left = await self._sweep.run("left by an earlier start")
+        found, left = await self._sweep.run(reason)
+        self._account.counters.orphans_canceled = max(orphans, found)
         if left:
             raise GatewayError(f"{left} orders of an earlier start could not be cancelled")
         if known.opening is None:
             await self._take_over("first start")
             return
         await self._reconciler.fetch()
-        self._account.match_fills(older_than_ns=self._clock.monotonic_ns() + 1)
+        await self._resolver.owners(self._account, self._clock.monotonic_ns() + 1)
         difference = await self._reconciler.check_position()
         if difference is None:
             return
@@ -113,9 +124,9 @@ class Recovery:
             client_id=order.client_id,
             side=order.side,
             price=order.price,
-            qty=order.qty,
+            qty=max(order.qty, order.amend_qty or order.qty),
             filled=order.filled,
-            venue_filled=order.qty if state is OrderState.FILLED else order.filled,
+            venue_filled=order.venue_filled,
             state=state,
             order_id=order.order_id,
             intent_seq=order.intent_seq,

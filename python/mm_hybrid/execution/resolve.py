@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mm_hybrid.clock import Clock
+from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.orders import UNSETTLED, OrderRecord, Orders, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError
 from mm_hybrid.types import Fill
 
 NS_PER_S = 1_000_000_000
+
+_MOST_DOUBLINGS = 16
 
 LATER_LOOKUPS = 5
 """How often an order that was given up is looked up again; the pauses double from one window on."""
@@ -29,6 +32,10 @@ class LookupGateway(Protocol):
 
     async def order(self, client_id: str) -> VenueOrder | None:
         """Return an order by client id, open or ended, if the venue knows it."""
+        ...
+
+    async def order_of(self, order_id: str) -> VenueOrder | None:
+        """Return the order of an execution that came without a client id, if there is one."""
         ...
 
     async def executions(self, since_ms: int) -> list[Fill]:
@@ -136,6 +143,25 @@ class Resolver:
             self.doubt(record)
             self._postpone(record)
 
+    async def owners(self, account: Account, older_than_ns: int) -> None:
+        """Find out whose the executions are that have waited for their order since before a monotonic time.
+
+        One whose order the venue cannot tell now goes on waiting, and so does one it does not know: only after a whole
+        window without a trace it is taken for nobody's.
+        """
+        now_ns = self._clock.monotonic_ns()
+        given_up_ns = now_ns - round(self._config.window_s * NS_PER_S)
+        for order_id in account.unmatched_orders(older_than_ns):
+            try:
+                found = await self._gateway.order_of(order_id)
+            except VenueError:
+                continue
+            if found is None and order_id not in account.unmatched_orders(given_up_ns):
+                continue
+            if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
+                self._on_order(found)
+            account.match_fills(nobodys=order_id)
+
     def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
         """End a request under way that the venue, asked after it, shows as not carried out."""
         # A cancel may be repeated at any time; an amend seen too early could still be carried out.
@@ -156,6 +182,6 @@ class Resolver:
         first_s, longest_s = self._config.pause_s
         if record.state is OrderState.NOT_PLACED:
             first_s, longest_s = self._config.window_s, math.inf
-        pause_s = min(first_s * 2**record.lookups, longest_s)
+        pause_s = min(first_s * 2.0 ** min(record.lookups, _MOST_DOUBLINGS), longest_s)
         record.lookups += 1
         record.next_lookup_ns = self._clock.monotonic_ns() + round(pause_s * NS_PER_S)

@@ -110,6 +110,12 @@ class Sender:
                 if record.state is OrderState.SENT:
                     self._account.unknown(record, "cancelled while under way", None)
             raise
+        except Exception as error:
+            permit.abandon()
+            for record in records:
+                if record.state is OrderState.SENT:
+                    self._account.unknown(record, f"{type(error).__name__}: {error}", None)
+            raise
         else:
             self._file(permit, records, results)
 
@@ -164,7 +170,7 @@ class Sender:
             self._account.outcome(record, source="rest", intent_seq=intent_seq, error=error)
             if error.verdict in NOT_PLACED:
                 self._leave_as_it_was(record)
-        except asyncio.CancelledError:
+        except BaseException:
             permit.abandon()
             raise
         else:

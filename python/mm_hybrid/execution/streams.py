@@ -110,7 +110,7 @@ class PrivateStreams:
         except TimeoutError:
             await self.close()
             raise GatewayError(f"private streams not confirmed within {2 * self._confirm_s:g} s") from None
-        except GatewayError:
+        except BaseException:
             await self.close()
             raise
 

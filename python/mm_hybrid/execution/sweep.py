@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from mm_hybrid.clock import Clock
+from mm_hybrid.errors import GatewayError, JournalError
 from mm_hybrid.execution.account import Account
 from mm_hybrid.execution.orders import OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError, Verdict
 from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.journal import Intent, Journal
-
-NS_PER_S = 1_000_000_000
 
 
 class SweepGateway(Protocol):
@@ -40,7 +39,6 @@ class Sweep:
         account: told what is found.
         resolver: looks up what is unknown meanwhile.
         journal: takes the intents, as long as it can.
-        clock: time of the deadline.
         tag: first part of own client ids.
         stop_s: seconds until the sweep gives up.
         foreign: told of open orders that are not ours, which are left alone.
@@ -52,7 +50,6 @@ class Sweep:
         account: Account,
         resolver: Resolver,
         journal: Journal,
-        clock: Clock,
         *,
         tag: str,
         stop_s: float,
@@ -62,42 +59,82 @@ class Sweep:
         self._account = account
         self._resolver = resolver
         self._journal = journal
-        self._clock = clock
         self._prefix = f"{tag}-"
-        self._stop_ns = round(stop_s * NS_PER_S)
+        self._stop_s = stop_s
         self._foreign = foreign
 
     def is_ours(self, client_id: str) -> bool:
         """Return whether a client id is of this strategy, of whatever start."""
         return client_id.startswith(self._prefix)
 
+    async def cancel_unseen(self, reason: str) -> int:
+        """Cancel what of ours the venue lists as open, before anything is known here; return how many orders.
+
+        Raises:
+            GatewayError: the venue could not be asked.
+        """
+        ours = [seen for seen in await self._gateway.open_orders() if self.is_ours(seen.client_id)]
+        if ours:
+            if self._journal.failure is None:
+                with contextlib.suppress(JournalError):
+                    await self._journal.intents(
+                        [Intent(action="cancel", client_id=seen.client_id, reason=reason) for seen in ours]
+                    )
+            await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
+        return len(ours)
+
+    async def cancel_known(self, reason: str) -> None:
+        """Cancel every order that is known to rest or may, without asking the venue what is open first."""
+        known = [r for r in self._account.orders.live() if r.state is not OrderState.INTENT]
+        if not known:
+            return
+        if self._journal.failure is None:
+            intents = [Intent(action="cancel", client_id=r.client_id, reason=reason) for r in known]
+            with contextlib.suppress(
+                JournalError
+            ):  # Cancels go out even when nothing can be written any more.
+                await self._journal.intents(intents)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._deadline_s()):
+                await self._cancel([(record.client_id, record.order_id) for record in known])
+
     async def run(self, reason: str) -> tuple[int, int]:
         """Cancel until none of ours is open and none unknown, or time is up; a venue in trouble is asked again.
 
         Returns:
-            Orders of ours found open at first, and those still open at the end.
+            Orders of ours found open at first, and those still open when the venue was last asked.
 
         Raises:
-            GatewayError: the venue could not be asked when time was up, or it refuses the key.
+            GatewayError: the venue could not be asked before time was up, or it refuses the key.
         """
-        deadline_ns = self._clock.monotonic_ns() + self._stop_ns
-        pause_s = 0.05
         found: set[str] = set()
-        while True:
-            try:
-                ours = await self._ours()
-            except VenueError as error:
-                if error.verdict is Verdict.AUTH or self._clock.monotonic_ns() >= deadline_ns:
-                    raise
-                ours = None
-            if ours is not None:
-                unknown = any(r.state is OrderState.PENDING_UNKNOWN for r in self._account.orders.live())
-                done = not ours and not unknown
-                if done or self._clock.monotonic_ns() >= deadline_ns:
-                    return len(found), len(ours)
-                await self._end(ours, found, reason)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 1.0)
+        left: list[VenueOrder] | None = None
+        trouble: VenueError | None = None
+        pause_s = 0.05
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._deadline_s()):
+                while True:
+                    try:
+                        left = await self._ours()
+                    except VenueError as error:
+                        if error.verdict is Verdict.AUTH:
+                            raise
+                        trouble = error
+                    else:
+                        if not left and not self._any_unknown():
+                            return len(found), 0
+                        await self._end(left, found, reason)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, 1.0)
+        if left is None:
+            raise trouble or GatewayError("the venue did not say in time which orders are open")
+        return len(found), len(left)
+
+    def _deadline_s(self) -> float:
+        return asyncio.get_running_loop().time() + self._stop_s
+
+    def _any_unknown(self) -> bool:
+        return any(record.unconfirmed for record in self._account.orders.live())
 
     async def _ours(self) -> list[VenueOrder]:
         """Return our open orders; what they say of known ones is taken in."""
@@ -117,19 +154,34 @@ class Sweep:
         """Cancel open orders, each journalled once, and look up what is unknown."""
         new = [seen.client_id for seen in ours if seen.client_id not in found]
         if new and self._journal.failure is None:
-            await self._journal.intents(
-                [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in new]
-            )
+            with contextlib.suppress(
+                JournalError
+            ):  # Cancels go out even when nothing can be written any more.
+                await self._journal.intents(
+                    [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in new]
+                )
         found.update(new)
         if ours:
-            await self._cancel(ours)
+            await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
         await asyncio.gather(*(self._resolver.lookup(record) for record in self._resolver.due()))
 
-    async def _cancel(self, ours: list[VenueOrder]) -> None:
+    async def _cancel(self, orders: list[tuple[str, str | None]]) -> None:
         try:
-            if len(ours) == 1:
-                await self._gateway.cancel(ours[0].client_id)
+            if len(orders) == 1:
+                await self._gateway.cancel(orders[0][0])
             else:
-                await self._gateway.cancel_batch([(seen.client_id, seen.order_id) for seen in ours])
+                await self._gateway.cancel_batch(orders)
         except VenueError:
             return  # The query that follows decides.
+
+
+async def cancel_ours(gateway: SweepGateway, tag: str) -> int:
+    """Cancel what of a tag the venue lists as open, without a journal; return how many orders.
+
+    Raises:
+        GatewayError: the venue could not be asked, or refused.
+    """
+    ours = [seen for seen in await gateway.open_orders() if seen.client_id.startswith(f"{tag}-")]
+    if ours:
+        await gateway.cancel_batch([(seen.client_id, seen.order_id) for seen in ours])
+    return len(ours)

@@ -36,8 +36,10 @@ class OpenedOrder:
         intent_seq: sequence number of the intent that created it.
         intent_ns: when that was written.
         price: of the last intent that set it; an amend may not have been carried out.
-        qty: total quantity, likewise; the larger one while an amend's fate is open.
+        qty: total quantity, as the last outcome tells it.
+        amend_qty: the largest total quantity of amends whose fate is open; ``None`` when none is.
         filled: sum of its executions.
+        venue_filled: cumulative quantity known from executions or by the venue's word.
         state: the last one journalled; ``INTENT`` when nothing was heard.
         given_up: whether the last word is that it was looked for and not found.
     """
@@ -48,7 +50,9 @@ class OpenedOrder:
     intent_ns: int
     price: Decimal
     qty: Decimal
+    amend_qty: Decimal | None = None
     filled: Decimal = Decimal(0)
+    venue_filled: Decimal = Decimal(0)
     state: str = "INTENT"
     order_id: str | None = None
     given_up: bool = False
@@ -115,6 +119,10 @@ def _apply(state: ReplayedState, row: _Row) -> None:
             order.state = row.state
             order.given_up = row.state == "NOT_PLACED" and row.source == "lookup"
             order.order_id = row.order_id or order.order_id
+            order.qty = row.qty if row.qty is not None else order.qty
+            order.venue_filled = max(order.venue_filled, row.filled or Decimal(0))
+            if row.state == "OPEN" or row.state in ENDED:
+                order.amend_qty = None
     elif isinstance(row, FillRow):
         _fill(state, row)
     elif isinstance(row, FundingRow):
@@ -148,7 +156,7 @@ def _intend(state: ReplayedState, row: IntentRow) -> None:
         )  # fmt: skip
     elif row.action == "amend" and (order := state.orders.get(row.client_id)) is not None:
         order.price = row.price or order.price
-        order.qty = max(order.qty, row.qty or order.qty)
+        order.amend_qty = max(order.amend_qty or Decimal(0), row.qty or Decimal(0))
 
 
 def _fill(state: ReplayedState, row: FillRow) -> None:
@@ -167,6 +175,7 @@ def _fill(state: ReplayedState, row: FillRow) -> None:
     order = state.orders.get(row.client_id)
     if order is not None:
         order.filled += row.qty
+        order.venue_filled = max(order.venue_filled, order.filled)
         order.order_id = order.order_id or row.order_id
 
 

@@ -52,7 +52,8 @@ class IntentRow:
 class OutcomeRow:
     """What became of an order, as far as known at ``ts_ns``.
 
-    ``source`` names who said so: ``rest``, ``stream``, ``lookup``, ``local``. ``code`` is the venue's.
+    ``source`` names who said so: ``rest``, ``stream``, ``lookup``, ``local``. ``code`` is the venue's. ``qty`` is the
+    order's total quantity and ``filled`` the cumulative one known then, by executions or by the venue's word.
     """
 
     table: ClassVar[str] = "outcome"
@@ -65,6 +66,8 @@ class OutcomeRow:
     code: str | None
     message: str
     source: str
+    qty: Decimal | None
+    filled: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +247,8 @@ MIGRATIONS: tuple[str, ...] = (
         what TEXT NOT NULL, value TEXT NOT NULL, detail TEXT NOT NULL);
     """,
     """
+    ALTER TABLE outcome ADD COLUMN qty TEXT;
+    ALTER TABLE outcome ADD COLUMN filled TEXT;
     ALTER TABLE fill ADD COLUMN fee TEXT NOT NULL DEFAULT '0';
     UPDATE fill SET fee = fee_quote;
     ALTER TABLE fill ADD COLUMN exec_type TEXT NOT NULL DEFAULT 'trade';

@@ -150,6 +150,8 @@ class Journal:
         code: str | None = None,
         message: str = "",
         source: str = "rest",
+        qty: Decimal | None = None,
+        filled: Decimal | None = None,
     ) -> int:
         """Record what became of an order as far as known now."""
         stamp = self._enqueue(
@@ -162,6 +164,8 @@ class Journal:
                 "code": code,
                 "message": message,
                 "source": source,
+                "qty": _text(qty),
+                "filled": _text(filled),
             },
         )
         self.round_trips.answered(intent_seq, state, source, stamp)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import queue
 import sqlite3
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mm_hybrid.errors import JournalError
 from mm_hybrid.journal.schema import STAMPED_TABLES, migrate
@@ -47,7 +48,12 @@ class Writer:
         self._linger_s = linger_s
         self._closed = False
         self._queue: queue.SimpleQueue[_Work] = queue.SimpleQueue()
-        self._connection = _open(path)
+        self._lock = _lock(path)
+        try:
+            self._connection = _open(path)
+        except JournalError:
+            self._lock.close()
+            raise
         self.last_ts_ns, self.last_epoch = _high_water(self._connection)
         self.subject: tuple[str, str, str] | None = self._connection.execute(
             "SELECT mode, exchange, symbol FROM session ORDER BY id DESC LIMIT 1"
@@ -106,6 +112,7 @@ class Writer:
                 if work.waiter is not None:
                     _settle(work.waiter, results[i] if self.failure is None else self.failure)
         self._connection.close()
+        self._lock.close()
 
     def _gather(self) -> list[_Work]:
         """Take the next work; unless someone waits for it, give more of it a moment to arrive."""
@@ -153,9 +160,29 @@ def _settle(waiter: asyncio.Future[list[int]], result: list[int] | JournalError)
         return  # The loop is gone, and with it everyone who could have waited.
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _lock(path: Path) -> IO[bytes]:
+    """Keep a second session off the journal; the system lets go of the lock when this process ends, however it ends.
+
+    Raises:
+        JournalError: another session writes it, or the folder cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(f"{path.name}.lock").open("ab")
+    except OSError as error:
+        raise JournalError(f"{path}: cannot open the journal: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise JournalError(
+            f"{path}: another session is writing this journal; choose another output folder"
+        ) from error
+    return file
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
     except (OSError, sqlite3.Error) as error:
         raise JournalError(f"{path}: cannot open the journal: {error}") from error

@@ -1,6 +1,6 @@
 //! [`Event`] -> Tardis normalised JSON message, byte for byte as tardis-machine writes it.
 
-use crate::event::{Event, EventKind, Level};
+use crate::event::{BookSample, BookTicker, DerivativeTicker, Event, EventKind, Level};
 use crate::time::format_iso;
 use crate::types::{Decimal, Ns, Side};
 
@@ -9,6 +9,11 @@ pub fn message_type(event: &Event) -> &'static str {
     match event.kind {
         EventKind::BookChange { .. } => "book_change",
         EventKind::Trade { .. } => "trade",
+        EventKind::BookTicker(_) => "book_ticker",
+        EventKind::DerivativeTicker(_) => "derivative_ticker",
+        EventKind::Liquidation { .. } => "liquidation",
+        EventKind::BookSample(_) => "book_snapshot",
+        EventKind::UpstreamError(_) => "error",
         EventKind::Disconnect => "disconnect",
     }
 }
@@ -18,7 +23,8 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(message_type(event).as_bytes());
     out.push(b'"');
-    if !matches!(event.kind, EventKind::Disconnect) {
+    let of_symbol = !matches!(event.kind, EventKind::Disconnect | EventKind::UpstreamError(_));
+    if of_symbol {
         field_text("symbol", &event.symbol, out);
     }
     field_text("exchange", &event.exchange, out);
@@ -28,7 +34,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
             field_levels("bids", bids, out);
             field_levels("asks", asks, out);
         }
-        EventKind::Trade { id, price, qty, side } => {
+        EventKind::Trade { id, price, qty, side } | EventKind::Liquidation { id, price, qty, side } => {
             if let Some(id) = id {
                 field_text("id", id, out);
             }
@@ -36,13 +42,61 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
             field_number("amount", *qty, out);
             field_text("side", side.map_or("unknown", |s| if s == Side::Buy { "buy" } else { "sell" }), out);
         }
-        EventKind::Disconnect => {}
+        EventKind::BookTicker(ticker) => fields_of_book_ticker(ticker, out),
+        EventKind::DerivativeTicker(ticker) => fields_of_derivative_ticker(ticker, out),
+        EventKind::BookSample(sample) => fields_of_book_sample(sample, out),
+        EventKind::UpstreamError(error) => {
+            field_text("details", &error.details, out);
+            field_integer("subSequentErrorsCount", error.subsequent_errors, out);
+        }
+        EventKind::Disconnect if event.symbol.is_empty() => {}
+        EventKind::Disconnect => {
+            key("symbols", out);
+            out.push(b'[');
+            text(&event.symbol, out);
+            out.push(b']');
+        }
     }
-    if !matches!(event.kind, EventKind::Disconnect) {
+    if of_symbol {
         field_text("timestamp", &format_iso(event.exchange_ts_ns, exchange_digits(event.exchange_ts_ns)), out);
     }
     field_text("localTimestamp", &format_iso(event.local_ts_ns, 6), out);
     out.push(b'}');
+}
+
+fn fields_of_book_ticker(ticker: &BookTicker, out: &mut Vec<u8>) {
+    field_optional("askAmount", ticker.ask_qty, out);
+    field_optional("askPrice", ticker.ask_price, out);
+    field_optional("bidPrice", ticker.bid_price, out);
+    field_optional("bidAmount", ticker.bid_qty, out);
+}
+
+fn fields_of_derivative_ticker(ticker: &DerivativeTicker, out: &mut Vec<u8>) {
+    field_optional("lastPrice", ticker.last_price, out);
+    field_optional("openInterest", ticker.open_interest, out);
+    field_optional("fundingRate", ticker.funding_rate, out);
+    if let Some(ns) = ticker.funding_ts_ns {
+        field_text("fundingTimestamp", &format_iso(ns, exchange_digits(ns)), out);
+    }
+    field_optional("predictedFundingRate", ticker.predicted_funding_rate, out);
+    field_optional("indexPrice", ticker.index_price, out);
+    field_optional("markPrice", ticker.mark_price, out);
+}
+
+fn fields_of_book_sample(sample: &BookSample, out: &mut Vec<u8>) {
+    field_text("name", &sample.name, out);
+    field_integer("depth", u64::from(sample.depth), out);
+    field_integer("interval", sample.interval_ms, out);
+    field_optional("grouping", sample.grouping, out);
+    for (name, levels) in [("bids", &sample.bids), ("asks", &sample.asks)] {
+        field_levels(name, levels, out);
+        // A side has exactly `depth` entries; those without a level are empty objects.
+        out.pop();
+        for i in levels.len()..sample.depth as usize {
+            out.extend_from_slice(if i == 0 { b"{}" } else { b",{}" });
+        }
+        out.push(b']');
+    }
 }
 
 /// Exchange times have milliseconds, unless the exchange gives microseconds.
@@ -56,10 +110,14 @@ fn key(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
-fn field_text(name: &str, text: &str, out: &mut Vec<u8>) {
+fn field_text(name: &str, value: &str, out: &mut Vec<u8>) {
     key(name, out);
+    text(value, out);
+}
+
+fn text(value: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for c in text.chars() {
+    for c in value.chars() {
         match c {
             '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
             c if c < ' ' => out.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes()),
@@ -72,6 +130,17 @@ fn field_text(name: &str, text: &str, out: &mut Vec<u8>) {
 fn field_number(name: &str, number: Decimal, out: &mut Vec<u8>) {
     key(name, out);
     push_number(number, out);
+}
+
+fn field_optional(name: &str, number: Option<Decimal>, out: &mut Vec<u8>) {
+    if let Some(number) = number {
+        field_number(name, number, out);
+    }
+}
+
+fn field_integer(name: &str, number: u64, out: &mut Vec<u8>) {
+    key(name, out);
+    out.extend_from_slice(number.to_string().as_bytes());
 }
 
 fn field_levels(name: &str, levels: &[Level], out: &mut Vec<u8>) {
@@ -130,6 +199,21 @@ mod tests {
         );
         round_trip(
             r#"{"type":"book_change","symbol":"CULTUSDT","exchange":"bitget","isSnapshot":true,"bids":[{"price":0.00003505,"amount":285020},{"price":0.000035,"amount":0}],"asks":[],"timestamp":"2022-04-07T00:07:57.500Z","localTimestamp":"2022-04-07T00:07:57.701687Z"}"#,
+        );
+        round_trip(
+            r#"{"type":"book_ticker","symbol":"S","exchange":"bybit","askPrice":2.5,"bidPrice":2,"bidAmount":7,"timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000001Z"}"#,
+        );
+        round_trip(
+            r#"{"type":"derivative_ticker","symbol":"S","exchange":"bybit","lastPrice":1,"fundingRate":-0.000125,"fundingTimestamp":"2024-01-01T08:00:00.000Z","markPrice":1.5,"timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000001Z"}"#,
+        );
+        round_trip(
+            r#"{"type":"liquidation","symbol":"S","exchange":"bybit","price":1,"amount":3,"side":"buy","timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000001Z"}"#,
+        );
+        round_trip(
+            r#"{"type":"book_snapshot","symbol":"S","exchange":"bybit","name":"book_snapshot_2_grouped10_1s","depth":2,"interval":1000,"grouping":10,"bids":[{"price":10,"amount":3},{}],"asks":[{},{}],"timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000001Z"}"#,
+        );
+        round_trip(
+            r#"{"type":"error","exchange":"bybit","details":"no route","subSequentErrorsCount":3,"localTimestamp":"2024-01-01T00:00:00.000001Z"}"#,
         );
         round_trip(r#"{"type":"disconnect","exchange":"bybit","localTimestamp":"2024-01-01T00:00:00.000001Z"}"#);
     }

@@ -36,8 +36,87 @@ pub enum EventKind {
         /// Taker side; `None` when the exchange does not say.
         side: Option<Side>,
     },
-    /// The connection behind this exchange broke: every book of the exchange is out of date. `symbol` is empty.
+    /// Best bid and ask from the exchange's own feed of them; may be ahead of the book.
+    BookTicker(Box<BookTicker>),
+    /// What the exchange says of a derivative beside its book.
+    DerivativeTicker(Box<DerivativeTicker>),
+    /// A forced order's print.
+    Liquidation {
+        /// The exchange's id, when it gave one.
+        id: Option<Box<str>>,
+        /// Price of the print.
+        price: Decimal,
+        /// Quantity of the print.
+        qty: Decimal,
+        /// `Buy` closed a short, `Sell` a long; `None` when the exchange does not say.
+        side: Option<Side>,
+    },
+    /// The best levels as the Tardis machine samples them from its own book: `book_snapshot_*` and `quote`.
+    BookSample(Box<BookSample>),
+    /// The Tardis machine has trouble with the exchange and goes on trying. `symbol` is empty.
+    UpstreamError(Box<UpstreamError>),
+    /// The connection behind this exchange broke. With an empty `symbol` every book of the exchange is out of date,
+    /// else the book of that symbol alone.
     Disconnect,
+}
+
+/// Best bid and ask; what the exchange left out is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BookTicker {
+    /// Price of the best bid.
+    pub bid_price: Option<Decimal>,
+    /// Quantity at the best bid.
+    pub bid_qty: Option<Decimal>,
+    /// Price of the best ask.
+    pub ask_price: Option<Decimal>,
+    /// Quantity at the best ask.
+    pub ask_qty: Option<Decimal>,
+}
+
+/// State of a derivative, in the exchange's own units. Values may be old: a message carries the last known of each.
+/// More than 18 digits after the point are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DerivativeTicker {
+    /// Price of the last trade.
+    pub last_price: Option<Decimal>,
+    /// Open interest.
+    pub open_interest: Option<Decimal>,
+    /// Rate of the funding at `funding_ts_ns`, a fraction.
+    pub funding_rate: Option<Decimal>,
+    /// Time of the next funding.
+    pub funding_ts_ns: Option<Ns>,
+    /// Rate expected for the funding after that, a fraction.
+    pub predicted_funding_rate: Option<Decimal>,
+    /// Price of the underlying index.
+    pub index_price: Option<Decimal>,
+    /// Price at which positions are marked.
+    pub mark_price: Option<Decimal>,
+}
+
+/// The best levels of a book as somebody else keeps it, sampled in intervals of exchange time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookSample {
+    /// The data type that was asked for, such as `quote` or `book_snapshot_25_100ms`.
+    pub name: Box<str>,
+    /// Levels a side that were asked for; a side may have fewer.
+    pub depth: u32,
+    /// Length of an interval; 0 for a sample at every change.
+    pub interval_ms: u64,
+    /// Width of the price groups, when levels are grouped.
+    pub grouping: Option<Decimal>,
+    /// Bid levels, best first.
+    pub bids: Vec<Level>,
+    /// Ask levels, best first.
+    pub asks: Vec<Level>,
+}
+
+/// What the Tardis machine says went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamError {
+    /// The machine's words.
+    pub details: Box<str>,
+    /// Errors in a row so far.
+    pub subsequent_errors: u64,
 }
 
 /// One event of one symbol. Events are ordered by `local_ts_ns`, never by `exchange_ts_ns`.
@@ -53,4 +132,13 @@ pub struct Event {
     pub local_ts_ns: Ns,
     /// What happened.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// Whether this is a disconnect that takes the book of `symbol` on `exchange` with it.
+    pub fn disconnects(&self, exchange: &str, symbol: &str) -> bool {
+        self.kind == EventKind::Disconnect
+            && &*self.exchange == exchange
+            && (self.symbol.is_empty() || &*self.symbol == symbol)
+    }
 }

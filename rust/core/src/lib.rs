@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod model;
 pub mod queue;
 pub mod replay;
+pub mod serve;
 pub mod sim;
 pub mod time;
 pub mod types;

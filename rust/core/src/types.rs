@@ -88,6 +88,24 @@ impl Decimal {
         Some(Self { mantissa: if negative { -mantissa } else { mantissa }, decimals })
     }
 
+    /// Parses like [`Decimal::parse`], but rounds what has more than 18 digits after the point, half away from zero.
+    /// For values that are only looked at: a price or quantity of a book must keep every digit. `None` when it is
+    /// no number or its whole part does not fit.
+    pub fn parse_rounded(text: &[u8]) -> Option<Self> {
+        if let Some(exact) = Self::parse(text) {
+            return Some(exact);
+        }
+        let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+        if !value.is_finite() {
+            return None;
+        }
+        // The most digits after the point with which the number still fits.
+        (0..=18u8).rev().find_map(|decimals| {
+            let mantissa = (value * POW10[decimals as usize] as f64).round();
+            (mantissa.abs() < i64::MAX as f64).then(|| Self::new(mantissa as i64, decimals).normalized())
+        })
+    }
+
     /// The mantissa this number has with `decimals` digits after the point; `None` if digits would be lost or it
     /// does not fit.
     pub fn rescaled(self, decimals: u8) -> Option<i64> {
@@ -97,6 +115,19 @@ impl Decimal {
             let divisor = POW10[(self.decimals - decimals) as usize];
             (self.mantissa % divisor == 0).then_some(self.mantissa / divisor)
         }
+    }
+
+    /// The same number without zeros at its end, as [`Decimal::parse`] makes it.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        if self.mantissa == 0 {
+            return Self::default();
+        }
+        while self.decimals > 0 && self.mantissa % 10 == 0 {
+            self.mantissa /= 10;
+            self.decimals -= 1;
+        }
+        self
     }
 
     /// The nearest `f64` (exactly rounded while the mantissa is below 2^53).
@@ -148,6 +179,18 @@ mod tests {
     fn what_is_no_number_or_does_not_fit_is_refused() {
         for t in ["", "-", ".5", "1.2.3", "abc", "1e", "99999999999999999999", "1e-30", "NaN", "1e400"] {
             assert_eq!(Decimal::parse(t.as_bytes()), None, "{t}");
+        }
+    }
+
+    #[test]
+    fn values_only_looked_at_are_rounded_to_what_fits() {
+        let rounded = |input: &str| Decimal::parse_rounded(input.as_bytes()).map(|value| value.to_string());
+        assert_eq!(rounded("0.0001"), Some("0.0001".into()));
+        assert_eq!(rounded("-3.5714e-20"), Some("0".into()));
+        assert_eq!(rounded("0.00003571428571428571"), Some("0.000035714285714286".into()));
+        assert_eq!(rounded("1e-7"), Some("0.0000001".into()));
+        for t in ["1e300", "NaN", "inf", "", "\"1\""] {
+            assert_eq!(rounded(t), None, "{t}");
         }
     }
 

@@ -110,6 +110,87 @@ proptest! {
     }
 }
 
+/// Prices of a book like the real ones: most near the touch at 60,000, some anywhere from 560 to 621,368, a few on a
+/// finer grid than the rest.
+fn wide_level(is_bid: bool) -> impl Strategy<Value = Level> {
+    let reach = prop_oneof![6 => 0i64..40, 3 => 0i64..6_000, 1 => if is_bid { 0i64..594_400 } else { 0i64..5_613_680 }];
+    (reach, 0i64..200, 0i64..4_000, 0u8..4).prop_map(move |(reach, finer, qty, qty_decimals)| {
+        let tenths = if is_bid { 600_000 - reach } else { 600_001 + reach };
+        let price = if finer == 7 { Decimal::new(tenths * 100 + 25, 3) } else { Decimal::new(tenths, 1) };
+        let qty = if qty < 1_000 { Decimal::default() } else { Decimal::new(qty, qty_decimals) };
+        Level { price, qty }
+    })
+}
+
+fn wide_changes() -> impl Strategy<Value = Vec<Change>> {
+    let side = |is_bid| prop::collection::vec(wide_level(is_bid), 0..20);
+    let change = (prop::bool::weighted(0.03), side(true), side(false)).prop_map(|(is_snapshot, bids, asks)| Change {
+        is_snapshot,
+        bids,
+        asks,
+    });
+    prop::collection::vec(change, 1..120)
+}
+
+/// Quantity and value of the levels not further than a tenth of mid from it, summed one by one.
+fn walked_depth(levels: &[[f64; 2]], mid: f64) -> (f64, f64) {
+    let near = |level: &&[f64; 2]| (level[0] - mid).abs() <= 0.1 * mid;
+    levels.iter().filter(near).fold((0.0, 0.0), |(base, quote), [price, qty]| (base + qty, quote + price * qty))
+}
+
+proptest! {
+    #[test]
+    fn depth_and_levels_equal_those_of_the_oracle_over_any_range_of_prices(changes in wide_changes()) {
+        let mut book = new_book();
+        let (mut bids, mut asks, mut synced) = (BTreeMap::new(), BTreeMap::new(), false);
+        for change in &changes {
+            book.apply(&event(change));
+            if change.is_snapshot {
+                bids.clear();
+                asks.clear();
+                synced = true;
+            }
+            if synced {
+                set(&mut bids, &change.bids);
+                set(&mut asks, &change.asks);
+            }
+            let on_nano = |price| book.book().price(price).rescaled(NANO).expect("fits");
+            prop_assert_eq!(book.book().bids().best_price().map(on_nano), bids.keys().next_back().copied());
+            prop_assert_eq!(book.book().asks().best_price().map(on_nano), asks.keys().next().copied());
+            let snapshot = book.snapshot(usize::MAX);
+            prop_assert_eq!(snapshot.levels, (bids.len(), asks.len()));
+            if let Some(mid) = snapshot.mid_price {
+                let depth = snapshot.depth_10pct;
+                for ((base, quote), side) in
+                    [((depth.bid_base, depth.bid_quote), &snapshot.bids), ((depth.ask_base, depth.ask_quote), &snapshot.asks)]
+                {
+                    let (walked_base, walked_quote) = walked_depth(side, mid);
+                    prop_assert!((base - walked_base).abs() <= 1e-9 * walked_base, "{} {}", base, walked_base);
+                    prop_assert!((quote - walked_quote).abs() <= 1e-9 * walked_quote, "{} {}", quote, walked_quote);
+                }
+            }
+        }
+        let on_nano = |(price, qty)| (book.book().price(price).rescaled(NANO).expect("fits"), qty);
+        let plain = |(price, qty): (&i64, &Decimal)| (*price, qty.normalized());
+        prop_assert!(book.book().bids().iter().map(on_nano).eq(bids.iter().rev().map(plain)));
+        prop_assert!(book.book().asks().iter().map(on_nano).eq(asks.iter().map(plain)));
+    }
+}
+
+#[test]
+fn levels_in_columns_make_the_same_book_as_events_and_a_copy_has_nan_where_there_is_no_level() {
+    let one = |price, qty| Level { price: Decimal::new(price, 1), qty: Decimal::new(qty, 3) };
+    let (bids, asks) = ([one(995, 1_500), one(990, 2_000)], [one(1_005, 3_000)]);
+    let (mut events, mut columns) = (new_book(), new_book());
+    events.apply(&event(&Change { is_snapshot: true, bids: bids.to_vec(), asks: asks.to_vec() }));
+    columns.apply_levels(true, bids.iter().copied(), asks.iter().copied(), 0, 1);
+    assert_eq!(events.snapshot(9).bids, columns.snapshot(9).bids);
+    let mut out = [0.0; 12];
+    events.copy_levels(&mut out);
+    assert!(out[..4].iter().eq(&[99.5, 1.5, 99.0, 2.0]) && out[6..8].iter().eq(&[100.5, 3.0]));
+    assert!(out[4..6].iter().chain(&out[8..]).all(|value| value.is_nan()));
+}
+
 #[test]
 fn a_disconnect_without_symbol_unsyncs_every_book_of_its_exchange_and_no_other() {
     let one = |price| vec![Level { price: Decimal::new(price, 0), qty: Decimal::new(1, 0) }];

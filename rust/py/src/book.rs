@@ -2,15 +2,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mm_core::book::{BookMap, BookSnapshot};
+use mm_core::book::{BookMap, BookSnapshot, BookState};
 use mm_core::encode::encode;
 use mm_core::event::Level;
 use mm_core::types::Ns;
-use numpy::PyArray2;
+use numpy::{PyArray2, PyArray3};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
-use crate::arrays;
+use crate::arrays::{self, LevelsOut};
 use crate::events::EventBatch;
 
 /// Levels of a snapshot when the caller names no depth.
@@ -31,6 +32,22 @@ impl AggregatedOrderBook {
         let asks = arrays::levels(py, &snapshot.asks).unbind();
         Self { snapshot, bids, asks }
     }
+
+    /// The snapshot behind it.
+    pub fn snapshot(&self) -> &BookSnapshot {
+        &self.snapshot
+    }
+}
+
+/// The name of a state, made once.
+pub fn state_name(py: Python<'_>, state: BookState) -> Py<PyString> {
+    let name = match state {
+        BookState::Unsynced => intern!(py, "UNSYNCED"),
+        BookState::Live => intern!(py, "LIVE"),
+        BookState::Stale => intern!(py, "STALE"),
+        BookState::Crossed => intern!(py, "CROSSED"),
+    };
+    name.clone().unbind()
 }
 
 fn price(level: Option<Level>) -> Option<f64> {
@@ -222,6 +239,20 @@ impl Books {
         let depth = depth.unwrap_or(usize::MAX);
         let snapshot = py.detach(|| self.lock().snapshot(exchange, symbol, depth))?;
         Some(AggregatedOrderBook::new(py, snapshot))
+    }
+
+    /// Copies the best levels into `out`, float64 `(2, depth, 2)`; returns state, local time of the last change and age,
+    /// or `None` for a symbol never seen.
+    fn snapshot_into(
+        &self,
+        py: Python<'_>,
+        exchange: &str,
+        symbol: &str,
+        out: &Bound<'_, PyArray3<f64>>,
+    ) -> PyResult<Option<(Py<PyString>, Ns, Ns)>> {
+        let mut out = LevelsOut::new(out)?;
+        let read = self.lock().copy_levels(exchange, symbol, out.values()?);
+        Ok(read.map(|(state, local_ts_ns, age_ns)| (state_name(py, state), local_ts_ns, age_ns)))
     }
 
     /// The whole book as a Tardis snapshot message; `None` while it is not synced.

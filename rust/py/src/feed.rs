@@ -1,21 +1,28 @@
 //! The live feed for Python: pull only, no Rust thread ever calls back.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mm_core::Error;
-use mm_core::feed::{self, FeedConfig};
+use mm_core::feed::{self, FeedConfig, Recording};
+use mm_core::types::Ns;
+use numpy::PyArray3;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::book::AggregatedOrderBook;
+use crate::arrays::{self, LevelsOut};
+use crate::book::{AggregatedOrderBook, state_name};
 use crate::cache::Cache;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::process::OwnerProcess;
 
 /// A live stream of one exchange from a Tardis machine.
+///
+/// Reading takes microseconds and waits for no other Python thread, so it keeps the interpreter attached: a thread that
+/// detached would be ended in the middle of Rust code, which aborts the process, when the interpreter ends meanwhile.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct Feed {
     inner: feed::Feed,
@@ -26,6 +33,21 @@ impl Feed {
     fn check(&self) -> Result<(), CoreError> {
         self.process.check(|reason| Error::Feed { url: self.inner.config().url.clone(), reason })
     }
+
+    /// The symbol meant: the one named, or the only one there is.
+    fn symbol<'a>(&'a self, symbol: Option<&'a str>) -> PyResult<&'a str> {
+        let symbols = &self.inner.config().symbols;
+        match (symbol, symbols.as_slice()) {
+            (Some(symbol), _) => Ok(symbol),
+            (None, [only]) => Ok(only),
+            (None, _) => Err(PyValueError::new_err(format!("symbol: give one of {}", symbols.join(", ")))),
+        }
+    }
+
+    fn not_subscribed(&self, symbol: &str) -> PyErr {
+        let symbols = self.inner.config().symbols.join(", ");
+        PyValueError::new_err(format!("symbol: {symbol:?} is not subscribed, only {symbols}"))
+    }
 }
 
 #[pymethods]
@@ -33,10 +55,12 @@ impl Feed {
     #[new]
     #[pyo3(signature = (
         url, *, exchange, symbols, data_types=None, stale_after_ms=3000, resync_after_ms=10_000, reconnect_min_ms=100,
-        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None
+        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None, record_folder=None, record_rotate_mb=256,
+        record_rotate_minutes=60
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
+        py: Python<'_>,
         url: String,
         exchange: String,
         symbols: Vec<String>,
@@ -48,6 +72,9 @@ impl Feed {
         queue_events: usize,
         end_on_finish: bool,
         cache: Option<&Bound<'_, Cache>>,
+        record_folder: Option<PathBuf>,
+        record_rotate_mb: u64,
+        record_rotate_minutes: u64,
     ) -> PyResult<Self> {
         let config = FeedConfig {
             url,
@@ -61,8 +88,17 @@ impl Feed {
             queue_events,
             end_on_finish,
         };
+        // Makes numpy load now: a reader's thread that is still loading it when the interpreter ends takes the process down.
+        arrays::levels(py, &[]);
         let writer = cache.map(|cache| cache.get().writer()).transpose()?;
-        let inner = feed::Feed::new(config, writer).map_err(CoreError)?;
+        let mut inner = feed::Feed::new(config, writer).map_err(CoreError)?;
+        if let Some(folder) = record_folder {
+            if record_rotate_mb == 0 || record_rotate_minutes == 0 {
+                return Err(PyValueError::new_err("record_rotate_mb, record_rotate_minutes: must be above 0"));
+            }
+            let rotate_every = Duration::from_secs(record_rotate_minutes.saturating_mul(60));
+            inner = inner.recording(Recording { folder, rotate_bytes: record_rotate_mb << 20, rotate_every });
+        }
         Ok(Self { inner, process: OwnerProcess::current() })
     }
 
@@ -92,41 +128,68 @@ impl Feed {
     #[pyo3(signature = (symbol=None, depth=50))]
     fn snapshot(&self, py: Python<'_>, symbol: Option<&str>, depth: usize) -> PyResult<AggregatedOrderBook> {
         self.check()?;
-        let symbols = &self.inner.config().symbols;
-        let symbol = match (symbol, symbols.as_slice()) {
-            (Some(symbol), _) => symbol,
-            (None, [only]) => only,
-            (None, _) => return Err(PyValueError::new_err(format!("symbol: give one of {}", symbols.join(", ")))),
-        };
-        let snapshot = py.detach(|| self.inner.board().snapshot(symbol, depth));
-        let snapshot = snapshot.ok_or_else(|| {
-            PyValueError::new_err(format!("symbol: {symbol:?} is not subscribed, only {}", symbols.join(", ")))
-        })?;
+        let symbol = self.symbol(symbol)?;
+        let snapshot = self.inner.board().snapshot(symbol, depth);
+        let snapshot = snapshot.ok_or_else(|| self.not_subscribed(symbol))?;
         Ok(AggregatedOrderBook::new(py, snapshot))
     }
 
-    #[pyo3(signature = (max_events=0))]
-    fn drain(&self, py: Python<'_>, max_events: usize) -> Result<EventBatch, CoreError> {
+    /// Copies the best levels into `out`, float64 `(2, depth, 2)`; returns state, local time of the last change and age.
+    ///
+    /// Takes no detour over the interpreter's lock: the board's own is held for a few hundred nanoseconds.
+    #[pyo3(signature = (out, symbol=None))]
+    fn snapshot_into(
+        &self,
+        py: Python<'_>,
+        out: &Bound<'_, PyArray3<f64>>,
+        symbol: Option<&str>,
+    ) -> PyResult<(Py<PyString>, Ns, Ns)> {
         self.check()?;
-        Ok(EventBatch::from(py.detach(|| self.inner.board().drain(max_events))))
+        let symbol = self.symbol(symbol)?;
+        let mut out = LevelsOut::new(out)?;
+        let read = self.inner.board().copy_levels(symbol, out.values()?);
+        let (state, local_ts_ns, age_ns) = read.ok_or_else(|| self.not_subscribed(symbol))?;
+        Ok((state_name(py, state), local_ts_ns, age_ns))
+    }
+
+    /// Watches for news for at most `patience_us` without sleeping; `True` when there was some, which is cleared.
+    fn watch(&self, py: Python<'_>, patience_us: u64) -> Result<bool, CoreError> {
+        self.check()?;
+        let patience = Duration::from_micros(patience_us);
+        Ok(py.detach(|| self.inner.board().wake().watch(patience)))
+    }
+
+    #[pyo3(signature = (max_events=0))]
+    fn drain(&self, max_events: usize) -> Result<EventBatch, CoreError> {
+        self.check()?;
+        Ok(EventBatch::from(self.inner.board().drain(max_events)))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.check()?;
-        let stats = py.detach(|| self.inner.board().stats());
+        let stats = self.inner.board().stats();
         let dict = PyDict::new(py);
         dict.set_item("messages", stats.messages)?;
         dict.set_item("book_changes", stats.book_changes)?;
         dict.set_item("trades", stats.trades)?;
         dict.set_item("disconnects", stats.disconnects)?;
+        dict.set_item("tickers", stats.tickers)?;
+        dict.set_item("upstream_errors", stats.upstream_errors)?;
         dict.set_item("decode_errors", stats.decode_errors)?;
         dict.set_item("unknown_messages", stats.unknown_messages)?;
+        dict.set_item("decode_fallbacks", stats.decode_fallbacks)?;
         dict.set_item("connects", stats.connects)?;
         dict.set_item("reconnects", stats.reconnects)?;
         dict.set_item("resyncs", stats.resyncs)?;
         dict.set_item("refusals", stats.refusals)?;
         dict.set_item("dropped_events", stats.dropped_events)?;
         dict.set_item("queued_events", stats.queued_events)?;
+        let tape = self.inner.tape();
+        dict.set_item("recorded_messages", tape.messages())?;
+        dict.set_item("recorded_bytes", tape.bytes())?;
+        dict.set_item("recorded_files", tape.files())?;
+        dict.set_item("recording_dropped", tape.dropped())?;
+        dict.set_item("recording_failure", tape.failure())?;
         dict.set_item("cache_errors", stats.cache_errors)?;
         dict.set_item("cache_warning", stats.cache_warning)?;
         dict.set_item("connected", stats.connected)?;

@@ -3,6 +3,7 @@
 mod arrays;
 mod book;
 mod cache;
+mod consolidated;
 mod error;
 mod events;
 mod feed;
@@ -13,7 +14,9 @@ mod model;
 mod optimal;
 mod process;
 mod replay;
+mod serve;
 mod sim;
+mod tickers;
 mod watch;
 
 /// The extension module; names only.
@@ -29,6 +32,12 @@ mod _core {
 
     #[pymodule_export]
     use crate::book::{AggregatedOrderBook, Books};
+
+    #[pymodule_export]
+    use crate::consolidated::{ConsolidatedOrderBook, consolidate};
+
+    #[pymodule_export]
+    use crate::serve::Outbox;
 
     #[pymodule_export]
     use crate::events::{EventBatch, Trade};
@@ -54,10 +63,13 @@ mod _core {
     };
 
     #[pymodule_export]
-    use crate::replay::{EventReader, MarketScan, rebuild_books, scan_files};
+    use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};
+
+    #[pymodule_export]
+    use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
 
     #[pymodule_export]
     use crate::watch::{AdverseMove, RegimeDetector};

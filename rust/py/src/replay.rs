@@ -1,7 +1,9 @@
 //! Recorded files for Python: one stream of events, and what is in them.
 
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use mm_core::Error;
 use mm_core::replay::{self, Merge};
 use mm_core::types::Ns;
 use pyo3::prelude::*;
@@ -17,29 +19,72 @@ pub struct EventReader {
     merge: Mutex<Merge>,
     exchange: Option<String>,
     symbol: Option<String>,
+    keep_text: bool,
+    /// What ended the last batch; raised by the next call, so that what was read before it is not lost.
+    failure: Mutex<Option<Error>>,
 }
 
 #[pymethods]
 impl EventReader {
     #[new]
-    #[pyo3(signature = (paths, *, exchange = None, symbol = None))]
+    #[pyo3(signature = (paths, *, exchange = None, symbol = None, keep_text = false))]
     #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-    fn new(paths: Vec<String>, exchange: Option<String>, symbol: Option<String>) -> Result<Self, CoreError> {
-        Ok(Self { merge: Mutex::new(Merge::open(&paths)?), exchange, symbol })
+    fn new(
+        paths: Vec<String>,
+        exchange: Option<String>,
+        symbol: Option<String>,
+        keep_text: bool,
+    ) -> Result<Self, CoreError> {
+        let merge = if keep_text { Merge::open_with_text(&paths) } else { Merge::open(&paths) }?;
+        Ok(Self { merge: Mutex::new(merge), exchange, symbol, keep_text, failure: Mutex::new(None) })
     }
 
-    /// The next events, at most `max_events`; an empty batch at the end.
-    #[pyo3(signature = (max_events = 1000))]
-    fn read(&self, py: Python<'_>, max_events: usize) -> Result<EventBatch, CoreError> {
+    /// The next events, at most `max_events` and none later than `until_ns`; an empty batch when there is none.
+    #[pyo3(signature = (max_events = 1000, until_ns = None))]
+    fn read(&self, py: Python<'_>, max_events: usize, until_ns: Option<Ns>) -> Result<EventBatch, CoreError> {
         py.detach(|| {
-            let mut merge = self.merge.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut events = Vec::new();
-            while events.len() < max_events {
-                let Some(item) = merge.next_item()? else { break };
-                events.extend(item.event.filter(|event| self.wants(&event.exchange, &event.symbol)));
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(error) = failure.take() {
+                return Err(error.into());
             }
-            Ok(EventBatch::from(events))
+            let mut merge = self.lock();
+            let (mut events, mut texts) = (Vec::new(), Vec::new());
+            while events.len() < max_events {
+                if until_ns.zip(merge.next_ts_ns()).is_some_and(|(until, next)| next > until) {
+                    break;
+                }
+                let item = match merge.next_item() {
+                    Ok(Some(item)) => item,
+                    Ok(None) => break,
+                    Err(error) if events.is_empty() => return Err(error.into()),
+                    Err(error) => {
+                        *failure = Some(error);
+                        break;
+                    }
+                };
+                let Some(event) = item.event.filter(|event| self.wants(&event.exchange, &event.symbol)) else {
+                    continue;
+                };
+                events.push(event);
+                if self.keep_text {
+                    texts.push(item.text);
+                }
+            }
+            Ok(EventBatch::with_texts(events, texts))
         })
+    }
+
+    /// Local time of the next message; `None` at the end.
+    #[getter]
+    fn next_local_ts_ns(&self) -> Option<Ns> {
+        // A failure is still to come, at the time of what would have come instead.
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        self.lock().next_ts_ns().or(failed.then_some(Ns::MIN))
+    }
+
+    /// Bytes read and bytes of all files.
+    fn progress(&self) -> (u64, u64) {
+        self.lock().progress()
     }
 
     fn __repr__(&self) -> String {
@@ -48,6 +93,10 @@ impl EventReader {
 }
 
 impl EventReader {
+    fn lock(&self) -> MutexGuard<'_, Merge> {
+        self.merge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A disconnect names no symbol and concerns every one of its exchange.
     fn wants(&self, exchange: &str, symbol: &str) -> bool {
         self.exchange.as_deref().is_none_or(|wanted| wanted == exchange)
@@ -90,7 +139,7 @@ impl From<replay::MarketScan> for MarketScan {
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
 pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan>> {
     let mut patience = Patience::default();
-    let scans = py.detach(|| replay::scan(&paths, || patience.go_on())).map_err(CoreError::from)?;
+    let scans = py.detach(|| replay::scan(&paths, |progress| patience.go_on(progress))).map_err(CoreError::from)?;
     patience.check()?;
     Ok(scans.into_iter().map(MarketScan::from).collect())
 }
@@ -99,11 +148,37 @@ pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan
 ///
 /// Returns the lines or rows read, the local time of the last of them, and the books.
 #[pyfunction]
-#[pyo3(signature = (paths, *, until_ns = None))]
+#[pyo3(signature = (paths, *, until_ns = None, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-pub fn rebuild_books(py: Python<'_>, paths: Vec<String>, until_ns: Option<Ns>) -> PyResult<(u64, Ns, Books)> {
-    let mut patience = Patience::default();
-    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, || patience.go_on())).map_err(CoreError::from)?;
+pub fn rebuild_books(
+    py: Python<'_>,
+    paths: Vec<String>,
+    until_ns: Option<Ns>,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<(u64, Ns, Books)> {
+    let mut patience = Patience::telling(on_progress);
+    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, |progress| patience.go_on(progress)));
     patience.check()?;
+    let rebuilt = rebuilt.map_err(CoreError::from)?;
     Ok((rebuilt.lines, rebuilt.local_ts_ns, rebuilt.books.into()))
+}
+
+/// Converts files to tables of the fast local format in `folder`.
+///
+/// Returns the tables' paths, the lines or rows read, and the messages written.
+#[pyfunction]
+#[pyo3(signature = (paths, folder, *, overwrite = false, on_progress = None))]
+#[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+pub fn convert_files(
+    py: Python<'_>,
+    paths: Vec<String>,
+    folder: String,
+    overwrite: bool,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<(Vec<PathBuf>, u64, u64)> {
+    let mut patience = Patience::telling(on_progress);
+    let converted = py.detach(|| replay::convert(&paths, &folder, overwrite, |progress| patience.go_on(progress)));
+    patience.check()?;
+    let converted = converted.map_err(CoreError::from)?;
+    Ok((converted.tables, converted.lines, converted.messages))
 }

@@ -514,4 +514,5 @@ def _meta(config: ExchangeServerConfig) -> dict[str, str]:
         "leverage": str(config.leverage),
         "spot": str(config.spot).lower(),
         "spot_base_balance": str(config.spot_base_balance) if config.spot else "0",
+        "spot_quote_balance": str(config.spot_quote_balance) if config.spot else "0",
     }

@@ -105,7 +105,8 @@ class AccountView:
     def wallet_balance(self) -> Decimal:
         """Quote balance with closed profit, fees, funding and what spot trades moved, without open profit."""
         book = self.position
-        spot = Decimal(0) if self.spot is None else self.spot.quote_flow
+        shares_purse = self.spot is not None and self.config.venue == "bybit"
+        spot = self.spot.quote_flow if self.spot is not None and shares_purse else Decimal(0)
         return self._balance + book.realised_profit - book.fees + book.funding + spot
 
     @property

@@ -34,27 +34,27 @@ _SELF_MATCH = {
 class BitgetOrders:
     """Turns Bitget's order requests into the account's and answers with ids."""
 
+    batch_cancel_key = "orderIdList"
+
     def __init__(self, account: Account) -> None:
         self._account = account
 
     def place(self, params: Fields) -> Fields:
         """Place one order; raises ``BitgetError`` when it is refused."""
         self._check_instrument(params)
-        if text(params, "marginCoin").upper() != self._account.config.quote:
-            raise BitgetError("40017", "Parameter verification failed: marginCoin")
         side, kind = text(params, "side").lower(), text(params, "orderType").lower()
         if side not in ("buy", "sell"):
             raise BitgetError("40017", "Parameter verification failed: side")
         if kind not in ("limit", "market"):
             raise BitgetError("40017", "Parameter verification failed: orderType")
         self._check_permission()
-        self._check_mode(text(params, "tradeSide"))
+        self._check_product(params)
         if text(params, "stpMode") not in _SELF_MATCH:
             raise BitgetError("40017", "Parameter verification failed: stpMode")
         force = text(params, "force").lower() or "gtc"
         if force not in ("gtc", "ioc", "post_only"):
             raise BitgetError("40017", f"Parameter verification failed: force {force} is not supported here")
-        qty, price = parse_decimal(params.get("size")), parse_decimal(params.get("price"))
+        qty, price = self._qty(params, side, kind), parse_decimal(params.get("price"))
         if qty is None:
             raise BitgetError("40019", "Parameter size cannot be empty")
         if kind == "limit" and price is None:
@@ -126,13 +126,13 @@ class BitgetOrders:
         return {"successList": done, "failureList": failed}
 
     def cancel_batch(self, params: Fields) -> Fields:
-        """Cancel each leg of ``orderIdList``, or every order of the symbol when there is no list."""
-        if not params.get("orderIdList"):
+        """Cancel each leg of the list, or every order of the symbol when there is no list."""
+        if not params.get(self.batch_cancel_key):
             return self.cancel_all(params)
         common = {key: params.get(key) for key in ("symbol", "productType")}
         done: list[Fields] = []
         failed: list[Fields] = []
-        for leg in _legs(params, "orderIdList"):
+        for leg in _legs(params, self.batch_cancel_key):
             try:
                 done.append(self.cancel(common | leg))
             except BitgetError as error:
@@ -157,7 +157,7 @@ class BitgetOrders:
             self._account.switch_mode(hedge_mode=mode == "hedge_mode")
         except OrderRefusedError as refused:
             if refused.reason is not RefusalReason.MODE_UNCHANGED:
-                raise BitgetError.of(refused) from refused
+                raise BitgetError.of(refused, self._account.category) from refused
         return {"posMode": mode}
 
     def find(self, params: Fields) -> Order | None:
@@ -173,6 +173,17 @@ class BitgetOrders:
         if not self._account.setup.can_trade:
             raise BitgetError("40014", "Incorrect permissions, need futures order write permissions")
 
+    def _check_product(self, params: Fields) -> None:
+        """Check margin coin and position mode."""
+        if text(params, "marginCoin").upper() != self._account.config.quote:
+            raise BitgetError("40017", "Parameter verification failed: marginCoin")
+        self._check_mode(text(params, "tradeSide"))
+
+    def _qty(self, params: Fields, side: str, kind: str) -> Decimal | None:
+        """Return the base quantity a request names."""
+        del side, kind
+        return parse_decimal(params.get("size"))
+
     def _check_mode(self, trade_side: str) -> None:
         """One-way orders have no trade side, hedge-mode orders have; hedged trading itself is not served."""
         hedge_mode = self._account.setup.hedge_mode
@@ -185,13 +196,13 @@ class BitgetOrders:
         try:
             return _ids(self._account.place(request))
         except OrderRefusedError as refused:
-            raise BitgetError.of(refused) from refused
+            raise BitgetError.of(refused, self._account.category) from refused
 
     def _check_sizes(self, price: Decimal | None, qty: Decimal) -> None:
         try:
             check_grid(self._account.config, price, qty)
         except OrderRefusedError as refused:
-            raise BitgetError.of(refused) from refused
+            raise BitgetError.of(refused, self._account.category) from refused
 
     def _check_instrument(self, params: Fields) -> None:
         if not text(params, "symbol"):
@@ -206,7 +217,8 @@ class BitgetOrders:
         order = self.find(params)
         if order is None:
             detail = text(params, "orderId") or text(params, "clientOid")
-            raise BitgetError.of(OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, detail))
+            missing = OrderRefusedError(RefusalReason.ORDER_NOT_FOUND, detail)
+            raise BitgetError.of(missing, self._account.category)
         return order
 
 

@@ -11,7 +11,7 @@ import hmac
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
 from mm_hybrid.servers.exchange.orders import OrderRefusedError, RefusalReason
 from mm_hybrid.servers.exchange.setup import Setup
-from mm_hybrid.servers.exchange.wire import sign
+from mm_hybrid.servers.exchange.wire import Fields, sign, text, window_ns
 
 _WINDOW_MS = 30_000
 
@@ -43,6 +43,13 @@ _CODES: dict[RefusalReason, tuple[str, str]] = {
 }
 
 
+_SPOT_CODES: dict[RefusalReason, tuple[str, str]] = {
+    RefusalReason.INSUFFICIENT_FUNDS: ("43012", "Insufficient balance"),
+    RefusalReason.ORDER_NOT_FOUND: ("43001", "The order does not exist"),
+}
+_WEEK_NS = 7 * 86_400 * 1_000_000_000
+
+
 class BitgetError(Exception):
     """A refusal in the venue's terms."""
 
@@ -52,9 +59,10 @@ class BitgetError(Exception):
         self.message = message
 
     @classmethod
-    def of(cls, refused: OrderRefusedError) -> BitgetError:
-        """Translate an account's refusal."""
-        code, message = _CODES[refused.reason]
+    def of(cls, refused: OrderRefusedError, category: str = "linear") -> BitgetError:
+        """Translate an account's refusal; spot has codes of its own."""
+        codes = _CODES | _SPOT_CODES if category == "spot" else _CODES
+        code, message = codes[refused.reason]
         return cls(code, f"{message}: {refused.detail}")
 
 
@@ -101,3 +109,22 @@ def check_address(setup: Setup, remote: str) -> None:
     """
     if setup.allowed_ips is not None and remote not in setup.allowed_ips:
         raise BitgetError("40018", "Invalid IP")
+
+
+def week(params: Fields) -> tuple[int, int]:
+    """Return the time window asked for, which must not be longer than a week.
+
+    With one end given it is the week from or until there; with neither, whatever is recent.
+
+    Raises:
+        BitgetError: the window is longer.
+    """
+    begin, end = window_ns(params)
+    has_begin, has_end = text(params, "startTime").isdigit(), text(params, "endTime").isdigit()
+    if has_begin and has_end and end - begin > _WEEK_NS + 1_000_000:
+        raise BitgetError("00001", "startTime and endTime interval cannot be greater than 7 days")
+    if has_begin and not has_end:
+        end = begin + _WEEK_NS
+    elif has_end and not has_begin:
+        begin = end - _WEEK_NS
+    return begin, end

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
 from mm_hybrid.servers.exchange import bitget_messages as messages
+from mm_hybrid.servers.exchange import bitget_spot
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bitget_orders import BitgetOrders
 from mm_hybrid.servers.exchange.bitget_protocol import (
@@ -17,7 +18,9 @@ from mm_hybrid.servers.exchange.bitget_protocol import (
     check_signature,
     check_window,
     envelope,
+    week,
 )
+from mm_hybrid.servers.exchange.bitget_spot import BitgetSpot
 from mm_hybrid.servers.exchange.intake import Incoming, Outgoing
 from mm_hybrid.servers.exchange.limits import RateLimits
 from mm_hybrid.servers.exchange.orders import ExecutionType, Order, OwnExecution
@@ -25,7 +28,6 @@ from mm_hybrid.servers.exchange.wire import Fields, first, page_size, text, wind
 
 _PAGE = (100, 100)
 _BILL_PAGE = (20, 100)
-_WEEK_NS = 7 * 86_400 * 1_000_000_000
 
 _ENDPOINTS = {
     "/api/v2/mix/order/place-order": "create",
@@ -45,6 +47,7 @@ _ENDPOINTS = {
     "/api/v2/mix/account/account": "wallet",
     "/api/v2/public/time": "time",
     "/api/v2/mix/market/contracts": "markets",
+    **bitget_spot.ENDPOINTS,
 }
 
 Action = Callable[[Fields], object]
@@ -91,6 +94,11 @@ class BitgetRest:
             "/api/v2/mix/order/cancel-all-orders": self._orders.cancel_all,
             "/api/v2/mix/account/set-position-mode": self._orders.switch_mode,
         }
+        if account.spot is not None:
+            spot = BitgetSpot(account.spot)
+            market |= spot.market
+            queries |= spot.queries
+            commands |= spot.commands
         self._routes: dict[tuple[str, str], Callable[[Incoming], Outgoing]] = {
             **{("GET", path): self._open(action) for path, action in market.items()},
             **{("GET", path): self._signed(action) for path, action in queries.items()},
@@ -234,7 +242,7 @@ class BitgetRest:
         }
 
     def _fills(self, params: Fields) -> object:
-        begin, end = _week(params)
+        begin, end = week(params)
         before = text(params, "idLessThan")
         before_id = int(before) if before.isdigit() else None
         order_id = text(params, "orderId")
@@ -280,7 +288,7 @@ class BitgetRest:
         }
 
     def _bills(self, params: Fields) -> object:
-        begin, end = _week(params)
+        begin, end = week(params)
         before = text(params, "idLessThan")
         kind, coin = text(params, "businessType"), text(params, "coin").upper()
         found = [
@@ -297,25 +305,6 @@ class BitgetRest:
             "bills": [messages.bill_row(one, self._config) for one in rows],
             "endId": rows[-1].bill_id if rows else None,
         }
-
-
-def _week(params: Fields) -> tuple[int, int]:
-    """Return the time window asked for, which must not be longer than a week.
-
-    With one end given it is the week from or until there; with neither, whatever is recent.
-
-    Raises:
-        BitgetError: the window is longer.
-    """
-    begin, end = window_ns(params)
-    has_begin, has_end = text(params, "startTime").isdigit(), text(params, "endTime").isdigit()
-    if has_begin and has_end and end - begin > _WEEK_NS + 1_000_000:
-        raise BitgetError("00001", "startTime and endTime interval cannot be greater than 7 days")
-    if has_begin and not has_end:
-        end = begin + _WEEK_NS
-    elif has_end and not has_begin:
-        begin = end - _WEEK_NS
-    return begin, end
 
 
 def _nothing(_: Fields) -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from mm_hybrid.servers.exchange import bitget_messages as messages
+from mm_hybrid.servers.exchange import bitget_spot_messages as spot_messages
 from mm_hybrid.servers.exchange.account import Account, Change
 from mm_hybrid.servers.exchange.bitget_protocol import (
     BitgetError,
@@ -23,6 +24,7 @@ from mm_hybrid.servers.exchange.streams import Session, Sessions
 from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
 
 _CHANNELS = ("orders", "fill", "positions", "account")
+_SPOT_CHANNELS = ("orders", "fill", "account")
 _LOGIN_CODES = {
     "40006": 30011,
     "40012": 30012,
@@ -42,6 +44,8 @@ class BitgetStreams:
         self._pushes = Pushes(self._private, faults)
         self.sessions = (self._private,)
         account.subscribe(self._push)
+        if account.spot is not None:
+            account.spot.subscribe(self._push_spot)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the one path."""
@@ -66,9 +70,20 @@ class BitgetStreams:
             self._publish("push_position", "positions", self._positions())
             self._publish("push_account", "account", [messages.account_push(self._account)])
 
-    def _publish(self, kind: str, channel: str, rows: list[Fields]) -> None:
+    def _push_spot(self, change: Change) -> None:
+        config, kind = self._account.config, spot_messages.INST_TYPE
+        if isinstance(change, Order):
+            self._publish("push_order", "orders", [spot_messages.order_push(change, config)], kind)
+        elif isinstance(change, OwnExecution):
+            self._publish("push_execution", "fill", [spot_messages.fill_push(change, config)], kind)
+        elif self._account.spot is not None:
+            self._publish("push_account", "account", spot_messages.asset_rows(self._account.spot), kind)
+
+    def _publish(
+        self, kind: str, channel: str, rows: list[Fields], inst_type: str = messages.PRODUCT
+    ) -> None:
         args: list[Fields] = [
-            {"instType": messages.PRODUCT, "channel": channel, key: name}
+            {"instType": inst_type, "channel": channel, key: name}
             for key in (("instId", "coin") if channel == "account" else ("instId",))
             for name in ("default", self._account.config.symbol)
         ]
@@ -124,7 +139,9 @@ class BitgetStreams:
         if not session.authenticated:
             session.send({"event": "error", "arg": arg, "code": 30004, "msg": "User needs to log in"})
             return
-        if channel not in _CHANNELS or text(arg, "instType") != messages.PRODUCT:
+        is_spot = self._account.spot is not None and text(arg, "instType") == spot_messages.INST_TYPE
+        known = channel in _CHANNELS and text(arg, "instType") == messages.PRODUCT
+        if not known and not (is_spot and channel in _SPOT_CHANNELS):
             unknown = f"instType:{text(arg, 'instType')},channel:{channel} doesn't exist"
             session.send({"event": "error", "arg": arg, "code": 30001, "msg": unknown})
             return
@@ -134,6 +151,8 @@ class BitgetStreams:
             return
         session.topics.add(_topic(arg))
         session.send({"event": op, "arg": arg})
+        if is_spot:
+            return
         if channel == "positions":
             session.send(self._message(arg, self._positions()))
         elif channel == "account":

@@ -83,9 +83,10 @@ class ExchangeServerConfig(BaseModel):
             a batch counts each of its legs on Bybit.
         address_limit_per_5s: requests an address may send in five seconds; ``None`` is any number.
         address_ban_s: how long an address that sent more is turned away.
-        spot: Bybit lists the symbol for spot trading beside the contract, at the same market's prices.
+        spot: the symbol is listed for spot trading beside the contract, at the same market's prices.
         spot_fee_rate: fee of spot trades, maker and taker alike; a buy pays it in the base coin.
         spot_base_balance: base coin at the start.
+        spot_quote_balance: quote at the start in Bitget's spot wallet, which is apart; Bybit's is the contract's.
         ledger: file that receives every execution as one JSON line.
         state: SQLite file that holds all that happened; a server started on it again goes on from there.
         faults: script of what goes wrong.
@@ -121,6 +122,7 @@ class ExchangeServerConfig(BaseModel):
     spot: bool = False
     spot_fee_rate: Decimal = Decimal("0.001")
     spot_base_balance: Decimal = Field(default=Decimal(1), ge=0)
+    spot_quote_balance: Decimal = Field(default=Decimal(100_000), ge=0)
     ledger: Path | None = None
     state: Path | None = None
     faults: FaultScript = FaultScript()
@@ -148,14 +150,26 @@ class ExchangeServerConfig(BaseModel):
     def _sizes_are_on_the_grid(self) -> Self:
         if self.smallest_qty % self.lot_size:
             raise ValueError(f"min_qty {self.min_qty} is no multiple of lot_size {self.lot_size}")
-        if self.spot and self.venue != "bybit":
-            raise ValueError("spot is served in Bybit's protocol only")
+        if self.spot and self.venue == "bitget":
+            for name, step in (("tick_size", self.tick_size), ("lot_size", self.lot_size)):
+                if step.normalize().as_tuple().digits != (1,):
+                    raise ValueError(f"{name} {step} is no power of ten, which Bitget's spot steps are")
         return self
 
     @property
     def smallest_qty(self) -> Decimal:
         """The smallest order in base units."""
         return self.lot_size if self.min_qty is None else self.min_qty
+
+    @property
+    def tick_decimals(self) -> int:
+        """Decimal places of prices."""
+        return max(0, -int(self.tick_size.normalize().as_tuple().exponent))
+
+    @property
+    def lot_decimals(self) -> int:
+        """Decimal places of quantities."""
+        return max(0, -int(self.lot_size.normalize().as_tuple().exponent))
 
     @property
     def largest_qty(self) -> Decimal:

@@ -13,7 +13,7 @@ from mm_hybrid.types import Side
 
 
 class SpotAccount(Account):
-    """The spot side of an account; quote is one purse for both sides.
+    """The spot side of an account; quote is one purse for both sides on Bybit, a wallet of its own on Bitget.
 
     A buy pays its fee in base, out of what it bought, a sell in quote. What open orders would spend is locked.
     """
@@ -51,6 +51,13 @@ class SpotAccount(Account):
         return self.config.spot_base_balance + self.position.qty - self.position.base_fees
 
     @property
+    def quote_balance(self) -> Decimal:
+        """Quote that can be spent, locked or not: on Bybit what the contract leaves of the one purse."""
+        if self.config.venue == "bybit":
+            return self._contract.free_balance
+        return self.config.spot_quote_balance + self.quote_flow
+
+    @property
     def quote_flow(self) -> Decimal:
         """Quote that spot trades have brought in, fees taken off."""
         return self.position.cash - self.position.fees
@@ -71,7 +78,7 @@ class SpotAccount(Account):
     ) -> None:
         if side == "buy":
             needed = qty * (price or self.mark_price())
-            held, coin = self._contract.free_balance, self.config.quote
+            held, coin = self.quote_balance, self.config.quote
         else:
             needed, held, coin = qty, self.base_balance, self.config.base
         free = held - self.locked(side, without=replaced)

@@ -50,8 +50,9 @@ class TardisServerConfig(BaseModel):
         host: address to listen on.
         port: HTTP port, 0 for any free one.
         ws_port: WebSocket port; without it the one after ``port``, or any free one if that is 0.
-        data: Tardis files (NDJSON or CSV, plain, gz or zst) to play instead of a synthetic market.
-        speed: pace of the files by local time, times real time.
+        data: Tardis files (NDJSON or CSV, plain, gz or zst), tables or folders of them to play instead of a
+            synthetic market.
+        speed: pace of the files by local time, times real time; 0 for as fast as the slowest client reads.
         wait_for_clients: stream connections that must be there before the files start.
         exchange: Tardis id of the synthetic market's exchange.
         symbol: its symbol.
@@ -72,7 +73,7 @@ class TardisServerConfig(BaseModel):
     port: Annotated[int, Field(ge=0, le=65534)] = 8000
     ws_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     data: tuple[Path, ...] = ()
-    speed: PositiveFloat = 1.0
+    speed: NonNegativeFloat = 1.0
     wait_for_clients: Annotated[int, Field(ge=0)] = 1
     exchange: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "bybit"
     symbol: Annotated[str, Field(min_length=1)] = "BTCUSDT"

@@ -11,9 +11,6 @@ from typing import IO, cast
 from mm_hybrid._core import Books, EventBatch
 from mm_hybrid.servers.tardis.options import Request
 
-Row = tuple[int, str, str, str, bytes]
-"""Local time in ns, exchange, symbol, type, JSON message."""
-
 
 class Recorder:
     """Appends messages to an NDJSON file, gzip if its name ends in ``.gz``."""
@@ -22,9 +19,10 @@ class Recorder:
         opened = gzip.open(path, "ab") if path.suffix == ".gz" else path.open("ab")  # noqa: SIM115  (closed by close)
         self._file = cast("IO[bytes]", opened)
 
-    def write(self, message: bytes) -> None:
-        """Append one message."""
-        self._file.write(message + b"\n")
+    def write(self, batch: EventBatch) -> None:
+        """Append the messages of a batch."""
+        for row in batch.encode():
+            self._file.write(row[4] + b"\n")
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -32,26 +30,31 @@ class Recorder:
 
 
 class Listener:
-    """What one connection still has to be sent."""
+    """What one connection still has to be sent, as WebSocket frames."""
 
     def __init__(self, request: Request, max_backlog_bytes: int) -> None:
-        self.request = request
         self.overflowed = asyncio.Event()
         self.failure: str | None = None
+        self._outbox = request.outbox(live=True)
         self._max_backlog_bytes = max_backlog_bytes
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._finished = False
 
-    def offer(self, row: Row) -> None:
-        """Queue a message if it was asked for; past the bound the connection is given up."""
-        _, exchange, symbol, message_type, message = row
-        for _ in range(self.request.copies(exchange, symbol, message_type)):
-            self._waiting.append(message)
-            self._waiting_bytes += len(message)
-        if self._waiting_bytes > self._max_backlog_bytes:
+    def offer(self, batch: EventBatch, *, may_drop: bool = True) -> None:
+        """Queue what was asked for of a batch; past the bound the connection is given up, if it may be."""
+        frames = self._outbox.frames(batch)
+        if not frames:
+            return
+        self._waiting.append(frames)
+        self._waiting_bytes += len(frames)
+        if may_drop and self._waiting_bytes > self._max_backlog_bytes:
             self.overflowed.set()
+        if self._waiting_bytes > self._max_backlog_bytes // 2:
+            self._has_room.clear()
         self._news.set()
 
     def finish(self, failure: str | None = None) -> None:
@@ -61,15 +64,25 @@ class Listener:
         self._news.set()
 
     async def take(self) -> bytes | None:
-        """Return the next message, or ``None`` after the last."""
+        """Return the next frames, or ``None`` after the last."""
         while not self._waiting:
             if self._finished:
                 return None
             self._news.clear()
             await self._news.wait()
-        message = self._waiting.popleft()
-        self._waiting_bytes -= len(message)
-        return message
+        frames = self._waiting.popleft()
+        self._waiting_bytes -= len(frames)
+        if self._waiting_bytes <= self._max_backlog_bytes // 2:
+            self._has_room.set()
+        return frames
+
+    async def room(self) -> None:
+        """Return once at most half of the bound is waiting, or the connection is given up."""
+        await self._has_room.wait()
+
+    def leave(self) -> None:
+        """Nobody takes any more: hold nobody up."""
+        self._has_room.set()
 
 
 class Hub:
@@ -94,12 +107,10 @@ class Hub:
         """Add a listener; it starts with a snapshot of each current book it asked for."""
         listener = Listener(request, self._max_backlog_bytes)
         snapshots = self._snapshots()
-        for row in snapshots:
-            listener.offer(row)
+        listener.offer(snapshots)
         if self._recorder is not None and not self._recording:
             self._recording = True
-            for row in snapshots:
-                self._recorder.write(row[4])
+            self._recorder.write(snapshots)
         self._listeners.add(listener)
         if self._finished:
             listener.finish()
@@ -110,25 +121,26 @@ class Hub:
     def leave(self, listener: Listener) -> None:
         """Remove a listener."""
         self._listeners.discard(listener)
+        listener.leave()
 
     def absorb(self, batch: EventBatch, local_ts_ns: int) -> None:
         """Bring the books forward to a local time with events that nobody gets."""
         self._books.apply(batch)
         self._local_ts_ns = local_ts_ns
 
-    def publish(self, batch: EventBatch) -> None:
-        """Apply the events to the books and hand them out."""
-        self.publish_rows(batch, batch.encode())
-
-    def publish_rows(self, batch: EventBatch, rows: list[Row]) -> None:
-        """Do what ``publish`` does, for a batch encoded already."""
+    def publish(self, batch: EventBatch, *, may_drop: bool = True) -> None:
+        """Apply the events to the books and hand them out; ``may_drop``: give up listeners that fall behind."""
         self._books.apply(batch)
-        for row in rows:
-            self._local_ts_ns = row[0]
-            if self._recorder is not None and self._recording:
-                self._recorder.write(row[4])
-            for listener in self._listeners:
-                listener.offer(row)
+        self._local_ts_ns = max(self._local_ts_ns, batch.last_local_ts_ns)
+        if self._recorder is not None and self._recording:
+            self._recorder.write(batch)
+        for listener in self._listeners:
+            listener.offer(batch, may_drop=may_drop)
+
+    async def room(self) -> None:
+        """Return once no listener is far behind."""
+        for listener in list(self._listeners):
+            await listener.room()
 
     def finish(self) -> None:
         """Tell every listener, present and future, that nothing follows."""
@@ -147,10 +159,7 @@ class Hub:
             self._recorder.close()
             self._recorder = None
 
-    def _snapshots(self) -> list[Row]:
-        rows: list[Row] = []
-        for exchange, symbol in self._books.symbols():
-            message = self._books.snapshot_message(exchange, symbol, self._local_ts_ns)
-            if message is not None:
-                rows.append((self._local_ts_ns, exchange, symbol, "book_change", message))
-        return rows
+    def _snapshots(self) -> EventBatch:
+        books = self._books
+        messages = (books.snapshot_message(*market, self._local_ts_ns) for market in books.symbols())
+        return EventBatch.decode([message for message in messages if message is not None])

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mm_hybrid._core import Outbox
+
+MIN_NS, MAX_NS = -(2**63), 2**63 - 1
+
 EXCHANGES = frozenset(
     (
         "ascendex",
@@ -93,12 +97,9 @@ class Subscription:
     symbols: frozenset[str] | None
     data_types: frozenset[str]
     with_disconnects: bool
-    from_ns: int = 0
-    to_ns: int = 0
-
-    def covers(self, symbol: str) -> bool:
-        """Return whether the symbol, in upper case, is asked for."""
-        return self.symbols is None or symbol in self.symbols
+    with_errors: bool
+    from_ns: int = MIN_NS
+    to_ns: int = MAX_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +108,23 @@ class Request:
 
     subscriptions: tuple[Subscription, ...]
 
-    def copies(self, exchange: str, symbol: str, message_type: str) -> int:
-        """Return how often a message goes to this connection.
-
-        Each option has its own source, so options that overlap give duplicates. Types are joined per
-        exchange. A disconnect passes once if any option of the exchange asked for it.
-        """
-        same = [option for option in self.subscriptions if option.exchange == exchange]
-        if message_type == "disconnect":
-            return int(any(option.with_disconnects for option in same))
-        if not any(message_type in option.data_types for option in same):
-            return 0
-        return sum(option.covers(symbol.upper()) for option in same)
+    def outbox(self, *, live: bool) -> Outbox:
+        """Return what sorts out and writes the messages of this request."""
+        return Outbox(
+            [
+                (
+                    option.exchange,
+                    None if option.symbols is None else sorted(option.symbols),
+                    sorted(option.data_types),
+                    option.with_disconnects,
+                    option.with_errors,
+                    option.from_ns,
+                    option.to_ns,
+                )
+                for option in self.subscriptions
+            ],
+            live=live,
+        )
 
     @property
     def from_ns(self) -> int:
@@ -165,13 +171,13 @@ def _subscription(option: Any, *, replay: bool) -> Subscription:
     for flag in ("withDisconnectMessages", "withErrorMessages"):
         if not isinstance(option.get(flag, False), bool):
             raise OptionsError(f"TypeError: {flag} must be true or false")
-    disconnects = option.get("withDisconnectMessages", False)
+    passed_on = option.get("withDisconnectMessages", False), option.get("withErrorMessages", False)
     if not replay:
-        return Subscription(exchange, symbols, known, disconnects)
+        return Subscription(exchange, symbols, known, *passed_on)
     from_ns, to_ns = _minute_ns(option, "from"), _minute_ns(option, "to")
     if to_ns < from_ns:
         raise OptionsError(f'Error: Invalid "to" argument: {option["to"]} is before "from"')
-    return Subscription(exchange, symbols, known, disconnects, from_ns, to_ns)
+    return Subscription(exchange, symbols, known, *passed_on, from_ns, to_ns)
 
 
 def _is_known(data_type: str) -> bool:

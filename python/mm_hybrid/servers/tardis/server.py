@@ -1,10 +1,9 @@
-"""The two ports of a tardis-machine: HTTP health check and normalised WebSocket streams."""
+"""The two ports of a tardis-machine; this module serves the WebSocket one."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import resource
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
@@ -12,24 +11,30 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
+from websockets import http11
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 
 from mm_hybrid._core import MmHybridError
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.errors import ServerError
 from mm_hybrid.servers.tardis import sources
 from mm_hybrid.servers.tardis.config import TardisServerConfig
+from mm_hybrid.servers.tardis.http import http_app
 from mm_hybrid.servers.tardis.hub import Hub, Listener, Recorder
 from mm_hybrid.servers.tardis.options import OptionsError, Request, parse_options
 
 STREAM_PATH = "/ws-stream-normalized"
 REPLAY_PATH = "/ws-replay-normalized"
-HEALTH_PATH = "/health-check"
 MAX_INBOUND_BYTES = 512 * 1024
 MAX_REASON_BYTES = 123
+MAX_REQUEST_LINE_BYTES = 20_000
+WRITE_LIMIT_BYTES = 2**18
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
-NS_PER_HOUR = 3_600_000_000_000
+
+# A tardis-machine takes request lines of up to 20,000 bytes. The library's own bound of 8,192 can otherwise only be
+# set in the environment before it is imported first.
+http11.MAX_LINE_LENGTH = MAX_REQUEST_LINE_BYTES
 
 
 async def serve_tardis(
@@ -75,9 +80,11 @@ async def serve_tardis(
                 ping_interval=config.ping_interval_s,
                 ping_timeout=config.ping_interval_s,
                 close_timeout=config.close_timeout_s,
+                write_limit=WRITE_LIMIT_BYTES,
             )
         )
-        runner = web.AppRunner(_http_app(clock), access_log=None)
+        app = http_app(config, clock, epoch_ns)
+        runner = web.AppRunner(app, access_log=None, max_line_size=MAX_REQUEST_LINE_BYTES)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, http_socket).start()
@@ -153,19 +160,18 @@ class _Machine:
                 self._idle.set()
 
     async def _send(self, connection: ServerConnection, listener: Listener) -> None:
-        while (message := await listener.take()) is not None:
-            await connection.send(message, text=True)
+        while (frames := await listener.take()) is not None:
+            await _write(connection, frames)
         if listener.failure is None:
             await self._close(connection, NORMAL, "WS stream-normalized finished")
         else:
             await self._close(connection, INTERNAL_ERROR, listener.failure)
 
     async def _replay(self, connection: ServerConnection, request: Request) -> None:
+        outbox = request.outbox(live=False)
         try:
-            async for rows in sources.replay_rows(self._config, self._epoch_ns, request):
-                for _, exchange, symbol, message_type, message in rows:
-                    for _ in range(request.copies(exchange, symbol, message_type)):
-                        await connection.send(message, text=True)
+            async for batch in sources.replay(self._config, self._epoch_ns, request):
+                await _write(connection, await asyncio.to_thread(outbox.frames, batch))
         except MmHybridError as error:
             await self._close(connection, INTERNAL_ERROR, f"Error: {error}")
         else:
@@ -191,6 +197,21 @@ class _Machine:
                 await connection.close(code, cut)
         except TimeoutError:
             connection.transport.abort()
+
+
+async def _write(connection: ServerConnection, frames: bytes) -> None:
+    """Send frames that are complete already, at the client's pace.
+
+    The library frames one message a call, which is too slow for a replay. Between two of its own frames (ping, pong,
+    close) whole frames may stand, since nothing here is fragmented or compressed.
+    """
+    if connection.transport.is_closing():
+        raise ConnectionClosedOK(None, None)
+    connection.transport.write(frames)
+    try:
+        await connection.drain()
+    except OSError as error:
+        raise ConnectionClosedError(None, None) from error
 
 
 async def _discard(connection: ServerConnection) -> None:
@@ -239,24 +260,3 @@ def _recorder(config: TardisServerConfig) -> Recorder | None:
         return Recorder(config.record)
     except OSError as error:
         raise ServerError(f"tardis server: recording {config.record}: {error.strerror}") from error
-
-
-def _http_app(clock: Clock) -> web.Application:
-    started_ns = clock.monotonic_ns()
-
-    async def answer(request: web.Request) -> web.Response:
-        if request.method != "GET" or request.path.rstrip("/") != HEALTH_PATH:
-            raise web.HTTPNotFound
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return web.json_response(
-            {
-                "status": "Healthy",
-                "uptimeHours": (clock.monotonic_ns() - started_ns) / NS_PER_HOUR,
-                "timestampMs": clock.now_ns() // 1_000_000,
-                "memoryInfo": {"rss": f"{peak_mib:.1f} MB"},
-            }
-        )
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    return app

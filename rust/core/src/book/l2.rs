@@ -1,10 +1,13 @@
 //! A level-2 book of one symbol: applies changes as a whole and knows whether it can be trusted.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::event::Level;
+use crate::metrics::{self, DEPTH_BAND_PCT, Depth};
 use crate::types::{Decimal, POW10};
 
+use super::grid::{Grid, common_divisor};
 use super::side::Ladder;
 
 /// Book changes in a row that each left the book crossed before it is called [`BookState::Crossed`]: one may come from
@@ -40,9 +43,12 @@ impl fmt::Display for BookState {
 pub struct L2Book {
     bids: Ladder,
     asks: Ladder,
-    decimals: u8,
+    grid: Grid,
+    /// Best bid and best ask for which `mid` and the depth bands stand.
+    measured_at: Option<(i64, i64)>,
+    mid: f64,
     synced: bool,
-    reason: String,
+    reason: Cow<'static, str>,
     crossed_run: u32,
     crossed_levels_pruned: u64,
 }
@@ -59,9 +65,11 @@ impl L2Book {
         Self {
             bids: Ladder::bids(),
             asks: Ladder::asks(),
-            decimals: 0,
+            grid: Grid { decimals: 0, step: 1, lot_decimals: 0 },
+            measured_at: None,
+            mid: 0.0,
             synced: false,
-            reason: "no snapshot yet".to_owned(),
+            reason: Cow::Borrowed("no snapshot yet"),
             crossed_run: 0,
             crossed_levels_pruned: 0,
         }
@@ -84,22 +92,26 @@ impl L2Book {
 
     /// A price on the book's grid as an exact decimal.
     pub fn price(&self, grid: i64) -> Decimal {
-        Decimal::new(grid, self.decimals)
+        Decimal::new(grid * self.grid.step, self.grid.decimals)
     }
 
     /// The greatest step of the book's grid at or below a price.
     pub fn grid_floor(&self, price: Decimal) -> i64 {
-        let digits = i32::from(self.decimals) - i32::from(price.decimals);
-        match price.rescaled(self.decimals) {
-            Some(grid) => grid,
-            None if digits < 0 => price.mantissa.div_euclid(POW10[digits.unsigned_abs() as usize]),
+        let digits = i32::from(self.grid.decimals) - i32::from(price.decimals);
+        match price.rescaled(self.grid.decimals) {
+            Some(units) => units.div_euclid(self.grid.step),
+            None if digits < 0 => {
+                price.mantissa.div_euclid(POW10[digits.unsigned_abs() as usize]).div_euclid(self.grid.step)
+            }
             None => i64::MAX,
         }
     }
 
     /// The smallest step of the book's grid at or above a price.
     pub fn grid_ceil(&self, price: Decimal) -> i64 {
-        price.rescaled(self.decimals).unwrap_or_else(|| self.grid_floor(price).saturating_add(1))
+        let floor = self.grid_floor(price);
+        let exact = price.rescaled(self.grid.decimals).is_some_and(|units| units % self.grid.step == 0);
+        if exact { floor } else { floor.saturating_add(1) }
     }
 
     /// Whether a snapshot has come since the start or since the book was lost.
@@ -108,6 +120,7 @@ impl L2Book {
     }
 
     /// The state, judged at the last change applied.
+    #[inline]
     pub fn state(&self) -> BookState {
         match (self.synced, self.bids.is_empty() || self.asks.is_empty()) {
             (false, _) | (true, true) => BookState::Unsynced,
@@ -119,7 +132,7 @@ impl L2Book {
     /// Why the book is not live; empty when it is.
     pub fn reason(&self) -> String {
         match self.state() {
-            BookState::Unsynced if !self.synced => self.reason.clone(),
+            BookState::Unsynced if !self.synced => self.reason.clone().into_owned(),
             BookState::Unsynced if self.bids.is_empty() => "no bid levels".to_owned(),
             BookState::Unsynced => "no ask levels".to_owned(),
             BookState::Crossed => format!("crossed by {} changes in a row", self.crossed_run),
@@ -129,74 +142,185 @@ impl L2Book {
 
     /// Forgets the book until the next snapshot.
     pub fn unsync(&mut self, reason: &str) {
+        self.forget(Cow::Owned(reason.to_owned()));
+    }
+
+    fn forget(&mut self, reason: Cow<'static, str>) {
         self.bids.clear();
         self.asks.clear();
+        self.measured_at = None;
         self.synced = false;
         self.crossed_run = 0;
-        reason.clone_into(&mut self.reason);
+        self.reason = reason;
     }
 
     /// Applies one change as a whole: `true` when it was applied, `false` when it was ignored because no snapshot has
-    /// come yet, or when a price does not fit the grid, which loses the book.
+    /// come yet, or when a number does not fit the grid, which loses the book.
     ///
     /// A change that leaves the book crossed has its stale levels removed: bids if the change itself set the best
     /// ask, else asks. Source: `tardis-node`, `OrderBook` with `removeCrossedLevels`.
     pub fn apply(&mut self, is_snapshot: bool, bids: &[Level], asks: &[Level]) -> bool {
-        if !is_snapshot && !self.synced {
-            return false;
-        }
+        self.apply_levels(is_snapshot, bids.iter().copied(), asks.iter().copied())
+    }
+
+    /// [`L2Book::apply`] for levels in any form, such as columns of integers that share their decimals.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "both sides are given alike")]
+    pub fn apply_levels<I: Iterator<Item = Level> + Clone>(&mut self, is_snapshot: bool, bids: I, asks: I) -> bool {
         if is_snapshot {
-            self.unsync("");
-            self.decimals = 0;
-        }
-        if !self.fit_grid(bids, asks) {
-            self.unsync("a price has too many digits for the book");
+            self.forget(Cow::Borrowed(""));
+            let Some(grid) = Grid::of(bids.clone().chain(asks.clone())) else { return self.overflow() };
+            self.grid = grid;
+            let on_grid = |level: Level| grid.place(level);
+            if bids.clone().chain(asks.clone()).any(|level| grid.place_in_range(level).is_none()) {
+                return self.overflow();
+            }
+            self.bids.load(bids.filter_map(on_grid), grid.lot_decimals);
+            self.asks.load(asks.clone().filter_map(on_grid), grid.lot_decimals);
+            self.synced = true;
+        } else if !self.synced || !self.set_all(bids, true) || !self.set_all(asks.clone(), false) {
             return false;
         }
-        let decimals = self.decimals;
-        let on_grid = move |level: &Level| level.price.rescaled(decimals).map(|price| (price, level.qty));
-        for (side, levels) in [(&mut self.bids, bids), (&mut self.asks, asks)] {
-            if is_snapshot {
-                side.load(levels.iter().filter_map(on_grid));
-            } else {
-                levels.iter().filter_map(on_grid).for_each(|(price, qty)| side.set(price, qty));
+        match (self.bids.best_price(), self.asks.best_price()) {
+            (Some(bid), Some(ask)) if bid >= ask => self.prune_crossed(&asks),
+            (Some(bid), Some(ask)) => {
+                self.crossed_run = 0;
+                if self.measured_at != Some((bid, ask)) {
+                    self.measure(bid, ask);
+                }
             }
+            _ => self.crossed_run = 0,
         }
-        self.synced = true;
-        self.prune_crossed(asks);
         true
     }
 
-    /// Makes the grid fine enough for every price of a change; `false` when that is not possible.
-    fn fit_grid(&mut self, bids: &[Level], asks: &[Level]) -> bool {
-        let levels = || bids.iter().chain(asks);
-        let needed = levels().map(|level| level.price.decimals).max().unwrap_or(0);
-        if needed > self.decimals {
-            let digits = needed - self.decimals;
-            if !(self.bids.refine(digits) && self.asks.refine(digits)) {
-                return false;
-            }
-            self.decimals = needed;
+    /// Sets the levels of one side; `false` when a number does not fit, which loses the book.
+    #[inline]
+    fn set_all(&mut self, mut levels: impl Iterator<Item = Level> + Clone, is_bid: bool) -> bool {
+        loop {
+            let side = if is_bid { &mut self.bids } else { &mut self.asks };
+            let Err(placed) = side.set_all(&self.grid, levels.clone()) else { return true };
+            let Some(level) = levels.nth(placed) else { return true };
+            let Some((price, lots)) = self.refine(level) else { return self.overflow() };
+            if is_bid { self.bids.set(price, lots) } else { self.asks.set(price, lots) }
         }
-        levels().all(|level| level.price.rescaled(self.decimals).is_some())
     }
 
-    fn prune_crossed(&mut self, changed_asks: &[Level]) {
-        let before = self.crossed_levels_pruned;
+    /// The book cannot hold a number it was given.
+    #[cold]
+    fn overflow(&mut self) -> bool {
+        self.forget(Cow::Borrowed("a price or quantity has too many digits for the book"));
+        false
+    }
+
+    /// Makes the grid fine enough for a level and places it; `None` when that is not possible.
+    #[cold]
+    fn refine(&mut self, level: Level) -> Option<(i64, i64)> {
+        let old = self.grid;
+        let decimals = old.decimals.max(level.price.decimals);
+        let units = old.step.checked_mul(*POW10.get(usize::from(decimals - old.decimals))?)?;
+        let price = level.price.rescaled(decimals)?;
+        let step = i64::try_from(common_divisor(units.unsigned_abs(), price.unsigned_abs())).ok()?;
+        let factor = units / step;
+        if factor != 1 && !(self.bids.refine_prices(factor) && self.asks.refine_prices(factor)) {
+            return None;
+        }
+        let lot_decimals = old.lot_decimals.max(level.qty.decimals);
+        let lots = *POW10.get(usize::from(lot_decimals - old.lot_decimals))?;
+        if lots != 1 && !(self.bids.refine_lots(lot_decimals, lots) && self.asks.refine_lots(lot_decimals, lots)) {
+            return None;
+        }
+        self.grid = Grid { decimals, step, lot_decimals };
+        self.measured_at = None;
+        self.grid.place_in_range(level)
+    }
+
+    #[cold]
+    fn prune_crossed(&mut self, changed_asks: &(impl Iterator<Item = Level> + Clone)) {
         while let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) {
             if bid < ask {
+                self.measure(bid, ask);
                 break;
             }
-            let ask_is_new = changed_asks.iter().any(|level| level.price.rescaled(self.decimals) == Some(ask));
+            let ask_is_new = changed_asks.clone().any(|level| self.grid.place(level).is_some_and(|at| at.0 == ask));
             if ask_is_new {
-                self.bids.pop_best()
+                self.bids.pop_best();
             } else {
-                self.asks.pop_best()
-            };
+                self.asks.pop_best();
+            }
             self.crossed_levels_pruned += 1;
         }
-        self.crossed_run = if self.crossed_levels_pruned > before { self.crossed_run + 1 } else { 0 };
+        self.crossed_run += 1;
     }
+
+    /// Works out what depends on the touch alone: mid, and the ends of the depth bands.
+    fn measure(&mut self, bid: i64, ask: i64) {
+        self.measured_at = Some((bid, ask));
+        self.mid = metrics::mid(self.price(bid).to_f64(), self.price(ask).to_f64());
+        let touch = i128::from(bid) + i128::from(ask);
+        let (mid, band) = (100 * touch, i128::from(DEPTH_BAND_PCT) * touch.abs());
+        // Within the band means not further than that: the bid end is rounded up, the ask end down.
+        self.bids.set_band_end(-(band - mid).div_euclid(200) as i64);
+        self.asks.set_band_end((mid + band).div_euclid(200) as i64);
+    }
+
+    /// Price and quantity of the best bid and the best ask; `None` while a side has no level.
+    pub fn touch(&self) -> Option<(Level, Level)> {
+        self.best(&self.bids).zip(self.best(&self.asks))
+    }
+
+    /// Exact price and quantity of a side's best level.
+    pub(super) fn best(&self, side: &Ladder) -> Option<Level> {
+        side.best().map(|(price, qty)| Level { price: self.price(price).normalized(), qty })
+    }
+
+    /// Middle of the touch; `None` while a side has no level.
+    #[inline]
+    pub fn mid(&self) -> Option<f64> {
+        (!self.bids.is_empty() && !self.asks.is_empty()).then_some(self.mid)
+    }
+
+    /// What rests within [`DEPTH_BAND_PCT`] of mid; zeros while a side has no level. O(1): the sums are kept as levels
+    /// change.
+    pub fn depth(&self) -> Depth {
+        let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) else { return Depth::default() };
+        let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
+        let value = POW10[usize::from(self.grid.decimals)] as f64 * lot / self.grid.step as f64;
+        let base = |side: &Ladder| to_f64(side.band().0) / lot;
+        let quote = |side: &Ladder| to_f64(side.band().1) / value;
+        let mid = (bid + ask) as f64 / 2.0;
+        let covered = |side: &Ladder| match side.worst_price_in_band() {
+            Some(worst) => 100.0 * (worst as f64 - mid).abs() / mid.abs(),
+            None => DEPTH_BAND_PCT as f64,
+        };
+        Depth {
+            bid_base: base(&self.bids),
+            ask_base: base(&self.asks),
+            bid_quote: quote(&self.bids),
+            ask_quote: quote(&self.asks),
+            covered_pct: covered(&self.bids).min(covered(&self.asks)),
+        }
+    }
+
+    /// Copies the best levels of a side as price, qty, price, qty … into `out`, fills the rest with NaN, and returns how
+    /// many levels there were. O(`out`).
+    pub(super) fn copy_top(&self, side: &Ladder, out: &mut [f64]) -> usize {
+        let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
+        let unit = POW10[usize::from(self.grid.decimals)] as f64;
+        let mut rows = out.chunks_exact_mut(2);
+        let mut copied = 0;
+        for ((price, lots), row) in side.lots().zip(&mut rows) {
+            row.copy_from_slice(&[price.wrapping_mul(self.grid.step) as f64 / unit, lots as f64 / lot]);
+            copied += 1;
+        }
+        out[2 * copied..].fill(f64::NAN);
+        copied
+    }
+}
+
+/// The nearest `f64`; most sums fit the quick conversion.
+fn to_f64(sum: i128) -> f64 {
+    i64::try_from(sum).map_or_else(|_| sum as f64, |sum| sum as f64)
 }
 
 #[cfg(test)]

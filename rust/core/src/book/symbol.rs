@@ -129,20 +129,8 @@ impl SymbolBook {
         self.seen_ts_ns = self.seen_ts_ns.max(event.local_ts_ns);
         match &event.kind {
             EventKind::BookChange { is_snapshot, bids, asks } => {
-                self.messages += 1;
-                self.book_changes += 1;
-                let applied = self.book.apply(*is_snapshot, bids, asks);
-                if applied {
-                    self.local_ts_ns = event.local_ts_ns;
-                    self.exchange_ts_ns = event.exchange_ts_ns;
-                }
-                match self.touch().filter(|_| self.book.state() == BookState::Live) {
-                    Some((bid, ask)) => {
-                        self.volatility.update(event.local_ts_ns, metrics::mid(bid.price.to_f64(), ask.price.to_f64()));
-                    }
-                    None => self.volatility.interrupt(),
-                }
-                applied
+                let (bids, asks) = (bids.iter().copied(), asks.iter().copied());
+                self.apply_levels(*is_snapshot, bids, asks, event.exchange_ts_ns, event.local_ts_ns)
             }
             EventKind::Trade { .. } => {
                 self.messages += 1;
@@ -154,6 +142,38 @@ impl SymbolBook {
                 self.unsync("disconnected: waiting for a snapshot");
                 true
             }
+            _ => {
+                self.messages += 1;
+                false
+            }
+        }
+    }
+
+    /// Applies a book change whose levels come in any form, such as columns of integers that share their decimals;
+    /// else as [`SymbolBook::apply`].
+    #[inline]
+    pub fn apply_levels<I>(&mut self, is_snapshot: bool, bids: I, asks: I, exchange_ts_ns: Ns, local_ts_ns: Ns) -> bool
+    where
+        I: Iterator<Item = Level> + Clone,
+    {
+        self.seen_ts_ns = self.seen_ts_ns.max(local_ts_ns);
+        self.messages += 1;
+        self.book_changes += 1;
+        let applied = self.book.apply_levels(is_snapshot, bids, asks);
+        if applied {
+            self.local_ts_ns = local_ts_ns;
+            self.exchange_ts_ns = exchange_ts_ns;
+        }
+        self.measure(local_ts_ns);
+        applied
+    }
+
+    /// Tells the volatility what the book came to at a local time.
+    #[inline]
+    fn measure(&mut self, local_ts_ns: Ns) {
+        match self.book.mid() {
+            Some(mid) if self.book.state() == BookState::Live => self.volatility.update(local_ts_ns, mid),
+            _ => self.volatility.interrupt(),
         }
     }
 
@@ -163,15 +183,35 @@ impl SymbolBook {
         self.volatility.interrupt();
     }
 
-    /// A copy of the best `depth` levels of each side with every metric. O(levels within 10 % of mid).
+    /// Copies the best levels into `out`: price, qty, price, qty … of the bids in its first half, best first, of the asks
+    /// in its second; NaN where there is none. O(levels copied).
+    pub fn copy_levels(&self, out: &mut [f64]) {
+        let (bids, asks) = out.split_at_mut(out.len() / 2);
+        self.book.copy_top(self.book.bids(), bids);
+        self.book.copy_top(self.book.asks(), asks);
+    }
+
+    /// Local time of the last book change; 0 before the first.
+    pub fn local_ts_ns(&self) -> Ns {
+        self.local_ts_ns
+    }
+
+    /// A copy of the best `depth` levels of each side with every metric. O(`depth`): no metric walks the book.
     pub fn snapshot(&self, depth: usize) -> BookSnapshot {
-        let touch = self.touch();
-        let sides = touch.map(|(bid, ask)| [bid.price, bid.qty, ask.price, ask.qty].map(Decimal::to_f64));
-        let mid_price = sides.map(|[bid, _, ask, _]| metrics::mid(bid, ask));
-        let levels = |side| self.levels(side);
         let (bids, asks) = (self.book.bids(), self.book.asks());
-        let qtys = |side| self.levels(side).map(|(_, qty)| qty);
-        let top = |side| self.levels(side).take(depth).map(|(price, qty)| [price, qty]).collect();
+        let top = |side: &Ladder| {
+            let mut levels = vec![[0.0; 2]; depth.min(side.len())];
+            self.book.copy_top(side, levels.as_flattened_mut());
+            levels
+        };
+        let (best_bid, best_ask) = (self.book.best(bids), self.book.best(asks));
+        let touch = best_bid.zip(best_ask);
+        let sides = touch.map(|(bid, ask)| [bid.price, bid.qty, ask.price, ask.qty].map(Decimal::to_f64));
+        let qtys = |side: &Ladder| {
+            let mut levels = [[0.0; 2]; IMBALANCE_LEVELS];
+            let found = self.book.copy_top(side, levels.as_flattened_mut());
+            levels.into_iter().take(found).map(|[_, qty]| qty)
+        };
         BookSnapshot {
             exchange: Arc::clone(&self.exchange),
             symbol: Arc::clone(&self.symbol),
@@ -182,15 +222,13 @@ impl SymbolBook {
             age_ns: if self.local_ts_ns == 0 { 0 } else { self.seen_ts_ns - self.local_ts_ns },
             bids: top(bids),
             asks: top(asks),
-            best_bid: self.best(bids),
-            best_ask: self.best(asks),
-            mid_price,
+            best_bid,
+            best_ask,
+            mid_price: self.book.mid(),
             spread_bps: sides.map(|[bid, _, ask, _]| metrics::spread_bps(bid, ask)),
             microprice: sides.map(|[bid, bid_qty, ask, ask_qty]| metrics::weighted_mid(bid, bid_qty, ask, ask_qty)),
             imbalance: touch.map(|_| metrics::imbalance(IMBALANCE_LEVELS, qtys(bids), qtys(asks))),
-            depth_10pct: mid_price
-                .map(|mid| metrics::depth_within(mid, levels(bids), levels(asks)))
-                .unwrap_or_default(),
+            depth_10pct: self.book.depth(),
             volatility_1m: self.volatility.bps_per_minute(),
             messages: self.messages,
             book_changes: self.book_changes,
@@ -203,7 +241,8 @@ impl SymbolBook {
     /// The whole book as a snapshot event at `local_ts_ns`, for a reader who joins late; `None` while unsynced.
     pub fn snapshot_event(&self, local_ts_ns: Ns) -> Option<Event> {
         let exact = |side: &Ladder| {
-            side.iter().map(|(price, qty)| Level { price: self.book.price(price), qty }).collect::<Vec<_>>()
+            let exact = |(price, qty)| Level { price: self.book.price(price).normalized(), qty };
+            side.iter().map(exact).collect::<Vec<_>>()
         };
         (self.book.state() != BookState::Unsynced).then(|| Event {
             exchange: Arc::clone(&self.exchange),
@@ -216,17 +255,5 @@ impl SymbolBook {
                 asks: exact(self.book.asks()),
             },
         })
-    }
-
-    fn best(&self, side: &Ladder) -> Option<Level> {
-        side.iter().next().map(|(price, qty)| Level { price: self.book.price(price), qty })
-    }
-
-    fn touch(&self) -> Option<(Level, Level)> {
-        self.best(self.book.bids()).zip(self.best(self.book.asks()))
-    }
-
-    fn levels<'a>(&'a self, side: &'a Ladder) -> impl Iterator<Item = (f64, f64)> + 'a {
-        side.iter().map(|(price, qty)| (self.book.price(price).to_f64(), qty.to_f64()))
     }
 }

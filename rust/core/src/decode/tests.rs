@@ -3,7 +3,7 @@ use super::*;
 fn event(text: &str) -> Event {
     match Decoder::new().decode(text.as_bytes()).expect(text) {
         Message::Event(event) => event,
-        Message::Other { .. } => panic!("no event: {text}"),
+        other => panic!("no event: {other:?}"),
     }
 }
 
@@ -42,17 +42,75 @@ fn fields_without_a_value_are_left_out_and_that_is_no_error() {
 
 #[test]
 fn a_disconnect_has_no_symbol_and_no_exchange_time() {
+    let event = event(r#"{"type":"disconnect","exchange":"bybit","localTimestamp":"2024-01-01T00:00:00.000001Z"}"#);
+    assert_eq!((event.kind.clone(), event.symbol.as_ref()), (EventKind::Disconnect, ""));
+    assert!(event.disconnects("bybit", "A") && !event.disconnects("bitget", "A"));
+}
+
+#[test]
+fn a_disconnect_that_names_symbols_concerns_them_alone() {
     let text =
-        r#"{"type":"disconnect","exchange":"bybit","localTimestamp":"2024-01-01T00:00:00.000001Z","symbols":["A"]}"#;
-    let event = event(text);
-    assert_eq!((event.kind, event.symbol.as_ref()), (EventKind::Disconnect, ""));
+        r#"{"type":"disconnect","exchange":"bybit","localTimestamp":"2024-01-01T00:00:00Z","symbols":["a","B"]}"#;
+    let events = Decoder::new().decode(text.as_bytes()).expect(text).into_events();
+    let hit = |symbol: &str| events.iter().any(|event| event.disconnects("bybit", symbol));
+    assert_eq!((events.len(), hit("A"), hit("B"), hit("C")), (2, true, true, false));
+}
+
+#[test]
+fn a_quote_is_a_sampled_book_of_depth_one_and_missing_levels_are_empty_objects() {
+    let EventKind::BookSample(quote) = event(
+        r#"{"type":"book_snapshot","name":"quote","symbol":"S","exchange":"x","depth":1,"interval":0,
+        "bids":[{"price":1.5,"amount":2}],"asks":[{}],"localTimestamp":"2024-01-01T00:00:00Z"}"#,
+    )
+    .kind
+    else {
+        panic!()
+    };
+    assert_eq!((&*quote.name, quote.depth, quote.bids.len(), quote.asks.len()), ("quote", 1, 1, 0));
+}
+
+#[test]
+fn tickers_carry_what_the_exchange_gave_and_nothing_else() {
+    let kind = |fields: &str| {
+        event(&format!(r#"{{{fields},"symbol":"S","exchange":"x","localTimestamp":"2024-01-01T00:00:00Z"}}"#)).kind
+    };
+    let EventKind::BookTicker(touch) = kind(r#""type":"book_ticker","bidPrice":1.5,"bidAmount":3"#) else { panic!() };
+    assert_eq!((touch.bid_price, touch.ask_price), (Some(Decimal::new(15, 1)), None));
+    let EventKind::DerivativeTicker(ticker) = kind(
+        r#""type":"derivative_ticker","fundingRate":-0.0001,"fundingTimestamp":"2024-01-01T08:00:00.000Z",
+        "predictedFundingRate":3.571428571428571e-5"#,
+    ) else {
+        panic!()
+    };
+    assert_eq!(ticker.funding_rate.map(|rate| rate.to_string()), Some("-0.0001".into()));
+    assert_eq!(ticker.funding_ts_ns, parse_iso_ns("2024-01-01T08:00:00Z"));
+    assert!(ticker.predicted_funding_rate.is_some() && ticker.mark_price.is_none());
+    let EventKind::Liquidation { side: Some(Side::Buy), .. } =
+        kind(r#""type":"liquidation","price":1,"amount":2,"side":"buy""#)
+    else {
+        panic!()
+    };
+}
+
+#[test]
+fn an_error_message_is_an_event_with_the_machine_s_words() {
+    let text = r#"{"type":"error","exchange":"x","details":"no route","subSequentErrorsCount":4,"localTimestamp":"2024-01-01T00:00:00Z"}"#;
+    let EventKind::UpstreamError(error) = event(text).kind else { panic!() };
+    assert_eq!((&*error.details, error.subsequent_errors), ("no route", 4));
+}
+
+#[test]
+fn a_key_that_comes_twice_is_refused_because_nobody_knows_which_was_meant() {
+    assert!(reason(&TRADE.replace("\"amount\"", "\"price\":1,\"amount\"")).contains("duplicate field"));
+    let book = r#"{"type":"book_change","symbol":"S","exchange":"x","isSnapshot":false,
+        "bids":[{"price":1,"price":2,"amount":1}],"localTimestamp":"2024-01-01T00:00:00Z"}"#;
+    assert!(reason(book).contains("duplicate field"), "{}", reason(book));
 }
 
 #[test]
 fn unknown_types_and_keys_are_passed_over() {
-    let quote =
-        r#"{"type":"book_snapshot","name":"quote","bids":[{}],"asks":[{}],"localTimestamp":"2024-01-01T00:00:00Z"}"#;
-    for text in [r#"{"type":"hologram","price":{"x":[1]}}"#, quote] {
+    let bar = r#"{"type":"trade_bar","name":"trade_bar_1m","open":1,"localTimestamp":"2024-01-01T00:00:00Z"}"#;
+    for text in [r#"{"type":"hologram","price":{"x":[1]}}"#, bar] {
         assert!(matches!(Decoder::new().decode(text.as_bytes()), Ok(Message::Other { .. })), "{text}");
     }
     event(&TRADE.replace("\"id\"", "\"future\":{\"a\":[null]},\"id\""));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::config::FeedConfig;
 use super::inbox::Inbox;
+use super::plan::Connection;
 use super::stats::FeedStats;
 use super::wake::Wake;
 use crate::book::{BookSnapshot, BookState, SymbolBook};
@@ -26,16 +27,32 @@ struct Tracked {
 
 #[derive(Debug)]
 struct Inner {
+    /// Sorted by symbol.
     books: Vec<Tracked>,
+    /// The book that changed last.
+    last: usize,
     queue: EventQueue,
     stats: FeedStats,
     frame_at: Option<Instant>,
     surveyed_at: Option<Instant>,
+    /// Connections open now.
+    open: usize,
     /// Whether the queue's consumer knows that the books are gone; one disconnect an outage is enough.
     told_lost: bool,
 }
 
-/// What a look at all books showed.
+/// The part of a board that one connection answers for.
+#[derive(Debug)]
+pub(super) struct Scope {
+    /// Indices of its books; none for a connection that carries no books.
+    books: Vec<usize>,
+    /// Whether this is the connection that keeps the time of all of them.
+    leads: bool,
+    /// Whether it was open before.
+    was_open: bool,
+}
+
+/// What a look at the books of a connection showed.
 #[derive(Debug)]
 pub struct Survey {
     /// Every book has its snapshot and is not crossed.
@@ -50,6 +67,7 @@ pub struct Survey {
 pub struct Board {
     exchange: Arc<str>,
     stale_after: Duration,
+    connections: usize,
     inner: Mutex<Inner>,
     wake: Wake,
 }
@@ -59,7 +77,7 @@ impl Board {
     ///
     /// # Errors
     /// The operating system's, when there is no descriptor for the doorbell.
-    pub fn new(config: &FeedConfig) -> std::io::Result<Self> {
+    pub fn new(config: &FeedConfig, connections: usize) -> std::io::Result<Self> {
         let exchange: Arc<str> = config.exchange.as_str().into();
         let now = Instant::now();
         let track = |symbol: &String| {
@@ -77,13 +95,25 @@ impl Board {
         };
         let inner = Inner {
             books: config.symbols.iter().map(track).collect(),
+            last: 0,
             queue: EventQueue::new(config.queue_events),
             stats: FeedStats::default(),
             frame_at: None,
             surveyed_at: None,
+            open: 0,
             told_lost: true,
         };
-        Ok(Self { exchange, stale_after: config.stale_after, inner: Mutex::new(inner), wake: Wake::new()? })
+        let (stale_after, inner, wake) = (config.stale_after, Mutex::new(inner), Wake::new()?);
+        Ok(Self { exchange, stale_after, connections, inner, wake })
+    }
+
+    /// What `connection` answers for; `leads` for one of the connections.
+    pub(super) fn scope(&self, connection: &Connection, leads: bool) -> Scope {
+        let inner = self.lock();
+        let within = |tracked: &Tracked| connection.symbols.iter().any(|symbol| **symbol == *tracked.symbol);
+        let books = if connection.carries_books { inner.books.as_slice() } else { &[] };
+        let books = books.iter().enumerate().filter(|(_, tracked)| within(tracked)).map(|(index, _)| index).collect();
+        Scope { books, leads, was_open: false }
     }
 
     /// The doorbell: rung after every batch, every change of state, and the end.
@@ -102,13 +132,15 @@ impl Board {
     }
 
     /// A connection is open.
-    pub(super) fn connected(&self) {
+    pub(super) fn connected(&self, scope: &mut Scope) {
         let mut inner = self.lock();
-        inner.stats.connected = true;
-        inner.stats.reconnects = inner.stats.connects;
+        inner.open += 1;
+        inner.stats.connected = inner.open == self.connections;
+        inner.stats.reconnects += u64::from(scope.was_open);
         inner.stats.connects += 1;
-        for tracked in &mut inner.books {
-            tracked.book.unsync("connected, waiting for the snapshot");
+        scope.was_open = true;
+        for &index in &scope.books {
+            inner.books[index].book.unsync("connected, waiting for the snapshot");
         }
         drop(inner);
         self.wake.ring();
@@ -123,8 +155,11 @@ impl Board {
         stats.book_changes += tally.book_changes;
         stats.trades += tally.trades;
         stats.disconnects += tally.disconnects;
+        stats.tickers += tally.tickers;
+        stats.upstream_errors += tally.upstream_errors;
         stats.decode_errors += tally.decode_errors;
         stats.unknown_messages += tally.unknown;
+        stats.decode_fallbacks += tally.fallbacks;
         if let Some(fault) = inbox.fault.take() {
             stats.last_error = fault;
         }
@@ -133,20 +168,28 @@ impl Board {
             return;
         }
         inner.repair_queue(&self.exchange);
-        for event in inbox.events.drain(..) {
-            inner.apply(event, &self.exchange, now);
-        }
+        inbox.events.drain(..).for_each(|event| {
+            if let Some(done) = inner.apply(event, &self.exchange, now) {
+                inbox.decoder.recycle(done);
+            }
+        });
         drop(inner);
         self.wake.ring();
     }
 
-    /// The connection is gone: no book can be trusted until its next snapshot.
-    pub(super) fn lost(&self, reason: &str, refused: bool) {
+    /// A connection that was open is so no more.
+    pub(super) fn disconnected(&self) {
         let mut inner = self.lock();
+        inner.open -= 1;
         inner.stats.connected = false;
+    }
+
+    /// A connection is gone or could not be made: none of its books can be trusted until its next snapshot.
+    pub(super) fn lost(&self, scope: &Scope, reason: &str, refused: bool) {
+        let mut inner = self.lock();
         inner.stats.refusals += u64::from(refused);
         reason.clone_into(&mut inner.stats.last_error);
-        inner.unsync(&self.exchange, reason, Instant::now());
+        inner.unsync(&scope.books, &self.exchange, reason, Instant::now());
         drop(inner);
         self.wake.ring();
     }
@@ -158,7 +201,8 @@ impl Board {
         inner.stats.running = false;
         inner.stats.finished = finished;
         if !finished {
-            inner.unsync(&self.exchange, reason, Instant::now());
+            let all: Vec<usize> = (0..inner.books.len()).collect();
+            inner.unsync(&all, &self.exchange, reason, Instant::now());
         }
         drop(inner);
         self.wake.ring();
@@ -176,20 +220,13 @@ impl Board {
         self.lock().stats.resyncs += 1;
     }
 
-    /// Looks at all books: adds up stale time, announces books that became stale, finds those without a snapshot.
-    pub(super) fn survey(&self, now: Instant) -> Survey {
+    /// Looks at the books of a connection for those without a snapshot. The leading connection also adds up stale
+    /// time and announces books that became stale.
+    pub(super) fn survey(&self, scope: &Scope, now: Instant) -> Survey {
         let mut inner = self.lock();
-        let elapsed = inner.surveyed_at.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
-        let (mut news, mut any_stale) = (false, false);
         let mut survey = Survey { all_synced: true, longest_unsynced: None };
-        for tracked in &mut inner.books {
-            let raw = tracked.book.state();
-            let state = judged(tracked, self.stale_after, now);
-            news |= state != tracked.announced;
-            tracked.announced = state;
-            tracked.was_live |= state == BookState::Live;
-            any_stale |= tracked.was_live && state != BookState::Live;
-            if raw != BookState::Live {
+        for tracked in scope.books.iter().map(|&index| &inner.books[index]) {
+            if tracked.book.state() != BookState::Live {
                 survey.all_synced = false;
                 let waited = now.duration_since(tracked.unsynced_since);
                 if survey.longest_unsynced.as_ref().is_none_or(|(_, longest)| waited > *longest) {
@@ -197,9 +234,7 @@ impl Board {
                 }
             }
         }
-        if any_stale {
-            inner.stats.stale_seconds += elapsed.as_secs_f64();
-        }
+        let news = scope.leads && inner.age(self.stale_after, now);
         drop(inner);
         if news {
             self.wake.ring();
@@ -210,7 +245,7 @@ impl Board {
     /// A copy of the best `depth` levels of one book, its state judged now. `None` for a symbol not subscribed.
     pub fn snapshot(&self, symbol: &str, depth: usize) -> Option<BookSnapshot> {
         let inner = self.lock();
-        let tracked = inner.books.iter().find(|tracked| &*tracked.symbol == symbol)?;
+        let tracked = &inner.books[inner.find(symbol)?];
         let now = Instant::now();
         let state = judged(tracked, self.stale_after, now);
         let age = tracked.changed_at.map(|changed_at| now.duration_since(changed_at));
@@ -223,6 +258,17 @@ impl Board {
         snapshot.state = state;
         snapshot.age_ns = age.map_or(0, |age| age.as_nanos() as Ns);
         Some(snapshot)
+    }
+
+    /// [`SymbolBook::copy_levels`] of one book, with its state judged now, the local time of its last change and its age
+    /// by the feed's clock. `None` for a symbol not subscribed.
+    pub fn copy_levels(&self, symbol: &str, out: &mut [f64]) -> Option<(BookState, Ns, Ns)> {
+        let inner = self.lock();
+        let tracked = &inner.books[inner.find(symbol)?];
+        tracked.book.copy_levels(out);
+        let now = Instant::now();
+        let age = tracked.changed_at.map_or(0, |at| now.saturating_duration_since(at).as_nanos() as Ns);
+        Some((judged(tracked, self.stale_after, now), tracked.book.local_ts_ns(), age))
     }
 
     /// Takes the oldest queued events, at most `max_events` of them; 0 takes all. What stays behind rings again.
@@ -248,6 +294,11 @@ impl Board {
         }
     }
 
+    /// Exchange, and local time of the last event; 0 before the first.
+    pub(super) fn last_event(&self) -> (Arc<str>, Ns) {
+        (self.exchange.clone(), self.lock().stats.last_local_ts_ns)
+    }
+
     /// Subscribed symbols.
     pub fn symbols(&self) -> Vec<Arc<str>> {
         self.lock().books.iter().map(|tracked| tracked.symbol.clone()).collect()
@@ -255,16 +306,18 @@ impl Board {
 }
 
 impl Inner {
-    fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) {
+    /// Applies one event and queues it; returns it when nobody wants it any more.
+    fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) -> Option<Event> {
         self.stats.last_local_ts_ns = event.local_ts_ns;
+        if event.exchange != *exchange {
+            return Some(event);
+        }
         self.told_lost = false;
         if matches!(event.kind, EventKind::Disconnect) {
-            return self.unsync_with(event, "the Tardis machine lost the exchange", now);
+            self.unsync_with(event, "the Tardis machine lost the exchange", now);
+            return None;
         }
-        if event.exchange != *exchange {
-            return;
-        }
-        if let Some(tracked) = self.books.iter_mut().find(|tracked| tracked.symbol == event.symbol) {
+        if let Some(tracked) = self.tracked(&event.symbol) {
             let before = tracked.book.state();
             if tracked.book.apply(&event) {
                 tracked.changed_at = Some(now);
@@ -273,17 +326,60 @@ impl Inner {
                 tracked.unsynced_since = now;
             }
         }
+        if !self.queue.is_enabled() {
+            return Some(event);
+        }
         self.queue.push(event);
+        None
     }
 
-    /// Marks all books unsynced because of something that is no message, and tells the queue's consumer so.
-    fn unsync(&mut self, exchange: &Arc<str>, reason: &str, now: Instant) {
-        let local_ts_ns = self.stats.last_local_ts_ns;
-        self.unsync_with(disconnect(exchange, local_ts_ns), reason, now);
+    /// The book of a symbol. Books are sorted by symbol, and messages of one symbol often follow each other.
+    fn tracked(&mut self, symbol: &Arc<str>) -> Option<&mut Tracked> {
+        if self.books.get(self.last).is_none_or(|tracked| tracked.symbol != *symbol) {
+            self.last = self.find(symbol)?;
+        }
+        self.books.get_mut(self.last)
+    }
+
+    fn find(&self, symbol: &str) -> Option<usize> {
+        self.books.binary_search_by(|tracked| (*tracked.symbol).cmp(symbol)).ok()
+    }
+
+    /// Adds up stale time; `true` when a book changed its state by growing old.
+    fn age(&mut self, stale_after: Duration, now: Instant) -> bool {
+        let elapsed = self.surveyed_at.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last));
+        let (mut news, mut any_stale) = (false, false);
+        for tracked in &mut self.books {
+            let state = judged(tracked, stale_after, now);
+            news |= state != tracked.announced;
+            tracked.announced = state;
+            tracked.was_live |= state == BookState::Live;
+            any_stale |= tracked.was_live && state != BookState::Live;
+        }
+        if any_stale {
+            self.stats.stale_seconds += elapsed.as_secs_f64();
+        }
+        news
+    }
+
+    /// Marks books unsynced because of something that is no message, and tells the queue's consumer so.
+    fn unsync(&mut self, books: &[usize], exchange: &Arc<str>, reason: &str, now: Instant) {
+        let event = disconnect(exchange, self.stats.last_local_ts_ns);
+        if books.len() == self.books.len() {
+            return self.unsync_with(event, reason, now);
+        }
+        for &index in books {
+            let tracked = &self.books[index];
+            if tracked.book.book().is_synced() {
+                self.unsync_with(Event { symbol: tracked.symbol.clone(), ..event.clone() }, reason, now);
+            }
+            self.books[index].book.unsync(reason);
+        }
     }
 
     fn unsync_with(&mut self, event: Event, reason: &str, now: Instant) {
-        for tracked in &mut self.books {
+        let whole = event.symbol.is_empty();
+        for tracked in self.books.iter_mut().filter(|tracked| whole || tracked.symbol == event.symbol) {
             if tracked.book.state() != BookState::Unsynced {
                 tracked.unsynced_since = now;
             }
@@ -291,7 +387,7 @@ impl Inner {
         }
         if !self.told_lost {
             self.queue.push(event);
-            self.told_lost = true;
+            self.told_lost = whole;
         }
     }
 

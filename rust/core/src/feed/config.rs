@@ -1,14 +1,8 @@
-//! What a feed is asked to do, and the URL that asks a Tardis machine for it.
+//! What a feed is asked to do.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::error::{Error, Result};
-
-/// A Tardis machine refuses request lines and headers beyond 20,000 bytes; this leaves room for the headers.
-const MAX_URL_BYTES: usize = 19_000;
 
 /// One live stream of one exchange from a Tardis machine.
 #[derive(Debug, Clone)]
@@ -33,16 +27,6 @@ pub struct FeedConfig {
     pub queue_events: usize,
     /// A regular close after data ends the feed instead of reconnecting; for streams that play files.
     pub end_on_finish: bool,
-}
-
-/// The machine's request object. Its keys are camel case: a snake-case key closes the socket with 1011.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StreamOptions<'a> {
-    exchange: &'a str,
-    symbols: &'a [String],
-    data_types: &'a [String],
-    with_disconnect_messages: bool,
 }
 
 impl FeedConfig {
@@ -77,29 +61,8 @@ impl FeedConfig {
         if self.reconnect_max < self.reconnect_min {
             return refuse("reconnect_max_ms", "must not be below reconnect_min_ms".to_owned());
         }
-        let bytes = self.stream_url()?.len();
-        if bytes > MAX_URL_BYTES {
-            let reason = format!("the request takes {bytes} bytes of {MAX_URL_BYTES}: spread the symbols over feeds");
-            return refuse("symbols", reason);
-        }
+        self.connections()?;
         Ok(self)
-    }
-
-    /// URL of the normalised live stream. `disconnect` messages are always asked for: without them a book survives
-    /// an outage at the exchange unnoticed.
-    ///
-    /// # Errors
-    /// [`Error::Domain`] when the options cannot be written as JSON.
-    pub fn stream_url(&self) -> Result<String> {
-        let options = StreamOptions {
-            exchange: &self.exchange,
-            symbols: &self.symbols,
-            data_types: &self.data_types,
-            with_disconnect_messages: true,
-        };
-        let json = serde_json::to_string(&options)
-            .map_err(|error| Error::Domain { name: "symbols", reason: error.to_string() })?;
-        Ok(format!("{}/ws-stream-normalized?options={}", self.url, percent_encoded(&json)))
     }
 
     /// Whether books can be expected from the data types asked for.
@@ -110,20 +73,6 @@ impl FeedConfig {
 
 fn refuse<T>(name: &'static str, reason: String) -> Result<T> {
     Err(Error::Domain { name, reason })
-}
-
-/// Query-string form of `text`: everything but the unreserved characters of RFC 3986 as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -146,22 +95,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_url_asks_in_camel_case_and_always_for_disconnects() {
-        let url = config().stream_url().unwrap();
-        assert_eq!(
-            url,
-            "ws://127.0.0.1:8001/ws-stream-normalized?options=%7B%22exchange%22%3A%22bybit%22%2C%22symbols%22%3A%5B\
-             %22BTCUSDT%22%5D%2C%22dataTypes%22%3A%5B%22book_change%22%2C%22trade%22%5D%2C\
-             %22withDisconnectMessages%22%3Atrue%7D"
-        );
-    }
-
-    #[test]
-    fn anything_outside_the_unreserved_set_is_encoded() {
-        assert_eq!(percent_encoded("a-Z_0.~ é&="), "a-Z_0.~%20%C3%A9%26%3D");
-    }
-
-    #[test]
     fn symbols_become_upper_case_and_unique_and_a_trailing_slash_goes() {
         let given =
             FeedConfig { url: "ws://[::1]:9/".into(), symbols: vec!["btcusdt".into(), "BTCUSDT".into()], ..config() };
@@ -171,14 +104,14 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {
-        let many = (0..4000).map(|i| format!("COIN{i}USDT")).collect();
+        let long = "X".repeat(20_000);
         let cases = [
             ("url", FeedConfig { url: "http://x".into(), ..config() }),
             ("url", FeedConfig { url: "ws://x/ws-stream-normalized".into(), ..config() }),
             ("url", FeedConfig { url: "ws://".into(), ..config() }),
             ("exchange", FeedConfig { exchange: String::new(), ..config() }),
             ("symbols", FeedConfig { symbols: vec![], ..config() }),
-            ("symbols", FeedConfig { symbols: many, ..config() }),
+            ("symbols", FeedConfig { symbols: vec![long], ..config() }),
             ("data_types", FeedConfig { data_types: vec![], ..config() }),
             ("reconnect_max_ms", FeedConfig { reconnect_max: Duration::from_millis(1), ..config() }),
         ];

@@ -9,10 +9,12 @@ mod backoff;
 mod board;
 mod config;
 mod inbox;
+mod plan;
 mod recording;
 mod session;
 mod socket;
 mod stats;
+mod tape;
 mod wake;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,22 +26,27 @@ use tokio::sync::watch;
 pub use board::Board;
 pub use config::FeedConfig;
 pub use stats::FeedStats;
+pub use tape::{Recording, TapeCounters};
 pub use wake::Wake;
 
 use crate::cache::CacheWriter;
 use crate::error::{Error, Result};
+use plan::Connection;
 use recording::SnapshotRecorder;
 use session::Session;
+use tape::TapeWriter;
 
 /// A live stream of one exchange: books, optional event queue, counters.
 #[derive(Debug)]
 pub struct Feed {
     config: Arc<FeedConfig>,
-    url: String,
+    connections: Vec<Connection>,
     board: Arc<Board>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     cache: Option<CacheWriter>,
+    recording: Option<Recording>,
+    tape: Arc<TapeCounters>,
 }
 
 impl Feed {
@@ -49,11 +56,32 @@ impl Feed {
     /// [`Error::Domain`] for a configuration that cannot work, [`Error::Feed`] when the system has no descriptors.
     pub fn new(config: FeedConfig, cache: Option<CacheWriter>) -> Result<Self> {
         let config = config.checked()?;
-        let url = config.stream_url()?;
-        let board = Board::new(&config).map_err(|error| failed(&config, &error))?;
+        let connections = config.connections()?;
+        let board = Board::new(&config, connections.len()).map_err(|error| failed(&config, &error))?;
         let (stop, _) = watch::channel(false);
         let (config, board) = (Arc::new(config), Arc::new(board));
-        Ok(Self { config, url, board, stop, thread: Mutex::new(None), cache })
+        Ok(Self {
+            config,
+            connections,
+            board,
+            stop,
+            thread: Mutex::new(None),
+            cache,
+            recording: None,
+            tape: Arc::default(),
+        })
+    }
+
+    /// The same feed, which also records every message as it comes.
+    #[must_use]
+    pub fn recording(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
+    /// What was recorded so far.
+    pub fn tape(&self) -> &TapeCounters {
+        &self.tape
     }
 
     /// Starts the thread; it keeps connecting until closed. Does nothing on a feed that runs.
@@ -75,17 +103,28 @@ impl Feed {
             .map_err(|error| failed(&self.config, &error))?;
         let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
         let board = self.board.clone();
-        let session =
-            Session::new(self.config.clone(), self.url.clone(), board.clone(), self.stop.subscribe(), recorder);
+        let mut recorder = recorder;
+        let start_tape = |recording| TapeWriter::start(recording, &self.config.exchange, self.tape.clone());
+        let tape_writer = self.recording.as_ref().map(start_tape).transpose()?;
+        let session = |(index, connection)| {
+            let (config, stop, leads) = (self.config.clone(), self.stop.subscribe(), index == 0);
+            let tape = tape_writer.as_ref().map(TapeWriter::tape);
+            Session::new(config, connection, board.clone(), stop, recorder.take(), tape, leads)
+        };
+        let sessions: Vec<Session> = self.connections.iter().enumerate().map(session).collect();
         let body = move || {
             let run = || {
-                runtime.block_on(session.run());
+                let all = futures_util::future::join_all(sessions.into_iter().map(Session::run));
+                let finished = runtime.block_on(all).into_iter().all(|finished| finished);
+                if let Some(writer) = tape_writer {
+                    writer.finish();
+                }
+                board.ended(finished, if finished { "stream finished" } else { "feed closed" });
                 // A name look-up may still hang in its own thread; it has nothing to say any more.
                 runtime.shutdown_background();
             };
             if catch_unwind(AssertUnwindSafe(run)).is_err() {
-                board.lost("the feed thread failed: this is a bug, please report it", true);
-                board.ended(false, "the feed thread failed");
+                board.ended(false, "the feed thread failed: this is a bug, please report it");
             }
         };
         let builder = Builder::new().name(format!("mm-feed-{}", self.config.exchange));

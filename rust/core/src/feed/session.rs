@@ -7,11 +7,13 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::backoff::Backoff;
-use super::board::Board;
+use super::board::{Board, Scope};
 use super::config::FeedConfig;
 use super::inbox::Inbox;
+use super::plan::Connection;
 use super::recording::SnapshotRecorder;
 use super::socket::{ConnectError, Frame, Socket};
+use super::tape::Tape;
 
 /// Frames taken at once before readers get a turn at the books.
 const MAX_BATCH: usize = 64;
@@ -35,15 +37,19 @@ enum End {
     Refused(String),
 }
 
-/// The feed thread's work, from start to close.
+/// The work on one of the feed's connections, from start to close.
 pub struct Session {
     config: Arc<FeedConfig>,
     url: String,
+    carries_books: bool,
+    seeks_books: bool,
+    scope: Scope,
     board: Arc<Board>,
     stop: watch::Receiver<bool>,
     backoff: Backoff,
     inbox: Inbox,
     recorder: Option<SnapshotRecorder>,
+    tape: Option<Tape>,
     fruitless_resyncs: u32,
 }
 
@@ -51,33 +57,47 @@ impl Session {
     /// A session that fills `board` until `stop` turns true.
     pub fn new(
         config: Arc<FeedConfig>,
-        url: String,
+        connection: &Connection,
         board: Arc<Board>,
         stop: watch::Receiver<bool>,
         recorder: Option<SnapshotRecorder>,
+        tape: Option<Tape>,
+        leads: bool,
     ) -> Self {
-        let backoff = Backoff::new(config.reconnect_min, config.reconnect_max);
-        Self { config, url, board, stop, backoff, inbox: Inbox::default(), recorder, fruitless_resyncs: 0 }
+        Self {
+            url: connection.url.clone(),
+            carries_books: connection.carries_books,
+            seeks_books: connection.carries_books && config.expects_books(),
+            scope: board.scope(connection, leads),
+            backoff: Backoff::new(config.reconnect_min, config.reconnect_max),
+            inbox: Inbox::new(connection.carries_books),
+            fruitless_resyncs: 0,
+            config,
+            board,
+            stop,
+            recorder,
+            tape,
+        }
     }
 
-    /// Connects, reads and reconnects until stopped or finished.
-    pub async fn run(mut self) {
+    /// Connects, reads and reconnects until stopped (`false`) or until the stream is finished (`true`).
+    pub async fn run(mut self) -> bool {
         loop {
             let wait = match self.connection().await {
-                End::Stopped => return self.board.ended(false, "feed closed"),
-                End::Finished => return self.board.ended(true, "stream finished"),
+                End::Stopped => return false,
+                End::Finished => return true,
                 End::Lost(reason) => {
-                    self.board.lost(&reason, false);
+                    self.board.lost(&self.scope, &reason, false);
                     self.backoff.after_loss()
                 }
                 End::Refused(reason) => {
-                    self.board.lost(&reason, true);
+                    self.board.lost(&self.scope, &reason, true);
                     self.backoff.after_refusal()
                 }
             };
             tokio::select! {
                 () = sleep(wait) => {}
-                () = stopped(&mut self.stop) => return self.board.ended(false, "feed closed"),
+                () = stopped(&mut self.stop) => return false,
             }
         }
     }
@@ -93,7 +113,7 @@ impl Session {
             Err(ConnectError::Unreachable(reason)) => return End::Lost(reason),
             Err(ConnectError::Refused(reason)) => return End::Refused(reason),
         };
-        self.board.connected();
+        self.board.connected(&mut self.scope);
         self.inbox.begin_connection();
         let mut pulse = Pulse::new(Instant::now());
         let mut ticks = interval(tick_period(self.config.stale_after.min(self.config.resync_after)));
@@ -105,6 +125,8 @@ impl Session {
                 () = stopped(&mut self.stop) => Some(End::Stopped),
             };
             if let Some(end) = end {
+                self.board.disconnected();
+                self.note_loss();
                 socket.close().await;
                 return end;
             }
@@ -135,13 +157,26 @@ impl Session {
     fn receive(&mut self, frame: Frame) -> Option<End> {
         match frame {
             Frame::Alive => None,
-            Frame::Message(bytes) => self.inbox.decode(&bytes).err().map(End::Refused),
+            Frame::Message(bytes) => {
+                if let Some(tape) = &mut self.tape {
+                    tape.record(&bytes);
+                }
+                self.inbox.decode(&bytes).err().map(End::Refused)
+            }
             Frame::Garbled(reason) => {
                 self.inbox.count_garbled();
                 Some(End::Refused(format!("unreadable frame: {reason}")))
             }
             Frame::Lost(reason) => Some(End::Lost(reason)),
             Frame::Closed { code, reason } => Some(self.closed(code, &reason)),
+        }
+    }
+
+    /// Tells the recording that what follows does not continue what came before.
+    fn note_loss(&mut self) {
+        if let Some(tape) = self.tape.as_mut().filter(|_| self.carries_books) {
+            let (exchange, local_ts_ns) = self.board.last_event();
+            tape.note_loss(&exchange, local_ts_ns);
         }
     }
 
@@ -162,9 +197,12 @@ impl Session {
     /// Looks after what no frame reports: silence, missing snapshots, staleness, the second's cache row.
     async fn tick(&mut self, socket: &mut Socket, pulse: &mut Pulse) -> Option<End> {
         let now = Instant::now();
-        let survey = self.board.survey(now);
+        let survey = self.board.survey(&self.scope, now);
         if let Some(recorder) = &mut self.recorder {
             recorder.record(&self.board, now);
+        }
+        if self.tape.as_mut().is_some_and(|tape| tape.tick(now)) {
+            self.note_loss();
         }
         if survey.all_synced {
             self.fruitless_resyncs = 0;
@@ -186,7 +224,7 @@ impl Session {
             self.board.count_resync();
             return Some(End::Lost(format!("no message for {:.1} s", idle.as_secs_f64())));
         }
-        let (symbol, seeking) = survey.longest_unsynced.filter(|_| self.config.expects_books())?;
+        let (symbol, seeking) = survey.longest_unsynced.filter(|_| self.seeks_books)?;
         let seeking = seeking.min(now.duration_since(pulse.opened));
         if seeking <= resync_after * (1 << self.fruitless_resyncs) {
             return None;

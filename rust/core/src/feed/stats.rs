@@ -13,10 +13,17 @@ pub struct FeedStats {
     pub trades: u64,
     /// `disconnect` messages: the machine lost the exchange.
     pub disconnects: u64,
+    /// Tickers, liquidations and sampled books decoded, of any symbol.
+    pub tickers: u64,
+    /// `error` messages: the machine has trouble with the exchange.
+    pub upstream_errors: u64,
     /// Messages that could not be decoded, and frames that were no valid WebSocket frames.
     pub decode_errors: u64,
     /// Messages of types the core does not know; ignored.
     pub unknown_messages: u64,
+    /// Messages that took the general decoder: those that are neither book changes nor trades, and those that are not
+    /// written as a tardis-machine writes them.
+    pub decode_fallbacks: u64,
     /// Connections opened.
     pub connects: u64,
     /// Connections opened after the first.

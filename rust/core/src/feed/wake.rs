@@ -4,6 +4,7 @@ use std::io::{Read, Result, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// One-bit doorbell. Ringing never blocks, and rings between two [`Wake::clear`] calls count as one.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub struct Wake {
     reader: UnixStream,
     writer: UnixStream,
     rung: AtomicBool,
+    /// Somebody looks at `rung` all the time; the descriptor can stay as it is.
+    watched: AtomicBool,
 }
 
 impl Wake {
@@ -22,12 +25,12 @@ impl Wake {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
-        Ok(Self { reader, writer, rung: AtomicBool::new(false) })
+        Ok(Self { reader, writer, rung: AtomicBool::new(false), watched: AtomicBool::new(false) })
     }
 
     /// Makes the descriptor readable.
     pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if !self.rung.swap(true, Ordering::SeqCst) && !self.watched.load(Ordering::SeqCst) {
             // A full pipe is readable already.
             let _ = (&self.writer).write(&[1]);
         }
@@ -40,6 +43,25 @@ impl Wake {
         while matches!((&self.reader).read(&mut bytes), Ok(n) if n == bytes.len()) {}
         // Last, so that a ring in between finds the bell rung rather than its byte eaten.
         self.rung.store(false, Ordering::Release);
+    }
+
+    /// Watches the bell for at most `patience` without sleeping, clears it and returns whether it rang.
+    ///
+    /// Quicker than waiting on the descriptor by two changes of thread, at the price of a busy processor. The processor
+    /// is offered to other threads all the while. For one watcher at a time.
+    pub fn watch(&self, patience: Duration) -> bool {
+        self.watched.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        while !self.rung.load(Ordering::Acquire) && start.elapsed() < patience {
+            std::thread::yield_now();
+        }
+        // In this order: a ring that saw a watcher is seen below.
+        self.watched.store(false, Ordering::SeqCst);
+        let rang = self.rung.load(Ordering::SeqCst);
+        if rang {
+            self.clear();
+        }
+        rang
     }
 
     /// The descriptor to wait on. It lives as long as `self`.
@@ -91,6 +113,29 @@ mod tests {
                     std::thread::yield_now();
                 }
                 wake.clear();
+                seen = count.load(Ordering::SeqCst);
+            }
+        });
+    }
+
+    #[test]
+    fn a_watcher_hears_every_ring_and_the_descriptor_takes_over_when_it_is_gone() {
+        let wake = Wake::new().unwrap();
+        assert!(!wake.watch(Duration::ZERO));
+        wake.ring();
+        assert!(readable(&wake), "nobody watched");
+        assert!(wake.watch(Duration::ZERO) && !readable(&wake));
+        let count = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    wake.ring();
+                }
+            });
+            let mut seen = 0;
+            while seen < 20_000 {
+                assert!(wake.watch(Duration::from_secs(10)), "a ring was lost");
                 seen = count.load(Ordering::SeqCst);
             }
         });

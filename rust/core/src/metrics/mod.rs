@@ -4,6 +4,6 @@ mod depth;
 mod price;
 mod volatility;
 
-pub use depth::{DEPTH_BAND, Depth, depth_within, imbalance};
+pub use depth::{DEPTH_BAND_PCT, Depth, imbalance};
 pub use price::{mid, spread_bps, weighted_mid};
 pub use volatility::{MIN_RETURNS, Volatility};

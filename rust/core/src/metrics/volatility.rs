@@ -22,6 +22,8 @@ pub struct Volatility {
     grid_mid: Option<f64>,
     /// `(grid second, log-return ending there)`, oldest first.
     returns: VecDeque<(i64, f64)>,
+    /// What the returns come to; worked out when they change, once a second.
+    deviation_bps: Option<f64>,
 }
 
 impl Volatility {
@@ -32,19 +34,23 @@ impl Volatility {
 
     /// The mid is `mid` from `local_ts_ns` on. Times that go back count as the latest time seen.
     pub fn update(&mut self, local_ts_ns: Ns, mid: f64) {
-        self.advance(local_ts_ns);
-        let second = local_ts_ns.div_euclid(STEP_NS);
-        let second = self.last.map_or(second, |(last, _)| last.max(second));
-        self.last = Some((second, mid));
+        let now = local_ts_ns.div_euclid(STEP_NS);
+        match &mut self.last {
+            Some((last, in_force)) if now <= *last => *in_force = mid,
+            _ => {
+                self.pass_to(now);
+                self.last = Some((now, mid));
+            }
+        }
     }
 
     /// Time passed without a change of mid.
     pub fn advance(&mut self, local_ts_ns: Ns) {
-        let Some((last, mid)) = self.last else { return };
-        let now = local_ts_ns.div_euclid(STEP_NS);
-        if now <= last {
-            return;
-        }
+        self.pass_to(local_ts_ns.div_euclid(STEP_NS));
+    }
+
+    fn pass_to(&mut self, now: i64) {
+        let Some((last, mid)) = self.last.filter(|(last, _)| now > *last) else { return };
         // Seconds that would leave the window at once need no entry.
         let first = (last + 1).max(now - WINDOW_STEPS);
         for second in first..=now {
@@ -56,6 +62,7 @@ impl Volatility {
             self.returns.pop_front();
         }
         self.last = Some((now, mid));
+        self.deviation_bps = self.deviation();
     }
 
     /// The mid is unknown from now on.
@@ -67,6 +74,10 @@ impl Volatility {
     /// Basis points per minute: sample standard deviation of the returns times sqrt(60); `None` with fewer than
     /// [`MIN_RETURNS`] of them.
     pub fn bps_per_minute(&self) -> Option<f64> {
+        self.deviation_bps
+    }
+
+    fn deviation(&self) -> Option<f64> {
         let n = self.returns.len();
         if n < MIN_RETURNS {
             return None;

@@ -95,6 +95,7 @@ impl StreamEstimators {
                         market.observe_trade(event.local_ts_ns, event.exchange_ts_ns, price, qty, *side);
                     }
                 }
+                _ => {}
             }
         }
         Ok(())
@@ -118,7 +119,8 @@ impl StreamEstimators {
     }
 
     fn disconnect(&mut self, event: &Event) {
-        if self.exchange.as_ref().is_some_and(|exchange| **exchange == *event.exchange) {
+        let ours = self.exchange.as_deref().zip(self.symbol.as_deref());
+        if ours.is_some_and(|(exchange, symbol)| event.disconnects(exchange, symbol)) {
             self.book.unsync("disconnected");
             if let Some(market) = &mut self.market {
                 market.observe_touch(event.local_ts_ns, None);

@@ -2,16 +2,24 @@
 //!
 //! Source: Tardis documentation, downloadable CSV files. `incremental_book_L2` rows of one exchange message share
 //! `local_timestamp` and are applied together; a snapshot row after a non-snapshot row starts the book anew. Datasets
-//! that hold neither book changes nor trades are counted and passed over.
+//! that are not known are counted and passed over.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use memchr::memchr_iter;
 
 use crate::decode::Interner;
+use crate::decode::plain::{begins, number as plain_number, sixteen_digits};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Level};
+use crate::replay::csv_derived::Derived;
 use crate::replay::reader::Item;
 use crate::replay::source::Lines;
 use crate::types::{Decimal, Ns, Side};
+
+/// Messages kept for their memory.
+const MAX_SPARE: usize = 128;
 
 /// Positions of the columns in use.
 struct Columns {
@@ -25,6 +33,7 @@ struct Columns {
 enum Kind {
     Book { is_snapshot: usize, side: usize, price: usize, amount: usize },
     Trades { id: usize, side: usize, price: usize, amount: usize },
+    Derived(Derived),
     Other,
 }
 
@@ -36,6 +45,9 @@ struct BookRow {
     level: Level,
 }
 
+/// The columns of an `incremental_book_L2` file in the order in which Tardis writes them.
+const BOOK_HEADER: &[u8] = b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount";
+
 /// Reads one CSV file.
 pub(super) struct CsvReader {
     lines: Lines,
@@ -46,6 +58,21 @@ pub(super) struct CsvReader {
     pending: Vec<Item>,
     /// Messages whose rows have all been read.
     done: VecDeque<Item>,
+    /// What the last row of a book file in Tardis's own order had before its side.
+    last: Option<RowStart>,
+    /// A message that was handed out and given back: the next one uses its memory.
+    spare: Vec<Item>,
+}
+
+/// The fields that rows of one message share, as they are written.
+#[derive(Default)]
+struct RowStart {
+    /// `exchange,symbol,timestamp,local_timestamp,is_snapshot,`
+    text: Vec<u8>,
+    /// Bytes of `exchange,symbol,` therein.
+    names: usize,
+    /// The message in `pending` that the row went to.
+    at: usize,
 }
 
 impl CsvReader {
@@ -58,18 +85,18 @@ impl CsvReader {
                 fail(format!("no column {name:?}; neither a Tardis CSV dataset nor one JSON message a line"))
             })
         };
+        let place = lines.place();
+        let file_name = place.rsplit('/').next().unwrap_or_default().to_owned();
         let levels = (names.get("side"), names.get("price"), names.get("amount"));
         let kind = match (levels, names.get("is_snapshot"), names.get("id")) {
             ((Some(&side), Some(&price), Some(&amount)), Some(&is_snapshot), _) => {
                 Kind::Book { is_snapshot, side, price, amount }
             }
             // Liquidations have the same columns as trades; only the name of the file tells them apart.
-            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id))
-                if !lines.place().contains("liquidations") =>
-            {
+            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id)) if !file_name.contains("liquidations") => {
                 Kind::Trades { id, side, price, amount }
             }
-            _ => Kind::Other,
+            _ => Derived::of(&names, &file_name).map_or(Kind::Other, Kind::Derived),
         };
         let columns = Columns {
             exchange: required("exchange")?,
@@ -85,7 +112,13 @@ impl CsvReader {
             symbols: Interner::default(),
             pending: Vec::new(),
             done: VecDeque::new(),
+            last: (header == BOOK_HEADER).then(RowStart::default),
+            spare: Vec::new(),
         })
+    }
+
+    pub(super) fn progress(&self) -> (u64, u64) {
+        self.lines.progress()
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
@@ -93,38 +126,161 @@ impl CsvReader {
             if let Some(done) = self.done.pop_front() {
                 return Ok(Some(done));
             }
+            if let Some(last) = &mut self.last {
+                while let Some(bytes) = last.add_row(self.lines.ahead(), &mut self.pending) {
+                    self.lines.pass(bytes);
+                }
+                let begun = last.begin_message(self.lines.ahead(), &mut self.pending, &mut self.spare);
+                if let Some((item, bytes)) = begun {
+                    self.lines.pass(bytes);
+                    return Ok(Some(item));
+                }
+            }
             let Some(line) = self.lines.next()? else {
                 self.done.extend(self.pending.drain(..));
                 return Ok(self.done.pop_front());
             };
+            if let Some(last) = &mut self.last {
+                last.remember(line);
+            }
             let parsed = parse(line, &self.columns, &mut self.exchanges, &mut self.symbols);
-            let row = parsed.map_err(|reason| Error::Decode { place: self.lines.place(), reason })?;
-            match row {
-                Row::Book(row) => self.join(&row),
+            match parsed.map_err(|reason| Error::Decode { place: self.lines.place(), reason })? {
+                Row::Book(row) => {
+                    let at = self.join(&row);
+                    if let Some(last) = &mut self.last {
+                        last.at = at;
+                    }
+                }
                 Row::Whole(item) => return Ok(Some(item)),
             }
         }
     }
 
+    /// Takes a message back that is done with: a later one uses its memory.
+    pub(super) fn recycle(&mut self, item: Item) {
+        if self.spare.len() < MAX_SPARE && matches!(&item.event, Some(Event { kind: EventKind::BookChange { .. }, .. }))
+        {
+            self.spare.push(item);
+        }
+    }
+
     /// Adds a row to the message of its symbol and local time; the first row of another time completes all pending.
-    fn join(&mut self, row: &BookRow) {
+    /// Returns which of `pending` it is.
+    fn join(&mut self, row: &BookRow) -> usize {
         if self.pending.first().is_some_and(|item| item.local_ts_ns != row.event.local_ts_ns) {
             self.done.extend(self.pending.drain(..));
         }
-        let of_symbol = |item: &&mut Item| {
+        let of_symbol = |item: &Item| {
             let event = item.event.as_ref();
             event.is_some_and(|e| (&e.symbol, &e.exchange) == (&row.event.symbol, &row.event.exchange))
         };
-        if let Some(Item { event: Some(event), lines, .. }) = self.pending.iter_mut().find(of_symbol) {
-            *lines += 1;
-            add(event, row);
-            return;
+        if let Some(at) = self.pending.iter().position(of_symbol) {
+            if let Item { event: Some(event), lines, .. } = &mut self.pending[at] {
+                *lines += 1;
+                add(event, row);
+            }
+            return at;
         }
         let mut event = row.event.clone();
         event.kind = EventKind::BookChange { is_snapshot: row.is_snapshot, bids: Vec::new(), asks: Vec::new() };
         add(&mut event, row);
-        self.pending.push(Item { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1 });
+        self.pending.push(Item::of(event));
+        self.pending.len() - 1
     }
+}
+
+impl RowStart {
+    /// Keeps what a row has before its side.
+    fn remember(&mut self, line: &[u8]) {
+        let comma = |nth: usize| memchr_iter(b',', line).nth(nth).map_or(0, |at| at + 1);
+        self.names = comma(1);
+        self.text.clear();
+        self.text.extend_from_slice(&line[..comma(4)]);
+    }
+
+    /// Adds a row to the message of the last one when all they differ in is the level, and returns its length with its
+    /// end; `None` when there is more to it, or the row is not all there.
+    #[inline]
+    fn add_row(&self, bytes: &[u8], pending: &mut [Item]) -> Option<usize> {
+        let at = begins(bytes, 0, self.text.as_slice()).filter(|at| *at > 0)?;
+        let (is_bid, level, end) = level(bytes, at)?;
+        let item = pending.get_mut(self.at)?;
+        let EventKind::BookChange { bids, asks, .. } = &mut item.event.as_mut()?.kind else { return None };
+        if is_bid {
+            bids.push(level);
+        } else {
+            asks.push(level);
+        }
+        item.lines += 1;
+        Some(end)
+    }
+
+    /// Begins the message of another local time of the only symbol around, and returns the one it completes and the
+    /// length of the row; `None` when there is more to it, or the row is not all there.
+    #[inline]
+    fn begin_message(&mut self, bytes: &[u8], pending: &mut [Item], spare: &mut Vec<Item>) -> Option<(Item, usize)> {
+        let [waiting] = pending else { return None };
+        let at = begins(bytes, 0, self.text.get(..self.names)?).filter(|at| *at > 0)?;
+        let (exchange_ts_ns, at) = timestamp(bytes, at)?;
+        let (local_ts_ns, at) = timestamp(bytes, at)?;
+        let (is_snapshot, start) = match begins(bytes, at, b"false,") {
+            Some(at) => (false, at),
+            None => (true, begins(bytes, at, b"true,")?),
+        };
+        let (is_bid, level, end) = level(bytes, start)?;
+        if local_ts_ns == waiting.local_ts_ns {
+            return None;
+        }
+        let mut item = spare.pop().unwrap_or(Item { local_ts_ns: 0, event: None, lines: 0, text: None });
+        let last = waiting.event.as_ref()?;
+        match &mut item.event {
+            Some(event @ Event { kind: EventKind::BookChange { .. }, .. }) => {
+                if !Arc::ptr_eq(&event.exchange, &last.exchange) || !Arc::ptr_eq(&event.symbol, &last.symbol) {
+                    (event.exchange, event.symbol) = (Arc::clone(&last.exchange), Arc::clone(&last.symbol));
+                }
+            }
+            other => {
+                let kind = EventKind::BookChange { is_snapshot: false, bids: Vec::new(), asks: Vec::new() };
+                let (exchange, symbol) = (Arc::clone(&last.exchange), Arc::clone(&last.symbol));
+                *other = Some(Event { exchange, symbol, exchange_ts_ns: 0, local_ts_ns: 0, kind });
+            }
+        }
+        let event = item.event.as_mut()?;
+        (event.exchange_ts_ns, event.local_ts_ns) = (exchange_ts_ns, local_ts_ns);
+        let EventKind::BookChange { is_snapshot: snapshot, bids, asks } = &mut event.kind else { return None };
+        *snapshot = is_snapshot;
+        bids.clear();
+        asks.clear();
+        if is_bid {
+            bids.push(level);
+        } else {
+            asks.push(level);
+        }
+        (item.local_ts_ns, item.lines) = (local_ts_ns, 1);
+        self.text.clear();
+        self.text.extend_from_slice(&bytes[..start]);
+        self.at = 0;
+        Some((std::mem::replace(waiting, item), end))
+    }
+}
+
+/// The `bid,30000.1,1.5` at `at`, and where the line after it begins.
+#[inline]
+fn level(bytes: &[u8], at: usize) -> Option<(bool, Level, usize)> {
+    let (is_bid, at) = match begins(bytes, at, b"bid,") {
+        Some(at) => (true, at),
+        None => (false, begins(bytes, at, b"ask,")?),
+    };
+    let (price, at) = plain_number(bytes, at)?;
+    let (qty, at) = plain_number(bytes, begins(bytes, at, b",")?)?;
+    Some((is_bid, Level { price, qty }, begins(bytes, at, b"\n")?))
+}
+
+/// The microseconds at `at` in nanoseconds, and where their comma ends.
+#[inline]
+fn timestamp(bytes: &[u8], at: usize) -> Option<(Ns, usize)> {
+    let (us, at) = sixteen_digits(bytes, at)?;
+    Some((us.checked_mul(1000)?, begins(bytes, at, b",")?))
 }
 
 fn add(event: &mut Event, row: &BookRow) {
@@ -191,20 +347,24 @@ fn parse(
                     _ => None,
                 },
             };
-            Ok(Row::Whole(Item { local_ts_ns, event: Some(Event { kind, ..event }), lines: 1 }))
+            Ok(Row::Whole(Item::of(Event { kind, ..event })))
         }
-        Kind::Other => Ok(Row::Whole(Item { local_ts_ns, event: None, lines: 1 })),
+        Kind::Derived(ref derived) => {
+            let kind = derived.kind(&fields)?;
+            Ok(Row::Whole(Item::of(Event { kind, ..event })))
+        }
+        Kind::Other => Ok(Row::Whole(Item { local_ts_ns, event: None, lines: 1, text: None })),
     }
 }
 
-fn microseconds(text: &str, name: &str) -> std::result::Result<Ns, String> {
+pub(super) fn microseconds(text: &str, name: &str) -> std::result::Result<Ns, String> {
     text.parse::<i64>()
         .ok()
         .and_then(|us| us.checked_mul(1000))
         .ok_or_else(|| format!("`{name}` is {text:?}, not microseconds since the epoch"))
 }
 
-fn number(text: &str, name: &str) -> std::result::Result<Decimal, String> {
+pub(super) fn number(text: &str, name: &str) -> std::result::Result<Decimal, String> {
     Decimal::parse(text.as_bytes())
         .filter(|value| value.mantissa >= 0)
         .ok_or_else(|| format!("`{name}` is {text:?}, not a number of up to 18 digits"))

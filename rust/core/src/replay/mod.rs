@@ -1,20 +1,28 @@
 //! Recorded data: files of any Tardis layout -> one stream of events in local-time order.
 //!
-//! `source` opens a file whatever it is compressed with, `ndjson` and `csv` read one layout each, `reader` chooses between
-//! them, `merge` joins many files, `scan` says what files hold, `rebuild` runs them through books.
+//! `files` finds the files of a folder, `source` opens a file whatever it is compressed with, `ndjson`, `csv` and
+//! `table` read one layout each, `reader` chooses between them, `merge` joins many files, `scan` says what files hold,
+//! `rebuild` runs them through books, `convert` turns them into tables.
 
+mod convert;
 mod csv;
+mod csv_derived;
+mod files;
 mod merge;
 mod ndjson;
 mod reader;
 mod rebuild;
 mod scan;
 mod source;
+mod table;
 
+pub use convert::{Converted, Progress, convert};
+pub use files::expand;
 pub use merge::Merge;
 pub use reader::{Item, Reader};
 pub use rebuild::{Rebuilt, rebuild};
 pub use scan::{MarketScan, scan};
+pub use table::TableWriter;
 
 #[cfg(test)]
 mod tests;

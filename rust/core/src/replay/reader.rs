@@ -1,10 +1,15 @@
 //! One file as a sequence of items, whatever its layout.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::replay::csv::CsvReader;
 use crate::replay::ndjson::NdjsonReader;
 use crate::replay::source::Lines;
+use crate::replay::table::{MAGIC, TableReader};
 use crate::types::Ns;
 
 /// One message of a file.
@@ -16,6 +21,15 @@ pub struct Item {
     pub event: Option<Event>,
     /// Lines or rows the message took in its file.
     pub lines: u64,
+    /// The message as it stands in the file, if the reader was told to keep it and it is one line of JSON.
+    pub text: Option<Box<[u8]>>,
+}
+
+impl Item {
+    /// An item of one line, without its text.
+    pub fn of(event: Event) -> Self {
+        Self { local_ts_ns: event.local_ts_ns, event: Some(event), lines: 1, text: None }
+    }
 }
 
 /// Reads one file in bounded memory.
@@ -24,6 +38,7 @@ pub struct Reader(Layout);
 enum Layout {
     Ndjson(NdjsonReader),
     Csv(CsvReader),
+    Table(Box<TableReader>),
 }
 
 impl Reader {
@@ -32,11 +47,14 @@ impl Reader {
     /// # Errors
     /// The file cannot be opened, or its first line is neither JSON nor the header of a Tardis dataset.
     pub fn open(path: &str) -> Result<Self> {
+        if is_table(path)? {
+            return Ok(Self(Layout::Table(Box::new(TableReader::open(path)?))));
+        }
         let mut lines = Lines::open(path)?;
         let first = lines.next()?.map(<[u8]>::to_vec);
         Ok(Self(match first {
             None => return Err(Error::Decode { place: path.to_owned(), reason: "the file is empty".to_owned() }),
-            Some(line) if line.first() == Some(&b'{') => Layout::Ndjson(NdjsonReader::new(lines, line)),
+            Some(line) if message(&line).first() == Some(&b'{') => Layout::Ndjson(NdjsonReader::new(lines, line)),
             Some(header) => Layout::Csv(CsvReader::new(lines, &header)?),
         }))
     }
@@ -49,6 +67,68 @@ impl Reader {
         match &mut self.0 {
             Layout::Ndjson(reader) => reader.next(),
             Layout::Csv(reader) => reader.next(),
+            Layout::Table(reader) => {
+                let mut event = blank_event();
+                let more = reader.next_into(&mut event)?;
+                Ok(more.then(|| Item::of(event)))
+            }
         }
     }
+
+    /// Takes a message back that is done with: a later one uses its memory.
+    pub fn recycle(&mut self, item: Item) {
+        match &mut self.0 {
+            Layout::Ndjson(reader) => reader.recycle(item),
+            Layout::Csv(reader) => reader.recycle(item),
+            Layout::Table(_) => {}
+        }
+    }
+
+    /// Keeps the text of each message from here on.
+    pub(super) fn keep_text(&mut self) {
+        if let Layout::Ndjson(reader) = &mut self.0 {
+            reader.keep_text();
+        }
+    }
+
+    /// Bytes of the file taken so far, and bytes it has.
+    pub fn progress(&self) -> (u64, u64) {
+        match &self.0 {
+            Layout::Ndjson(reader) => reader.progress(),
+            Layout::Csv(reader) => reader.progress(),
+            Layout::Table(reader) => reader.progress(),
+        }
+    }
+
+    /// The table behind the reader, if it is one.
+    pub(super) fn into_table(self) -> Option<TableReader> {
+        if let Layout::Table(reader) = self.0 { Some(*reader) } else { None }
+    }
+}
+
+/// An event to be overwritten.
+pub(super) fn blank_event() -> Event {
+    let nothing: Arc<str> = "".into();
+    Event {
+        exchange: Arc::clone(&nothing),
+        symbol: nothing,
+        exchange_ts_ns: 0,
+        local_ts_ns: 0,
+        kind: EventKind::Disconnect,
+    }
+}
+
+/// The message of a line: what follows the arrival time that a recording puts in front of it.
+pub(super) fn message(line: &[u8]) -> &[u8] {
+    match line.iter().position(|byte| *byte == b' ') {
+        Some(at) if line[0].is_ascii_digit() => &line[at + 1..],
+        _ => line,
+    }
+}
+
+fn is_table(path: &str) -> Result<bool> {
+    let fail = |source| Error::File { path: path.to_owned(), source };
+    let mut magic = Vec::new();
+    File::open(path).map_err(fail)?.take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(fail)?;
+    Ok(magic == MAGIC)
 }

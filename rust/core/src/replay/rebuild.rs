@@ -1,9 +1,20 @@
 //! Files run through books: what the books look like at a time, or at the end.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::book::BookMap;
 use crate::error::Result;
+use crate::event::EventKind;
+use crate::replay::convert::Progress;
+use crate::replay::files::expand;
 use crate::replay::merge::Merge;
+use crate::replay::reader::{Reader, blank_event};
+use crate::replay::table::TableReader;
 use crate::types::Ns;
+
+/// Messages between two looks at whether to go on.
+const SLICE: u64 = 4096;
 
 /// Books rebuilt from files.
 pub struct Rebuilt {
@@ -21,22 +32,95 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// A file that cannot be read; a line that cannot be understood, named as `path:line`.
-pub fn rebuild<P: AsRef<str>>(paths: &[P], until_ns: Option<Ns>, mut go_on: impl FnMut() -> bool) -> Result<Rebuilt> {
-    let mut merge = Merge::open(paths)?;
+pub fn rebuild<P: AsRef<str>>(
+    paths: &[P],
+    until_ns: Option<Ns>,
+    mut go_on: impl FnMut(Progress) -> bool,
+) -> Result<Rebuilt> {
+    let paths = expand(paths)?;
+    if let Some(mut tables) = tables_in_sequence(&paths)? {
+        return rebuild_tables(&mut tables, until_ns, &mut go_on);
+    }
+    let mut merge = Merge::open(&paths)?;
     let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
-    let mut seen = 0u32;
+    let mut seen = 0_u64;
     while let Some(item) = merge.next_item()? {
         if until_ns.is_some_and(|until| item.local_ts_ns > until) {
             break;
         }
-        seen = seen.wrapping_add(1);
-        if seen % 4096 == 0 && !go_on() {
-            break;
+        seen += 1;
+        if seen % SLICE == 0 {
+            let (done_bytes, total_bytes) = merge.progress();
+            if !go_on(Progress { done_bytes, total_bytes, lines: rebuilt.lines }) {
+                break;
+            }
         }
         rebuilt.lines += item.lines;
         rebuilt.local_ts_ns = item.local_ts_ns;
-        let Some(event) = item.event else { continue };
-        rebuilt.books.apply(&event);
+        if let Some(event) = &item.event {
+            rebuilt.books.apply(event);
+            merge.recycle(item);
+        }
     }
+    Ok(rebuilt)
+}
+
+/// The tables in the order of their time, if all files are tables and none of a market overlaps another: then each
+/// market can be read by itself, table after table, without merging.
+fn tables_in_sequence(paths: &[String]) -> Result<Option<Vec<TableReader>>> {
+    let mut tables = Vec::with_capacity(paths.len());
+    for path in paths {
+        let Some(table) = Reader::open(path)?.into_table() else { return Ok(None) };
+        tables.push(table);
+    }
+    tables.sort_by_key(TableReader::span);
+    let mut last_of = HashMap::new();
+    for table in &tables {
+        let Some((first, last)) = table.span() else { continue };
+        if last_of.insert(table.market(), last).is_some_and(|before| before >= first) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(tables))
+}
+
+fn rebuild_tables(
+    tables: &mut [TableReader],
+    until_ns: Option<Ns>,
+    go_on: &mut impl FnMut(Progress) -> bool,
+) -> Result<Rebuilt> {
+    let total_bytes = tables.iter().map(|table| table.progress().1).sum();
+    let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
+    let mut finished_bytes = 0;
+    let mut event = blank_event();
+    for table in tables {
+        let (exchange, symbol) = table.market();
+        let mut book = rebuilt.books.get_mut(&exchange, &symbol);
+        while table.next_into(&mut event)? {
+            if until_ns.is_some_and(|until| event.local_ts_ns > until) {
+                break;
+            }
+            if rebuilt.lines % SLICE == 0 {
+                let done_bytes = finished_bytes + table.progress().0;
+                if !go_on(Progress { done_bytes, total_bytes, lines: rebuilt.lines }) {
+                    return Ok(rebuilt);
+                }
+            }
+            rebuilt.lines += 1;
+            rebuilt.local_ts_ns = rebuilt.local_ts_ns.max(event.local_ts_ns);
+            if event.kind == EventKind::Disconnect {
+                // Every table of the exchange has its own row of it: markets are not read side by side here.
+                event.symbol = Arc::clone(&symbol);
+            }
+            if let Some(book) = &mut book {
+                book.apply(&event);
+            } else {
+                rebuilt.books.apply(&event);
+                book = rebuilt.books.get_mut(&exchange, &symbol);
+            }
+        }
+        finished_bytes += table.progress().1;
+    }
+    rebuilt.books.advance(rebuilt.local_ts_ns);
     Ok(rebuilt)
 }

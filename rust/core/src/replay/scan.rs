@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::event::{Event, EventKind};
+use crate::replay::convert::Progress;
 use crate::replay::merge::Merge;
 use crate::types::{Decimal, Ns};
 
@@ -37,17 +38,22 @@ pub struct MarketScan {
 ///
 /// # Errors
 /// A file that cannot be read; a line that cannot be understood, named as `path:line`.
-pub fn scan<P: AsRef<str>>(paths: &[P], mut go_on: impl FnMut() -> bool) -> Result<Vec<MarketScan>> {
+pub fn scan<P: AsRef<str>>(paths: &[P], mut go_on: impl FnMut(Progress) -> bool) -> Result<Vec<MarketScan>> {
     let mut merge = Merge::open(paths)?;
     let mut markets: BTreeMap<(Arc<str>, Arc<str>), Measured> = BTreeMap::new();
-    let mut seen = 0u32;
+    let mut seen = 0u64;
+    let mut lines = 0;
     while let Some(item) = merge.next_item()? {
-        seen = seen.wrapping_add(1);
-        if seen % 4096 == 0 && !go_on() {
-            break;
+        seen += 1;
+        lines += item.lines;
+        if seen % 4096 == 0 {
+            let (done_bytes, total_bytes) = merge.progress();
+            if !go_on(Progress { done_bytes, total_bytes, lines }) {
+                break;
+            }
         }
         let Some(event) = item.event else { continue };
-        if matches!(event.kind, EventKind::Disconnect) {
+        if !matches!(event.kind, EventKind::BookChange { .. } | EventKind::Trade { .. }) {
             continue;
         }
         let key = (Arc::clone(&event.exchange), Arc::clone(&event.symbol));
@@ -96,7 +102,7 @@ impl Measured {
                 self.prices.take(*price);
                 self.quantities.take(*qty);
             }
-            EventKind::Disconnect => {}
+            _ => {}
         }
     }
 

@@ -52,7 +52,7 @@ const BOOK: &str = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,p
 const NDJSON: &str = concat!(
     r#"{"type":"disconnect","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000001Z"}"#,
     "\n",
-    r#"{"type":"book_ticker","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
+    r#"{"type":"trade_bar","exchange":"x","localTimestamp":"1970-01-01T00:00:00.000002Z"}"#,
     "\n\n",
     r#"{"type":"trade","symbol":"S","exchange":"x","price":1,"amount":2,"localTimestamp":"1970-01-01T00:00:00.000005Z"}"#,
 );
@@ -146,7 +146,7 @@ fn compressed_data_that_is_cut_short_is_an_error_and_not_the_end() {
 fn a_scan_finds_the_grid_of_prices_and_quantities() {
     let rows = "x,A,1,1,true,bid,100.5,3\nx,A,1,1,true,ask,101,4.5\nx,A,1,2,false,bid,99.25,0\nx,B,1,3,false,bid,1,1\n";
     let file = Temporary::new("scan.csv", format!("{BOOK}{rows}").as_bytes());
-    let scans = scan(&[file.path()], || true).expect("scan");
+    let scans = scan(&[file.path()], |_| true).expect("scan");
     assert_eq!((scans.len(), scans[0].symbol.as_ref(), scans[0].messages), (2, "A", 2));
     assert_eq!((scans[0].tick_size.to_string(), scans[0].lot_size.to_string()), ("0.25".into(), "1.5".into()));
 }
@@ -155,7 +155,73 @@ fn a_scan_finds_the_grid_of_prices_and_quantities() {
 fn a_rebuild_stops_after_the_local_time_asked_for_and_counts_what_it_read() {
     let rows = "x,A,1,1,true,bid,5,1\nx,A,1,1,true,ask,6,1\nx,A,1,2,false,bid,4,1\nx,A,1,3,false,bid,3,1\n";
     let file = Temporary::new("until.csv", format!("{BOOK}{rows}").as_bytes());
-    let rebuilt = rebuild(&[file.path()], Some(2_000), || true).expect("rebuild");
+    let rebuilt = rebuild(&[file.path()], Some(2_000), |_| true).expect("rebuild");
     let snapshot = rebuilt.books.snapshot("x", "A", 9).expect("known");
     assert_eq!((rebuilt.lines, rebuilt.local_ts_ns, snapshot.levels), (3, 2_000, (2, 1)));
+}
+
+fn only(name: &str, header: &str, row: &str) -> EventKind {
+    let text = format!("exchange,symbol,timestamp,local_timestamp,{header}\nx,S,1,2,{row}\n");
+    let mut items = all(&[&Temporary::new(name, text.as_bytes())]).expect(name);
+    items.remove(0).event.expect(name).kind
+}
+
+#[test]
+fn the_columns_of_quotes_and_book_tickers_are_read_by_name_ask_first_as_they_come() {
+    let header = "ask_amount,ask_price,bid_price,bid_amount";
+    let EventKind::BookTicker(ticker) = only("x_book_ticker_1.csv", header, "1,101,100,2") else { panic!() };
+    assert_eq!(ticker.ask_price.map(|p| p.to_string()), Some("101".into()));
+    assert_eq!(ticker.bid_qty.map(|q| q.to_string()), Some("2".into()));
+    let EventKind::BookSample(quote) = only("x_quotes_1.csv", header, ",,100,2") else { panic!() };
+    assert_eq!((&*quote.name, quote.bids.len(), quote.asks.len()), ("quote", 1, 0));
+}
+
+#[test]
+fn the_levels_of_a_sampled_book_come_interleaved_and_empty_ones_are_left_out() {
+    let header = "asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,\
+                  asks[1].price,asks[1].amount,bids[1].price,bids[1].amount";
+    let EventKind::BookSample(sample) = only("x_book_snapshot_2_1.csv", header, "101,1,100,2,102,3,,") else {
+        panic!()
+    };
+    let prices = |levels: &[crate::event::Level]| levels.iter().map(|l| l.price.to_string()).collect::<Vec<_>>();
+    assert_eq!((prices(&sample.asks), prices(&sample.bids)), (vec!["101".into(), "102".into()], vec!["100".into()]));
+    assert_eq!((&*sample.name, sample.depth), ("book_snapshot_2", 2));
+}
+
+#[test]
+fn an_empty_field_of_a_derivative_ticker_has_no_value() {
+    let header =
+        "funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price";
+    let EventKind::DerivativeTicker(ticker) = only("x_derivative_ticker_1.csv", header, "5,-0.0001,,7,1,,1.5") else {
+        panic!()
+    };
+    assert_eq!((ticker.funding_ts_ns, ticker.index_price), (Some(5_000), None));
+    assert_eq!(ticker.funding_rate.map(|rate| rate.to_string()), Some("-0.0001".into()));
+}
+
+#[test]
+fn liquidations_are_told_from_trades_by_the_name_of_their_file() {
+    let header = "id,side,price,amount";
+    assert!(matches!(only("x_liquidations_1.csv", header, ",buy,1,2"), EventKind::Liquidation { id: None, .. }));
+    assert!(matches!(only("x_trades_1.csv", header, "7,buy,1,2"), EventKind::Trade { .. }));
+}
+
+#[test]
+fn more_files_than_are_kept_open_come_in_order_of_their_time_as_one_stream() {
+    let folder = std::env::temp_dir().join(format!("mm_core-{}-days", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("folder");
+    for day in (0..40).rev() {
+        let rows = format!("{BOOK}x,A,1,{},true,bid,5,1\nx,A,1,{},false,bid,5,2\n", day * 10 + 1, day * 10 + 5);
+        std::fs::write(folder.join(format!("day-{day:02}.csv.gz")), gzip(rows.as_bytes())).expect("write");
+    }
+    std::fs::write(folder.join("day-99.csv.gz12.unconfirmed"), b"not a data file").expect("write");
+    let mut merge = Merge::open(&[folder.to_string_lossy()]).expect("open");
+    let mut times = Vec::new();
+    while let Some(item) = merge.next_item().expect("item") {
+        times.push(item.local_ts_ns / 1000);
+    }
+    let (done, total) = merge.progress();
+    std::fs::remove_dir_all(&folder).expect("remove");
+    assert_eq!(times, (0..40).flat_map(|day| [day * 10 + 1, day * 10 + 5]).collect::<Vec<_>>());
+    assert!(done == total && total > 0);
 }

@@ -155,7 +155,7 @@ impl<Q: QueueModel> SimExchange<Q> {
             return;
         }
         match &event.kind {
-            EventKind::Disconnect => self.book.unsync(),
+            EventKind::Disconnect if event.disconnects(&self.exchange, &self.symbol) => self.book.unsync(),
             _ if event.symbol != self.symbol => {}
             EventKind::BookChange { is_snapshot, bids, asks } => {
                 let before: Vec<i64> = self.orders.iter().map(|order| self.displayed_at(order)).collect();
@@ -174,6 +174,7 @@ impl<Q: QueueModel> SimExchange<Q> {
                     }
                 };
             }
+            _ => {}
         }
     }
 

@@ -1,0 +1,110 @@
+"""The live path on loopback: messages a second from socket to book, and the latency to a coroutine that reads it.
+
+``live.py FOLDER`` prints one JSON object per row; ``--rounds`` repeats. The server is ``benches/peers/serve.py`` in a
+process of its own. Every round ends with the book compared to ``truth.json`` when the whole file was sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_hybrid._core import Feed
+from mm_hybrid.feed import LiveFeed
+
+SERVER = Path(__file__).resolve().parents[1] / "peers" / "serve.py"
+DEPTH = 50
+MARKET: dict[str, Any] = {
+    "exchange": "binance-futures",
+    "symbols": ["BTCUSDT"],
+    "data_types": ["book_change"],
+    "end_on_finish": True,
+}
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[str]:
+    """Run the server and yield its address."""
+    command = [sys.executable, str(SERVER), str(folder), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield f"ws://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.terminate()
+
+
+def throughput(folder: Path) -> dict[str, float | str]:
+    """Return messages a second from the first message to the last; nothing may be missing."""
+    truth = json.loads((folder / "truth.json").read_text())
+    with served(folder) as url, Feed(url, **MARKET) as feed:
+        while feed.stats()["messages"] < 2:
+            time.sleep(0.0005)
+        start, cpu, first = time.perf_counter(), time.process_time(), int(feed.stats()["messages"])
+        while not feed.stats()["finished"]:
+            time.sleep(0.002)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+        stats, book = feed.stats(), feed.snapshot()
+    assert stats["messages"] == truth["messages"], stats
+    assert (book.best_bid, book.best_ask) == (truth["best_bid"], truth["best_ask"])
+    assert book.levels == (truth["bid_levels"], truth["ask_levels"])
+    messages = truth["messages"] - first
+    return {
+        "row": "socket",
+        "messages": messages,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "fallbacks": stats["decode_fallbacks"],
+    }
+
+
+async def latency(folder: Path, *, messages: int, rate: float, busy_poll_us: int) -> dict[str, float | str]:
+    """Return percentiles of the time from the send call to the coroutine that holds the snapshot."""
+    out = np.empty((2, DEPTH, 2))
+    seen: dict[int, int] = {}
+    with served(folder, "--mode", "pace", "--messages", str(messages), "--rate", str(rate)) as url:
+        async with LiveFeed(url, **MARKET, busy_poll_us=busy_poll_us) as feed:
+            while not feed.finished:
+                if await feed.wait_news(0.2):
+                    _, sent_ns, _ = feed.snapshot_into(out)
+                    # Messages that came together are read together: the last one's age is the reader's.
+                    seen.setdefault(sent_ns, time.time_ns())
+    ages = np.array([read - sent for sent, read in seen.items()][len(seen) // 10 : -1]) / 1e3
+    percentiles = {f"p{p}_us".replace(".", ""): float(np.percentile(ages, p)) for p in (50, 90, 99, 99.9)}
+    return {"row": "latency, busy poll" if busy_poll_us else "latency", "samples": len(ages), **percentiles}
+
+
+def main() -> None:
+    """Print one JSON object per row and round."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--messages", type=int, default=20_000, help="of a latency round")
+    parser.add_argument("--rate", type=float, default=5000.0, help="messages a second of a latency round")
+    parser.add_argument("--rows", nargs="+", choices=("socket", "latency"), default=("socket", "latency"))
+    options = parser.parse_args()
+    for _ in range(options.rounds):
+        if "socket" in options.rows:
+            print(json.dumps(throughput(options.folder)), flush=True)
+        if "latency" in options.rows:
+            for busy_poll_us in (0, 100_000):
+                row = latency(
+                    options.folder, messages=options.messages, rate=options.rate, busy_poll_us=busy_poll_us
+                )
+                print(json.dumps(asyncio.run(row)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""``mm-hybrid record``: a tardis-machine's live stream into files that can be replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mm_hybrid.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from mm_hybrid.cli._progress import LongOperation
+from mm_hybrid.cli._signals import run_until_stopped
+from mm_hybrid.feed import LiveFeed, RecordTo
+
+LOOK_S = 0.25
+
+Stats = dict[str, int | float | str | bool]
+
+
+@click.command()
+@click.option(
+    "--url", default="ws://127.0.0.1:8001", show_default=True, help="WebSocket address of the tardis-machine."
+)
+@click.option("--exchange", required=True, help="Tardis exchange id, such as bybit.")
+@click.option("--symbol", "symbols", required=True, multiple=True, help="Symbol; may be given many times.")
+@click.option(
+    "--data-type",
+    "data_types",
+    multiple=True,
+    default=("book_change", "trade"),
+    show_default=True,
+    help="Tardis data type; may be given many times.",
+)
+@click.option(
+    "--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder."
+)
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this long.")
+@click.option(
+    "--rotate-mb", type=click.IntRange(min=1), default=256, show_default=True, help="Size of a file."
+)
+@click.option(
+    "--rotate-minutes", type=click.IntRange(min=1), default=60, show_default=True, help="Time a file spans."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(*, folder: Path, as_json: bool, **values: Any) -> int:
+    """Record a live stream: raw messages with their arrival times, compressed, one line each.
+
+    Each second is on disk before the next is over: a crash or kill -9 loses at most the last one. Ctrl-C ends the
+    recording in order. ``mm-hybrid book``, ``convert`` and ``serve tardis --data`` read the folder.
+    """
+    started_s = time.monotonic()
+    with LongOperation(f"recording {values['exchange']}") as shown:
+        stats, interrupted = run_until_stopped(lambda stop: _record(stop, shown, folder=folder, **values))
+    document = {
+        "folder": str(folder),
+        "files": stats["recorded_files"],
+        "messages": stats["recorded_messages"],
+        "bytes": stats["recorded_bytes"],
+        "dropped": stats["recording_dropped"],
+        "reconnects": stats["reconnects"],
+        "disconnects": stats["disconnects"],
+        "decode_errors": stats["decode_errors"],
+        "finished": stats["finished"],
+        "seconds": time.monotonic() - started_s,
+    }
+    if as_json:
+        click.echo(json.dumps(document))
+    else:
+        click.echo("{messages} messages, {bytes} bytes in {files} files in {folder}".format(**document))
+    failure = stats["recording_failure"] or ("" if stats["recorded_messages"] else _nothing(stats))
+    if failure and not interrupted:
+        click.echo(f"mm-hybrid: {failure}", err=True)
+        return EXIT_FAILED
+    return EXIT_INTERRUPTED if interrupted else 0
+
+
+def _nothing(stats: Stats) -> str:
+    return f"no message came: {stats['last_error'] or 'check exchange, symbols and data types'}"
+
+
+async def _record(
+    stop: asyncio.Event,
+    shown: LongOperation,
+    *,
+    url: str,
+    exchange: str,
+    symbols: tuple[str, ...],
+    data_types: tuple[str, ...],
+    folder: Path,
+    seconds: float | None,
+    rotate_mb: int,
+    rotate_minutes: int,
+) -> Stats:
+    feed = LiveFeed(
+        url,
+        exchange=exchange,
+        symbols=symbols,
+        data_types=data_types,
+        end_on_finish=True,
+        record=RecordTo(folder, rotate_mb=rotate_mb, rotate_minutes=rotate_minutes),
+    )
+    started_s = time.monotonic()
+    async with feed:
+        while not stop.is_set():
+            stats = feed.stats()
+            elapsed_s = time.monotonic() - started_s
+            state = "connected" if stats["connected"] else f"not connected ({stats['last_error']})"
+            written = (
+                f"{stats['recorded_messages']:,} messages, {float(stats['recorded_bytes']) / 1e6:,.1f} MB"
+            )
+            shown.update(elapsed_s, seconds, f"{written}, {state}")
+            if (
+                stats["finished"]
+                or stats["recording_failure"]
+                or (seconds is not None and elapsed_s >= seconds)
+            ):
+                break
+            left_s = LOOK_S if seconds is None else min(LOOK_S, seconds - elapsed_s)
+            try:
+                await asyncio.wait_for(stop.wait(), max(left_s, 0.001))
+            except TimeoutError:
+                continue
+    return feed.stats()

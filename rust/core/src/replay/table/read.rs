@@ -1,0 +1,324 @@
+//! A table back into events, block by block.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, TimestampNanosecondType, UInt8Type};
+use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, ScalarBuffer};
+use arrow_ipc::Block;
+use arrow_ipc::convert::fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::root_as_footer;
+
+use super::grid::Grid;
+use super::schema::{
+    ASK, BID, BOOK, BUY, BlockSummary, DISCONNECT, EXCHANGE_TS, IS_FIRST, IS_SNAPSHOT, KIND, KINDS, LIQUIDATION,
+    LOCAL_TS, MESSAGE, PRICE, QTY, SELL, SIDE, SIDES, SUMMARY_CRC_KEY, SUMMARY_KEY, Summary, TEXT, TRADE, VERSION,
+    names, schema,
+};
+use crate::decode::{Decoder, Message};
+use crate::error::{Error, Result};
+use crate::event::{Event, EventKind, Level};
+use crate::types::{Decimal, Ns, Side};
+
+/// First bytes of an Arrow IPC file.
+pub(in crate::replay) const MAGIC: &[u8] = b"ARROW1";
+
+/// Length of the footer's length and the closing magic.
+const TRAILER_BYTES: u64 = 10;
+
+/// Reads one table in the memory of one block.
+pub(in crate::replay) struct TableReader {
+    path: String,
+    file: File,
+    footer: Footer,
+    exchange: Arc<str>,
+    symbol: Arc<str>,
+    no_symbol: Arc<str>,
+    price: Grid,
+    qty: Grid,
+    decoder: Decoder,
+    /// Index of the block to read next.
+    next_block: usize,
+    rows: Option<Rows>,
+}
+
+struct Footer {
+    decoder: FileDecoder,
+    blocks: Vec<Block>,
+    summary: Summary,
+}
+
+impl TableReader {
+    /// Opens a table and checks its footer.
+    pub(in crate::replay) fn open(path: &str) -> Result<Self> {
+        let file = File::open(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let footer = read_footer(&file).map_err(|reason| Error::Decode { place: path.to_owned(), reason })?;
+        let summary = &footer.summary;
+        let grid = |decimals| {
+            let reason = format!("its numbers have {decimals} digits after the point, more than 18");
+            Grid::new(decimals).ok_or(Error::Decode { place: path.to_owned(), reason })
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            exchange: summary.exchange.as_str().into(),
+            symbol: summary.symbol.as_str().into(),
+            no_symbol: "".into(),
+            price: grid(summary.price_decimals)?,
+            qty: grid(summary.qty_decimals)?,
+            decoder: Decoder::new(),
+            next_block: 0,
+            rows: None,
+            file,
+            footer,
+        })
+    }
+
+    /// Exchange and symbol of every event.
+    pub(in crate::replay) fn market(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.exchange), Arc::clone(&self.symbol))
+    }
+
+    /// Local time of the first and the last message; `None` for an empty table.
+    pub(in crate::replay) fn span(&self) -> Option<(Ns, Ns)> {
+        let mut blocks = self.footer.summary.blocks.iter().filter(|block| block.rows > 0);
+        let first = blocks.next()?;
+        Some((first.first_local_ts_ns, blocks.next_back().unwrap_or(first).last_local_ts_ns))
+    }
+
+    /// Bytes read and bytes there are.
+    pub(in crate::replay) fn progress(&self) -> (u64, u64) {
+        let size = |blocks: &[Block]| blocks.iter().map(|block| block_bytes(block).unwrap_or(0) as u64).sum();
+        (size(&self.footer.blocks[..self.next_block]), size(&self.footer.blocks))
+    }
+
+    /// The next message, put into `event`, whose level vectors are used again; `false` at the end.
+    pub(in crate::replay) fn next_into(&mut self, event: &mut Event) -> Result<bool> {
+        loop {
+            let Some(rows) = &mut self.rows else {
+                if !self.read_block()? {
+                    return Ok(false);
+                }
+                continue;
+            };
+            let Some((start, end)) = rows.next_message() else {
+                self.rows = None;
+                continue;
+            };
+            event.exchange_ts_ns = rows.exchange_ts[start];
+            event.local_ts_ns = rows.local_ts[start];
+            if !Arc::ptr_eq(&event.exchange, &self.exchange) {
+                event.exchange = Arc::clone(&self.exchange);
+            }
+            if !Arc::ptr_eq(&event.symbol, &self.symbol) {
+                event.symbol = Arc::clone(&self.symbol);
+            }
+            let done = match rows.kind[start] {
+                BOOK => rows.book(start, end, self.price, self.qty, &mut event.kind),
+                DISCONNECT => {
+                    if rows.text.is_null(start) {
+                        event.symbol = Arc::clone(&self.no_symbol);
+                    }
+                    event.kind = EventKind::Disconnect;
+                    Some(())
+                }
+                kind @ (TRADE | LIQUIDATION) => {
+                    rows.print(start, kind, self.price, self.qty).map(|kind| event.kind = kind)
+                }
+                MESSAGE => match self.decoder.decode(rows.text.value(start).as_bytes()) {
+                    Ok(Message::Event(decoded)) => {
+                        // The columns keep nanoseconds, the text does not.
+                        let (exchange_ts_ns, local_ts_ns) = (event.exchange_ts_ns, event.local_ts_ns);
+                        *event = Event { exchange_ts_ns, local_ts_ns, ..decoded };
+                        Some(())
+                    }
+                    _ => None,
+                },
+                _ => None,
+            };
+            if done.is_none() {
+                let reason = format!("row {start} holds no message this version understands");
+                return Err(Error::Decode { place: self.place(self.next_block - 1), reason });
+            }
+            return Ok(true);
+        }
+    }
+
+    fn read_block(&mut self) -> Result<bool> {
+        let Some(block) = self.footer.blocks.get(self.next_block) else { return Ok(false) };
+        let index = self.next_block;
+        self.next_block += 1;
+        let wanted = &self.footer.summary.blocks[index];
+        let batch = read_batch(&self.file, block, wanted, &self.footer.decoder);
+        let rows = batch.and_then(|batch| Rows::of(&batch, wanted.rows));
+        self.rows = Some(rows.map_err(|reason| Error::Decode { place: self.place(index), reason })?);
+        Ok(true)
+    }
+
+    /// `path: block 3 of 9, rows from .. to ..`, for messages.
+    fn place(&self, index: usize) -> String {
+        let blocks = &self.footer.summary.blocks;
+        let first: u64 = blocks[..index].iter().map(|block| block.rows).sum();
+        format!("{}: block {index} of {} (rows {first} to {})", self.path, blocks.len(), first + blocks[index].rows)
+    }
+}
+
+fn read_footer(file: &File) -> std::result::Result<Footer, String> {
+    let cut = |()| "the end of the file is missing: convert it again".to_owned();
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let mut trailer = [0; TRAILER_BYTES as usize];
+    let trailer_at = length.checked_sub(TRAILER_BYTES).ok_or("the file is too short for a table")?;
+    file.read_exact_at(&mut trailer, trailer_at).map_err(|error| error.to_string())?;
+    let footer_bytes = read_footer_length(trailer).map_err(|_error| cut(()))? as u64;
+    let footer_at = trailer_at.checked_sub(footer_bytes).ok_or_else(|| cut(()))?;
+    let mut bytes = vec![0; footer_bytes as usize];
+    file.read_exact_at(&mut bytes, footer_at).map_err(|error| error.to_string())?;
+    let footer = root_as_footer(&bytes).map_err(|error| format!("the footer is damaged: {error}"))?;
+    let text = |wanted: &str| {
+        let pairs = footer.custom_metadata().into_iter().flatten();
+        pairs.filter(|pair| pair.key() == Some(wanted)).find_map(|pair| pair.value().map(ToOwned::to_owned))
+    };
+    let (summary, crc) = text(SUMMARY_KEY)
+        .zip(text(SUMMARY_CRC_KEY))
+        .ok_or("an Arrow file, but not one made by `mm-hybrid convert`: its footer has no summary of the market")?;
+    if crc.parse() != Ok(crc32fast::hash(summary.as_bytes())) {
+        return Err("the footer is damaged: its checksum does not match; convert it again".to_owned());
+    }
+    let summary: Summary = serde_json::from_str(&summary).map_err(|error| format!("the footer is damaged: {error}"))?;
+    if summary.version != VERSION {
+        return Err(format!("layout version {} is not {VERSION}: convert it again", summary.version));
+    }
+    let blocks: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
+    let found = footer.schema().map(fb_to_schema).ok_or("the footer holds no schema")?;
+    if blocks.len() != summary.blocks.len() || found.fields() != schema().fields() {
+        return Err("the footer does not fit its summary: convert it again".to_owned());
+    }
+    let mut decoder = FileDecoder::new(Arc::new(found), footer.version());
+    for block in footer.dictionaries().into_iter().flatten() {
+        let data = read_bytes(file, block).map_err(|error| format!("the dictionaries: {error}"))?;
+        decoder.read_dictionary(block, &data).map_err(|error| format!("the dictionaries are damaged: {error}"))?;
+    }
+    Ok(Footer { decoder, blocks, summary })
+}
+
+fn block_bytes(block: &Block) -> Option<usize> {
+    usize::try_from(block.metaDataLength()).ok()?.checked_add(usize::try_from(block.bodyLength()).ok()?)
+}
+
+fn read_bytes(file: &File, block: &Block) -> std::result::Result<Buffer, String> {
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let place = block_bytes(block).zip(u64::try_from(block.offset()).ok());
+    let (bytes, offset) = place
+        .filter(|(bytes, offset)| offset.checked_add(*bytes as u64).is_some_and(|end| end <= length))
+        .ok_or("it lies outside the file: convert it again")?;
+    let mut data = MutableBuffer::from_len_zeroed(bytes);
+    file.read_exact_at(data.as_slice_mut(), offset).map_err(|error| error.to_string())?;
+    Ok(data.into())
+}
+
+fn read_batch(
+    file: &File,
+    block: &Block,
+    wanted: &BlockSummary,
+    decoder: &FileDecoder,
+) -> std::result::Result<RecordBatch, String> {
+    let data = read_bytes(file, block)?;
+    // The first block has no rows; its checksum covers the dictionaries before it as well.
+    if wanted.rows > 0 && crc32fast::hash(&data) != wanted.crc32 {
+        return Err("the checksum does not match, the block is damaged: convert it again".to_owned());
+    }
+    let batch = decoder.read_record_batch(block, &data).map_err(|error| error.to_string())?;
+    batch.ok_or_else(|| "it holds no rows".to_owned())
+}
+
+/// One block in memory.
+struct Rows {
+    local_ts: ScalarBuffer<i64>,
+    exchange_ts: ScalarBuffer<i64>,
+    kind: ScalarBuffer<u8>,
+    side: ScalarBuffer<u8>,
+    is_snapshot: BooleanBuffer,
+    price: ScalarBuffer<f64>,
+    qty: ScalarBuffer<f64>,
+    text: StringArray,
+    /// Rows with which messages begin, and the end.
+    starts: Vec<usize>,
+    next: usize,
+}
+
+impl Rows {
+    fn of(batch: &RecordBatch, rows: u64) -> std::result::Result<Self, String> {
+        if batch.num_rows() as u64 != rows {
+            return Err(format!("{} rows instead of {rows}", batch.num_rows()));
+        }
+        let time = |column| batch.column(column).as_primitive::<TimestampNanosecondType>().values().clone();
+        let number = |column| batch.column(column).as_primitive::<Float64Type>().values().clone();
+        let codes = |column, wanted: &[&str]| {
+            let column = batch.column(column).as_dictionary::<UInt8Type>();
+            let known = column.values().as_string::<i32>() == names(wanted).as_string::<i32>();
+            if known { Ok(column.keys().values().clone()) } else { Err("a column of codes has other names") }
+        };
+        let mut starts: Vec<usize> = batch.column(IS_FIRST).as_boolean().values().set_indices().collect();
+        if batch.num_rows() > 0 && starts.first() != Some(&0) {
+            return Err("it does not begin with a message".to_owned());
+        }
+        starts.push(batch.num_rows());
+        Ok(Self {
+            local_ts: time(LOCAL_TS),
+            exchange_ts: time(EXCHANGE_TS),
+            kind: codes(KIND, &KINDS)?,
+            side: codes(SIDE, &SIDES)?,
+            is_snapshot: batch.column(IS_SNAPSHOT).as_boolean().values().clone(),
+            price: number(PRICE),
+            qty: number(QTY),
+            text: batch.column(TEXT).as_string::<i32>().clone(),
+            starts,
+            next: 0,
+        })
+    }
+
+    fn next_message(&mut self) -> Option<(usize, usize)> {
+        let [start, end] = *self.starts.get(self.next..self.next + 2)? else { return None };
+        self.next += 1;
+        Some((start, end))
+    }
+
+    fn book(&self, start: usize, end: usize, price: Grid, qty: Grid, kind: &mut EventKind) -> Option<()> {
+        if !matches!(kind, EventKind::BookChange { .. }) {
+            let levels = || Vec::with_capacity(end - start);
+            *kind = EventKind::BookChange { is_snapshot: false, bids: levels(), asks: levels() };
+        }
+        let EventKind::BookChange { is_snapshot, bids, asks } = kind else { return None };
+        *is_snapshot = self.is_snapshot.value(start);
+        bids.clear();
+        asks.clear();
+        let columns = self.side[start..end].iter().zip(&self.price[start..end]).zip(&self.qty[start..end]);
+        for ((&side, &at), &amount) in columns {
+            let level = Level { price: price.decimal(at)?, qty: qty.decimal(amount)? };
+            match side {
+                BID => bids.push(level),
+                ASK => asks.push(level),
+                _ => {}
+            }
+        }
+        Some(())
+    }
+
+    fn print(&self, row: usize, kind: u8, price: Grid, qty: Grid) -> Option<EventKind> {
+        let (price, qty): (Decimal, Decimal) = (price.decimal(self.price[row])?, qty.decimal(self.qty[row])?);
+        let id = self.text.is_valid(row).then(|| self.text.value(row).into());
+        let side = match self.side[row] {
+            BUY => Some(Side::Buy),
+            SELL => Some(Side::Sell),
+            _ => None,
+        };
+        Some(if kind == TRADE {
+            EventKind::Trade { id, price, qty, side }
+        } else {
+            EventKind::Liquidation { id, price, qty, side }
+        })
+    }
+}

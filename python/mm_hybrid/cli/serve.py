@@ -136,11 +136,23 @@ def exchange(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
 @command.command()
 @click.option("--port", type=int, default=8200, show_default=True, help="HTTP port. 0: free.")
 @click.option("--delay-ms", type=int, default=0, show_default=True, help="Answer this much later.")
+@click.option(
+    "--llm",
+    is_flag=True,
+    help="Serve a very small language model instead (extra local-llm); tries plumbing, its advice is noise.",
+)
 @_common
-def advisor(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
-    """Serve the rule-based advisor: OpenAI-compatible, a few documented rules, no language model."""
+def advisor(*, as_json: bool, until_stdin_closes: bool, llm: bool, **values: Any) -> None:
+    """Serve the rule-based advisor: OpenAI-compatible, a few documented rules, no language model unless --llm."""
     from mm_hybrid.servers.advisor import AdvisorServerConfig, serve_advisor
 
+    if llm:
+        from mm_hybrid.servers.llm import LlmServerConfig, serve_llm
+
+        if values.pop("delay_ms"):
+            raise click.UsageError("--delay-ms: the language model takes its own time")
+        _run(LlmServerConfig, serve_llm, values, as_json=as_json, until_stdin_closes=until_stdin_closes)
+        return
     _run(AdvisorServerConfig, serve_advisor, values, as_json=as_json, until_stdin_closes=until_stdin_closes)
 
 

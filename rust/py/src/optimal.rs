@@ -145,7 +145,7 @@ pub fn seed_pnl_renewal(
     Ok(out)
 }
 
-fn line<'py>(py: Python<'py>, line: fit::Line) -> PyResult<Bound<'py, PyDict>> {
+fn line(py: Python<'_>, line: fit::Line) -> PyResult<Bound<'_, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("intensity_a", line.a)?;
     out.set_item("intensity_k", line.k)?;

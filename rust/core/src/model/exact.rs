@@ -1,11 +1,12 @@
 //! Exact quotes of a maker whose inventory is bounded, and the best rate anybody can reach.
 //!
 //! With at most `max_lots` lots of `size` on either side, the control problem behind [`super::glft`] turns linear: the
-//! value of inventory q is ln(v_q) size / k, where v solves v' = M v with the tridiagonal
+//! value of inventory q is ln(v(q)) size / k, where v solves v' = M v with the tridiagonal
 //!
 //! M = tridiag(-eta, alpha q^2 - k mu q, -eta), alpha = k gamma size sigma^2 / 2, eta = A C e^(-k (fee + impact/2)).
 //!
-//! Without a horizon v is the ground eigenvector of M and -lambda_min size / k the certainty-equivalent rate.
+//! Without a horizon v is the ground eigenvector of M and -lambda size / k, with lambda the smallest eigenvalue, the
+//! certainty-equivalent rate.
 //! Components of v span dozens of orders of magnitude, so only their ratios are ever formed: from both ends towards
 //! the smallest diagonal element, the direction in which the recursion forgets its errors. With a horizon, v comes by
 //! uniformisation, a series without a negative term, for the same reason.
@@ -72,7 +73,7 @@ impl Problem {
         smallest.map_or(0, |(index, _)| index)
     }
 
-    /// Ratios v_(i+1)/v_i up to the meeting point and v_(i-1)/v_i down to it; `None` when `lambda` is above an
+    /// Ratios v(i+1)/v(i) up to the meeting point and v(i-1)/v(i) down to it; `None` when `lambda` is above an
     /// eigenvalue of the part before it.
     fn ratios(&self, lambda: f64, meet: usize) -> Option<(Vec<f64>, Vec<f64>)> {
         let ratio = |diagonal: f64, last: f64| {
@@ -118,7 +119,7 @@ impl Problem {
             }
             found = Some((lambda, up, down));
             let next = lambda + step;
-            if step.abs() <= 2.0 * f64::EPSILON * (lambda.abs() + self.eta) || next == lambda {
+            if step.abs() <= 2.0 * f64::EPSILON * (lambda.abs() + self.eta) {
                 break;
             }
             lambda = if next > low && next < high { next } else { f64::midpoint(low, high) };
@@ -149,7 +150,7 @@ fn lots(max_lots: usize) -> impl Iterator<Item = f64> {
     (-most..=most).map(|q| q as f64)
 }
 
-/// The quotes from ln(v_i / v_(i+1)) of neighbouring inventories.
+/// The quotes from ln(v(i) / v(i+1)) of neighbouring inventories.
 fn quotes_from_steps(problem: &Problem, k: f64, size: f64, eigenvalue: f64, steps: &[f64]) -> Result<ExactQuotes> {
     let mut delta_bid = Vec::with_capacity(steps.len() + 1);
     let mut delta_ask = vec![None];
@@ -177,7 +178,7 @@ fn quotes_from_steps(problem: &Problem, k: f64, size: f64, eigenvalue: f64, step
 pub fn exact_stationary(p: &GlftParams, max_lots: usize) -> Result<ExactQuotes> {
     let problem = Problem::new(p, max_lots)?;
     let (eigenvalue, up, down) = problem.ground_state()?;
-    // `up` holds v_(i+1)/v_i, `down`, from the far end, v_(i-1)/v_i.
+    // `up` holds v(i+1)/v(i), `down`, from the far end, v(i-1)/v(i).
     let steps: Vec<f64> = up.iter().map(|r| -r.ln()).chain(down.iter().rev().map(|r| r.ln())).collect();
     quotes_from_steps(&problem, p.intensity_k, p.size, eigenvalue, &steps)
 }
@@ -212,7 +213,9 @@ fn propagate(problem: &Problem, mut values: Vec<f64>, horizon_s: f64) -> Result<
         let before = values.clone();
         series_step(problem, top, dt, &mut values);
         let largest = values.iter().copied().fold(0.0, f64::max);
-        values.iter_mut().for_each(|v| *v /= largest);
+        for value in &mut values {
+            *value /= largest;
+        }
         // Nothing moves any more: what is left of the horizon changes no quote.
         if values.iter().zip(&before).all(|(new, old)| (new - old).abs() <= 1e-15 * new) {
             break;
@@ -334,7 +337,7 @@ mod tests {
     fn closed_form(market: &GlftParams, max_lots: usize) -> (Vec<Option<f64>>, Vec<Option<f64>>) {
         let quotes = glft_closed_form(market).unwrap();
         let side = |distance: &dyn Fn(f64) -> f64, edge: f64| {
-            lots(max_lots).map(|q| (q != edge * max_lots as f64).then(|| distance(q * market.size))).collect()
+            lots(max_lots).map(|q| (q * edge < max_lots as f64).then(|| distance(q * market.size))).collect()
         };
         (side(&|q| quotes.delta_bid(q), 1.0), side(&|q| quotes.delta_ask(q), -1.0))
     }

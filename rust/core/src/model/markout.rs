@@ -1,6 +1,6 @@
 //! How far the price moves against own fills: the adverse move the closed form charges as `impact`.
 //!
-//! Of a fill with sign s (+1 buy) at time t, the move is -s (m_(t+h) - m_t): what the reference price did against the
+//! Of a fill with sign s (+1 buy) at time t, the move is -s (m(t+h) - m(t)): what the reference price did against the
 //! new position within the horizon h. A decayed mean over fills, with its standard error; negative moves count as they
 //! are, so that luck averages out.
 //!

@@ -72,7 +72,9 @@ fn sums(g1: &[f64], b: &[Vec<f64>]) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut term, mut sum, mut sixth) = (g1.to_vec(), g1.to_vec(), g1.to_vec());
     for round in 2..=MAX_ROUNDS {
         term = b.iter().map(|row| row.iter().zip(&term).map(|(p, t)| p * t).sum()).collect();
-        sum.iter_mut().zip(&term).for_each(|(s, t)| *s += t);
+        for (s, t) in sum.iter_mut().zip(&term) {
+            *s += t;
+        }
         if round == 6 {
             sixth.clone_from(&sum);
         }
@@ -111,7 +113,9 @@ fn solve(mut left: Matrix, mut right: Matrix) -> Result<Matrix> {
         }
     }
     for (row, values) in right.iter_mut().enumerate() {
-        values.iter_mut().for_each(|x| *x /= left[row][row]);
+        for x in values {
+            *x /= left[row][row];
+        }
     }
     Ok(right)
 }

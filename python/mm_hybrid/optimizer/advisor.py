@@ -15,30 +15,24 @@ import json
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
 
-from mm_hybrid.breaker import Breaker, BreakerOpenError, Permit
+from mm_hybrid.breaker import Breaker, BreakerOpenError
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import AdvisorConfig
 from mm_hybrid.optimizer.advice import (
     Advice,
     AdviceOutcome,
     AdviceRejectedError,
-    AdviceReply,
     Completion,
-    SeedAdviceReply,
-    parse_reply,
     read_completion,
 )
 from mm_hybrid.optimizer.attempt import Attempt, RefusedError, TransportError, body_of
-from mm_hybrid.optimizer.base import BaseQuote, Model
-from mm_hybrid.optimizer.blend import clamped, within_gate
-from mm_hybrid.optimizer.budget import Budget, Reservation, price_of
+from mm_hybrid.optimizer.base import Model
+from mm_hybrid.optimizer.budget import Budget, price_of
 from mm_hybrid.optimizer.cassette import CassetteMissError, Recorder, Replay, request_key
 from mm_hybrid.optimizer.ledger import Ledger
-from mm_hybrid.optimizer.prepare import Service, prepare
+from mm_hybrid.optimizer.prepare import prepare
 from mm_hybrid.optimizer.prompt import (
     MAX_REPLY_TOKENS,
     Anchors,
@@ -47,6 +41,14 @@ from mm_hybrid.optimizer.prompt import (
     ProviderProfile,
     chat_request,
     profile_for,
+)
+from mm_hybrid.optimizer.question import (
+    AdviceClient,
+    AdviceJournal,
+    Question,
+    advice_from,
+    journal_row,
+    judge,
 )
 from mm_hybrid.optimizer.validity import volatility_changed, why_void
 from mm_hybrid.types import BookState, Features, Position
@@ -62,78 +64,8 @@ JITTER = 0.1
 PREPARE_AGAIN_S = 60.0
 """Wait before a failed preparation is tried again."""
 
-_SERVICE_FAILURES = frozenset(
-    {
-        AdviceOutcome.TIMEOUT,
-        AdviceOutcome.INVALID_TRANSPORT,
-        AdviceOutcome.INVALID_ENVELOPE,
-        AdviceOutcome.HTTP_5XX,
-        AdviceOutcome.RATE_LIMITED,
-    }
-)
-_NOT_SENT = frozenset({AdviceOutcome.BREAKER_OPEN, AdviceOutcome.BUDGET_DENIED, AdviceOutcome.REPLAY_MISS})
 _SEMANTIC_WINDOW = 50
 _SEMANTIC_LIMIT = 0.2
-
-
-class AdviceJournal(Protocol):
-    """Where outcomes are recorded."""
-
-    def advice(
-        self,
-        *,
-        outcome: str,
-        request_json: str,
-        reply_text: str = "",
-        bid_half_bps: float | None = None,
-        ask_half_bps: float | None = None,
-        base_bid_half_bps: float | None = None,
-        base_ask_half_bps: float | None = None,
-        latency_ms: float | None = None,
-        cost_usd: float | None = None,
-        detail: str = "",
-        snapshot_ns: int | None = None,
-        prompt: str | None = None,
-        anomaly: str | None = None,
-        confidence: float | None = None,
-        position_limit: float | None = None,
-        used_bid_half_bps: float | None = None,
-        used_ask_half_bps: float | None = None,
-    ) -> object:
-        """Record one question and what became of it."""
-        ...
-
-    def state(self, what: str, value: str, detail: str = "") -> object:
-        """Record a change of state."""
-        ...
-
-
-class AdviceClient(Service, Protocol):
-    """What carries questions to the service."""
-
-    async def close(self) -> None:
-        """Free what it holds."""
-        ...
-
-
-@dataclass(slots=True)
-class _Question:
-    """One question under way and what is known about it."""
-
-    number: int
-    features: Features
-    base: BaseQuote
-    inventory: Inventory
-    request: Mapping[str, Any]
-    request_json: str
-    sent_ns: int
-    attempts: list[Attempt] = field(default_factory=list)
-    reservation: Reservation | None = None
-    permit: Permit | None = None
-    reply: AdviceReply | None = None
-    advice: Advice | None = None
-    used: tuple[int | None, int | None] = (None, None)
-    cost_usd: float | None = None
 
 
 @dataclass(slots=True)
@@ -183,7 +115,6 @@ class Advisor:
         self._rng = rng or random.Random(None if config.cassette_mode == "off" else 1)
         self._ledger = ledger or Ledger(now_ns=clock.now_ns())
         self._prompt = PromptBuilder(config.prompt)
-        self._reply_kind = SeedAdviceReply if config.prompt == "seed" else AdviceReply
         self._budget = Budget(
             usd_per_day=config.budget_usd_per_day,
             tokens_per_min=config.tokens_per_min,
@@ -211,7 +142,7 @@ class Advisor:
         self._task: asyncio.Task[None] | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._prepare_after_ns = 0
-        self._question: _Question | None = None
+        self._question: Question | None = None
         self._visible_ns = 0
         self._advice: Advice | None = None
         self._use = _Use()
@@ -436,7 +367,7 @@ class Advisor:
         user_text = self._prompt.user_text(features, anchors, inventory)
         request = chat_request(self._config.model, user_text, self._profile, self._config.prompt)
         request_json = json.dumps(request, sort_keys=True)
-        question = _Question(
+        question = Question(
             self._requested, features, base, inventory, request, request_json, self._clock.now_ns()
         )
         self._question = question
@@ -446,7 +377,7 @@ class Advisor:
         elif self._replay is not None:
             self._look_up(question, self._replay)
 
-    def _look_up(self, question: _Question, replay: Replay) -> None:
+    def _look_up(self, question: Question, replay: Replay) -> None:
         """Take the answer from the cassette; it becomes visible when its recorded latency has passed."""
         key, asked_ns = request_key(question.request), question.features.timestamp_ns
         records = replay.take(key)
@@ -460,7 +391,7 @@ class Advisor:
         question.cost_usd = records[-1].cost_usd
         self._visible_ns = asked_ns + question.attempts[-1].latency_ns
 
-    async def _settle(self, question: _Question) -> None:
+    async def _settle(self, question: Question) -> None:
         """Bring one question to its outcome, whatever happens on the way."""
         client = self._client
         try:
@@ -488,7 +419,7 @@ class Advisor:
             self._task = None
             self._conclude(question)
 
-    def _admit(self, question: _Question) -> None:
+    def _admit(self, question: Question) -> None:
         """Set money aside and get the breaker's leave. A replay needs neither: it follows what was recorded.
 
         Raises:
@@ -502,7 +433,7 @@ class Advisor:
             question.reservation = None
             raise AdviceRejectedError(AdviceOutcome.BREAKER_OPEN, str(error)) from None
 
-    def _abandon(self, question: _Question, detail: str = "the session ended first") -> None:
+    def _abandon(self, question: Question, detail: str = "the session ended first") -> None:
         """Account for a question that gets no answer any more; it is charged, since it may have been sent."""
         if question.permit is not None:
             question.permit.abandon()
@@ -512,7 +443,7 @@ class Advisor:
             self._charge(question)
         self._finish(question, AdviceOutcome.INVALID_TRANSPORT, detail)
 
-    def _charge(self, question: _Question) -> None:
+    def _charge(self, question: Question) -> None:
         """Settle the money of a question and record its attempts."""
         reservation, attempts = question.reservation, question.attempts
         if reservation is not None:
@@ -537,7 +468,7 @@ class Advisor:
             except (OSError, ValueError):
                 log.exception("an answer could not be recorded")
 
-    def _conclude(self, question: _Question) -> None:
+    def _conclude(self, question: Question) -> None:
         """Read the answer, live or recorded, and bring the question to its outcome."""
         outcome, detail = AdviceOutcome.INVALID_TRANSPORT, ""
         try:
@@ -554,7 +485,7 @@ class Advisor:
                 question.permit.abandon()
         self._finish(question, outcome, detail)
 
-    def _read(self, question: _Question) -> AdviceOutcome:
+    def _read(self, question: Question) -> AdviceOutcome:
         completion: Completion | None = None
         permit = question.permit
         try:
@@ -562,7 +493,7 @@ class Advisor:
             question.used = (completion.prompt_tokens, completion.completion_tokens)
         except AdviceRejectedError as error:
             if permit is not None:
-                _judge(permit, error)
+                judge(permit, error)
             raise
         finally:
             self._charge(question)
@@ -589,79 +520,25 @@ class Advisor:
                 "advisor:content", value, f"{bad} of the last {_SEMANTIC_WINDOW} answers invalid or clamped"
             )
 
-    def _check(self, question: _Question, completion: Completion) -> AdviceOutcome:
+    def _check(self, question: Question, completion: Completion) -> AdviceOutcome:
         """Put a reply that passes every check in force and return ``accepted`` or ``clamped``."""
-        if completion.model is not None and not _same_model(self._config.model, completion.model):
-            raise AdviceRejectedError(
-                AdviceOutcome.MODEL_MISMATCH,
-                f"asked {self._config.model!r}, answered by {completion.model!r:.80}",
-            )
-        question.reply = reply = parse_reply(completion.content, self._reply_kind)
-        base = question.base
-        sides = (
-            (base.bid_half_bps, reply.recommended_bid_spread_bps),
-            (base.ask_half_bps, reply.recommended_ask_spread_bps),
-        )
-        for anchor, side in sides:
-            if not within_gate(anchor, side):
-                raise AdviceRejectedError(
-                    AdviceOutcome.OUT_OF_RATIO, f"{side:g} bps is {side / anchor:.3g} times the model"
-                )
-        features, inventory = question.features, question.inventory
-        limit = reply.position_limit
-        if self._config.prompt == "seed":
-            limit = min(limit / inventory.limit_base, 1.0) if inventory.limit_base > 0 else 1.0
-        advice = Advice(
-            bid_half_bps=reply.recommended_bid_spread_bps,
-            ask_half_bps=reply.recommended_ask_spread_bps,
-            position_limit_frac=limit,
-            confidence=reply.confidence,
-            anomaly=reply.anomaly,
-            reasoning=reply.reasoning,
-            snapshot_ts_ns=features.timestamp_ns,
-            base_bid_half_bps=base.bid_half_bps,
-            base_ask_half_bps=base.ask_half_bps,
-            mid_price=features.mid_price,
-            sigma=features.calibration.sigma,
-            inventory_bucket=inventory.bucket if self._config.prompt == "seed" else None,
-        )
+        advice, outcome = advice_from(question, completion, self._config)
         if self._latest is not None and (why := why_void(advice, self._latest[0], self._bucket())):
             raise AdviceRejectedError(AdviceOutcome.STALE, why)
         self.invalidate("newer advice")
         self._advice = question.advice = advice
-        moved = any(clamped(anchor, side) != side for anchor, side in sides)
-        return AdviceOutcome.CLAMPED if moved else AdviceOutcome.ACCEPTED
+        return outcome
 
-    def _finish(self, question: _Question, outcome: AdviceOutcome, detail: str) -> None:
+    def _finish(self, question: Question, outcome: AdviceOutcome, detail: str) -> None:
         self._question = None
         self._outcomes[outcome] += 1
         if outcome in {AdviceOutcome.ACCEPTED, AdviceOutcome.CLAMPED}:
             self._warned = False
         self._record(question, outcome, detail)
 
-    def _record(self, question: _Question, outcome: AdviceOutcome, detail: str) -> None:
-        reply, base, advice = question.reply, question.base, question.advice
-        last = question.attempts[-1] if question.attempts else None
+    def _record(self, question: Question, outcome: AdviceOutcome, detail: str) -> None:
         try:
-            self._journal.advice(
-                outcome=outcome.value,
-                request_json=question.request_json,
-                reply_text=last.text() if last else "",
-                bid_half_bps=reply.recommended_bid_spread_bps if reply else None,
-                ask_half_bps=reply.recommended_ask_spread_bps if reply else None,
-                base_bid_half_bps=base.bid_half_bps,
-                base_ask_half_bps=base.ask_half_bps,
-                latency_ms=last.latency_ns / 1e6 if last and outcome not in _NOT_SENT else None,
-                cost_usd=0.0 if outcome in _NOT_SENT else question.cost_usd,
-                detail=detail,
-                snapshot_ns=question.features.timestamp_ns,
-                prompt=self._config.prompt,
-                anomaly=reply.anomaly.value if reply else None,
-                confidence=reply.confidence if reply else None,
-                position_limit=reply.position_limit if reply else None,
-                used_bid_half_bps=clamped(base.bid_half_bps, advice.bid_half_bps) if advice else None,
-                used_ask_half_bps=clamped(base.ask_half_bps, advice.ask_half_bps) if advice else None,
-            )
+            self._journal.advice(**journal_row(question, outcome, detail, self._config.prompt))
         except Exception:
             log.exception("advice could not be recorded")
 
@@ -676,16 +553,3 @@ class Advisor:
         if not self._warned:
             self._warned = True
             log.warning("advisor: %s; quoting goes on with the closed form", reason)
-
-
-def _judge(permit: Permit, error: AdviceRejectedError) -> None:
-    if error.outcome in _SERVICE_FAILURES:
-        permit.failure(error.detail)
-    else:
-        permit.success()
-
-
-def _same_model(asked: str, answered: str) -> bool:
-    """Return whether the answer names the model asked for, or a dated release of it."""
-    name = answered.rsplit("/", 1)[-1]
-    return name == asked.rsplit("/", 1)[-1] or name.startswith(asked.rsplit("/", 1)[-1] + "-")

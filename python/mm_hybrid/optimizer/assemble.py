@@ -12,7 +12,7 @@ from mm_hybrid._core import __version__
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import AdvisorConfig, QuotingConfig
 from mm_hybrid.optimizer import custom
-from mm_hybrid.optimizer.advisor import AdviceJournal, Advisor
+from mm_hybrid.optimizer.advisor import Advisor
 from mm_hybrid.optimizer.avellaneda import AvellanedaStoikov
 from mm_hybrid.optimizer.base import Model, SpreadOptimizer
 from mm_hybrid.optimizer.blend import AdvisedOptimizer
@@ -24,6 +24,7 @@ from mm_hybrid.optimizer.fallback import Fallback
 from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.optimizer.ledger import Ledger
 from mm_hybrid.optimizer.prompt import CONTRACT, PROMPT_VERSIONS
+from mm_hybrid.optimizer.question import AdviceJournal
 from mm_hybrid.optimizer.seed_pnl import SeedPnl
 
 LEDGER_FILE = "advice-spend.sqlite"

@@ -148,6 +148,14 @@ class RiskAversion:
         return math.exp(self._log_gamma)
 
 
+def have_moved(before: tuple[float, ...], now: tuple[float, ...], by: float) -> bool:
+    """Return whether a parameter has moved by more than ``by`` of itself; since nothing, everything has."""
+    if not before:
+        return True
+    # Written so that what is no number has moved.
+    return not all(abs(value - last) <= by * abs(last) for value, last in zip(now, before, strict=True))
+
+
 def recommendation(
     quote: BaseQuote,
     features: Features,

@@ -13,13 +13,17 @@ from typing import Any
 
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.models import exact_quotes, gamma_for_inventory_sd
-from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, TermsOf
+from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, TermsOf, have_moved
 from mm_hybrid.types import Features, Position
 
 REFRESH_AT = 0.005
 """Relative change of a parameter that makes the table anew; the quotes move by less than that."""
 
 MAX_LOTS = 1000
+
+_NAMES = (
+    "intensity_a", "intensity_k", "sigma", "gamma", "size", "fee", "impact", "drift", "age_s",
+)  # fmt: skip
 
 
 class ExactBounded:
@@ -32,7 +36,7 @@ class ExactBounded:
         self._inventory_sd = config.inventory_sd_orders
         self._max_lots = min(max(math.ceil(config.position_limit_orders), 1), MAX_LOTS)
         self._risk = RiskAversion()
-        self._made_with: dict[str, float] = {}
+        self._made_with: tuple[float, ...] = ()
         self._bid: list[float] = []
         self._ask: list[float] = []
 
@@ -43,19 +47,16 @@ class ExactBounded:
             ValueError: the calibration is out of the formula's range; names the parameter.
         """
         terms, calibration = self._terms(features), features.calibration
-        market = {
-            "intensity_a": calibration.intensity_a,
-            "intensity_k": calibration.intensity_k,
-            "sigma": terms.sigma,
-            "size": terms.size,
-            "fee": terms.fee,
-            "impact": terms.impact,
-            "age_s": terms.age_s,
-        }
-        wanted = gamma_for_inventory_sd(sd_lots=self._inventory_sd, **market)
-        market["gamma"] = self._risk.follow(wanted, features.timestamp_ns, calibration.source)
-        market["drift"] = calibration.drift
-        if _has_moved(self._made_with, market):
+        a, k = calibration.intensity_a, calibration.intensity_k
+        wanted = gamma_for_inventory_sd(
+            sd_lots=self._inventory_sd, intensity_a=a, intensity_k=k, sigma=terms.sigma, size=terms.size,
+            fee=terms.fee, impact=terms.impact, age_s=terms.age_s,
+        )  # fmt: skip
+        gamma = self._risk.follow(wanted, features.timestamp_ns, calibration.source)
+        market = (
+            a, k, terms.sigma, gamma, terms.size, terms.fee, terms.impact, calibration.drift, terms.age_s,
+        )  # fmt: skip
+        if market != self._made_with and have_moved(self._made_with, market, REFRESH_AT):
             self._make(market)
         lots = float(position.qty_base) / terms.size
         flat = self._max_lots
@@ -70,18 +71,14 @@ class ExactBounded:
             terms.size,
         )
 
-    def _make(self, market: dict[str, float]) -> None:
-        table: dict[str, Any] = exact_quotes(max_lots=self._max_lots, **market)
+    def _make(self, market: tuple[float, ...]) -> None:
+        table: dict[str, Any] = exact_quotes(
+            max_lots=self._max_lots, **dict(zip(_NAMES, market, strict=True))
+        )
         # At its cap a side has no quote; the position limit keeps it away, the neighbour's distance is as good as any.
         bid, ask = table["delta_bid"], table["delta_ask"]
         self._bid, self._ask = [*bid[:-1], bid[-2]], [ask[1], *ask[1:]]
         self._made_with = market
-
-
-def _has_moved(before: dict[str, float], now: dict[str, float]) -> bool:
-    return not before or any(
-        abs(value - before[name]) > REFRESH_AT * abs(before[name]) for name, value in now.items()
-    )
 
 
 def _between(table: list[float], index: float) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.models import gamma_for_inventory_sd, glft_closed_form
-from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, TermsOf, recommendation
+from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, Terms, TermsOf, recommendation
 from mm_hybrid.types import Features, Position, SpreadRecommendation
 
 
@@ -39,7 +39,11 @@ class GlftOptimizer:
         Raises:
             ValueError: the calibration is out of the formula's range; names the parameter.
         """
-        size, fee, sigma, age_s, impact, to_bps, floor_bps, limit, widening = self._terms(features)
+        return self.quote_on(self._terms(features), features, position)
+
+    def quote_on(self, terms: Terms, features: Features, position: Position) -> BaseQuote:
+        """Return the quote on terms that are already known; raises like :meth:`base_quote`."""
+        size, fee, sigma, age_s, impact, to_bps, floor_bps, limit, widening = terms
         calibration = features.calibration
         a, k = calibration.intensity_a, calibration.intensity_k
         wanted = gamma_for_inventory_sd(

@@ -13,7 +13,7 @@ from typing import Any
 
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.models import seed_pnl_linear, seed_pnl_renewal, seed_pnl_toxic
-from mm_hybrid.optimizer.base import BaseQuote, TermsOf
+from mm_hybrid.optimizer.base import BaseQuote, TermsOf, have_moved
 from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.types import Features, Position
 
@@ -39,20 +39,17 @@ class SeedPnl:
         Raises:
             ValueError: the calibration or an assumption is out of range, or leaves no width worth quoting; names it.
         """
-        skewed = self._closed_form.base_quote(features, position)
         terms, calibration = self._terms(features), features.calibration
+        skewed = self._closed_form.quote_on(terms, features, position)
         a, k = calibration.intensity_a, calibration.intensity_k
         # Old information and own fills cost as much per fill as in the closed form.
         cost = terms.fee + terms.impact / 2 + k * terms.sigma**2 * terms.age_s
         parameters = (a, k, terms.size, cost)
-        if not self._made_with or any(
-            abs(now - before) > REFRESH_AT * abs(before)
-            for now, before in zip(parameters, self._made_with, strict=True)
-        ):
+        if parameters != self._made_with and have_moved(self._made_with, parameters, REFRESH_AT):
             self._delta = self._expected(a, k, terms.size, cost)["delta"]
             self._made_with = parameters
         half = self._delta * terms.to_bps * terms.widening
-        return skewed._replace(bid_half_bps=half, ask_half_bps=half)
+        return BaseQuote(half, half, *skewed[2:])
 
     def _expected(self, a: float, k: float, size: float, fee: float) -> dict[str, float]:
         config, depth = self._config, 1 / k

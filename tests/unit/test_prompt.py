@@ -1,0 +1,164 @@
+"""What is sent, to the byte: the same for the same market, and nothing a stranger wrote in it."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advisors import Records, config, reply
+from markets import INSTRUMENT, market
+from mm_hybrid._core import SyntheticMarket
+from mm_hybrid.cli import run
+from mm_hybrid.clock import ManualClock
+from mm_hybrid.config import QuotingConfig
+from mm_hybrid.optimizer.advisor import Advisor
+from mm_hybrid.optimizer.assemble import header_of
+from mm_hybrid.optimizer.attempt import Attempt
+from mm_hybrid.optimizer.cassette import Cassette, Recorder, Replay, request_key
+from mm_hybrid.optimizer.glft import GlftOptimizer
+from mm_hybrid.optimizer.prompt import (
+    Anchors,
+    Inventory,
+    PromptBuilder,
+    PromptProfile,
+    canonical,
+    chat_request,
+    profile_for,
+    wire_body,
+)
+from mm_hybrid.types import Position
+
+ANCHORS = Anchors(1.1, 1.2, 0.12)
+SOME = Inventory(0.02, 0.1)
+
+
+def body(profile: PromptProfile, features: Any, inventory: Inventory = SOME) -> bytes:
+    text = PromptBuilder(profile).user_text(features, ANCHORS, inventory)
+    return wire_body(chat_request("m", text, profile_for("m"), profile))
+
+
+@pytest.mark.parametrize("profile", ["exogenous", "seed"])
+@given(st.text(min_size=1, max_size=200))
+def test_no_text_from_outside_reaches_the_prompt(profile: PromptProfile, hostile: str) -> None:
+    evil = replace(
+        INSTRUMENT, symbol=hostile, ccxt_symbol=hostile, base=hostile, quote=hostile, venue=hostile
+    )
+    got = body(profile, market(instrument=evil, regime_evidence=hostile))
+    assert got == body(profile, market())
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True), st.floats(allow_nan=True, allow_infinity=True))
+def test_whatever_is_measured_the_user_message_is_one_flat_object_of_numbers(
+    spread: float, depth: float
+) -> None:
+    text = PromptBuilder().user_text(market(spread_bps=spread, depth_bid_quote=depth), ANCHORS)
+    fields = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert all(isinstance(value, (int, float, bool, str, type(None))) for value in fields.values())
+    assert {value for value in fields.values() if isinstance(value, str)} == {"mmh-advice/1", "A1"}
+    assert canonical(fields) == text
+
+
+def test_inventory_is_told_by_one_profile_alone_and_in_quarters() -> None:
+    told = {
+        qty: json.loads(json.loads(body("seed", market(), Inventory(qty, 0.1)))["messages"][1]["content"])[
+            "inv_frac"
+        ]
+        for qty in (-0.5, -0.03, 0.0, 0.011, 0.013, 0.1)
+    }
+    assert told == {-0.5: -1.0, -0.03: -0.25, 0.0: 0.0, 0.011: 0.0, 0.013: 0.25, 0.1: 1.0}
+    assert body("exogenous", market(), Inventory(0.1, 0.1)) == body(
+        "exogenous", market(), Inventory(0.0, 0.1)
+    )
+
+
+def test_the_seed_profile_completes_the_articles_fields_with_units_and_sides() -> None:
+    fields = json.loads(json.loads(body("seed", market()))["messages"][1]["content"])
+    assert {
+        "mid_price_quote", "market_spread_bps", "bid_volume_base", "ask_volume_base", "depth_bid_quote",
+        "depth_ask_quote", "sigma_1m_bps", "inv_frac", "inventory_limit_base", "risk_frac",
+    } <= set(fields)  # fmt: skip
+
+
+def test_advice_that_knew_the_inventory_ends_with_it(tmp_path: Path) -> None:
+    settings = config("http://127.0.0.1:1/v1", prompt="seed", cassette=tmp_path / "c", cassette_mode="replay")
+    limit = GlftOptimizer(QuotingConfig()).base_quote(market(), Position()).position_limit
+    base = GlftOptimizer(QuotingConfig()).base_quote(market(), Position())
+    text = PromptBuilder("seed").user_text(
+        market(), Anchors(base.bid_half_bps, base.ask_half_bps, base.floor_bps), Inventory(0.0, limit)
+    )
+    shape = profile_for(settings.model, "json_schema")
+    recorder = Recorder(tmp_path / "c", header_of(settings, 0), pass_id="1")
+    recorder.record(
+        key=request_key(chat_request(settings.model, text, shape, "seed")), symbol="A1", snapshot_seq=0,
+        snapshot_ts_ns=0, sent_ts_ns=0,
+        attempts=[Attempt(status=200, body=reply(position_limit=limit / 2).encode())],
+    )  # fmt: skip
+    recorder.close()
+    records = Records()
+    one = Advisor(
+        settings, None, records, ManualClock(), model=GlftOptimizer(QuotingConfig()),
+        replay=Replay(Cassette.read(tmp_path / "c"), pass_id="1"),
+    )  # fmt: skip
+    one.offer(market())
+    one.offer(market(after_s=0.1))
+    advice = one.advice_for(market(after_s=0.1).timestamp_ns, market(after_s=0.1))
+    assert advice is not None, records.rows
+    assert advice.position_limit_frac == pytest.approx(0.5), "told in base units, kept as a fraction"
+    one.offer(market(after_s=0.2), Position(qty_base=Decimal(repr(limit))))
+    assert one.advice_for(market(after_s=0.2).timestamp_ns, market(after_s=0.2)) is None
+    assert any(told[:2] == ("advice:retired", "inventory changed") for told in records.states)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = SyntheticMarket(exchange="bybit", symbol="BTCUSDT", seed=3, start_ns=1_700_000_000 * 10**9)
+    path = tmp_path_factory.mktemp("data") / "feed.ndjson"
+    batch = source.advance(1_700_000_090 * 10**9)
+    path.write_bytes(b"\n".join(message for *_, message in batch.encode()) + b"\n")
+    return path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(["prompt", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_command_prints_the_request_and_the_same_one_again(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (printed(capsys, "--data", str(recording)) for _ in range(2))
+    assert first == second
+    request = json.loads(first)
+    assert wire_body(request) == first.encode().rstrip(b"\n"), "printed as it is sent, byte for byte"
+    assert json.loads(request["messages"][1]["content"])["ret_60s_bps"] is not None
+    assert "BTC" not in first
+
+
+def test_the_command_looks_at_the_moment_asked_for(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = 1_700_000_030 * 10**9
+    got = json.loads(
+        printed(capsys, "--data", str(recording), "--at", str(at), "--profile", "seed", "--json")
+    )
+    assert at - 2 * 10**9 < got["local_ts_ns"] <= at
+    assert got["prompt"] == "seed/1"
+    assert json.loads(got["request"]["messages"][1]["content"])["ret_60s_bps"] is None, (
+        "nothing after it is known"
+    )
+    assert got["key"] == request_key(got["request"])
+
+
+def test_a_moment_before_the_first_book_and_a_symbol_that_is_not_there_are_named(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["prompt", "--data", str(recording), "--at", "5"]) == 1
+    assert "no moment at which the book could be quoted on" in capsys.readouterr().err
+    assert run(["prompt", "--data", str(recording), "--symbol", "ETHUSDT"]) == 2
+    assert "symbols there: BTCUSDT" in capsys.readouterr().err
+    assert run(["prompt", "--data", str(recording), "--at", "yesterday"]) == 2

@@ -37,8 +37,7 @@ from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 KEEP_ALIVE_MS = 5_000
 
-_UNSIGNED_MOST = 3
-"""Refusals in a row of freshly connected trade streams until the key is to blame."""
+_UNSIGNED_MOST = 3  # Refusals in a row of freshly connected trade streams until the key is to blame.
 
 OrdersVia = Literal["rest", "websocket"]
 
@@ -168,7 +167,7 @@ class Gateway:
         """Cancel an order by client id, again while the outcome is unclear: a cancel may be repeated.
 
         Raises:
-            VenueError: see its verdict; ``GONE`` is not a failure but a reason to look the order up.
+            VenueError: see its verdict; ``GONE`` is a reason to look the order up.
         """
         key = "orderLinkId" if self.venue == "bybit" else "clientOrderId"
         await self._again(

@@ -357,11 +357,9 @@ class Executor:
             if record.side not in sides:
                 self._account.end(record, OrderState.NOT_PLACED, "no longer wanted", source="local")
         created = [record for record in created if record.live]
-        if batch and created:
-            self._spawn(self._sender.create(created))
-        elif created:
-            for record in created:
-                self._spawn(self._sender.create([record]))
+        groups = [created] if batch and created else [[record] for record in created]
+        for group in groups:
+            self._spawn(self._sender.create(group))
 
     def _mark(self, plan: Plan) -> list[OrderRecord]:
         """Note what is about to be sent: the next comparison leaves it alone, exposure counts it."""

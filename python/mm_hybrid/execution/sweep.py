@@ -75,11 +75,7 @@ class Sweep:
         """
         ours = [seen for seen in await self._gateway.open_orders() if self.is_ours(seen.client_id)]
         if ours:
-            if self._journal.failure is None:
-                with contextlib.suppress(JournalError):
-                    await self._journal.intents(
-                        [Intent(action="cancel", client_id=seen.client_id, reason=reason) for seen in ours]
-                    )
+            await self._note_cancels([seen.client_id for seen in ours], reason)
             await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
         return len(ours)
 
@@ -88,12 +84,7 @@ class Sweep:
         known = [r for r in self._account.orders.live() if r.state is not OrderState.INTENT]
         if not known:
             return
-        if self._journal.failure is None:
-            intents = [Intent(action="cancel", client_id=r.client_id, reason=reason) for r in known]
-            with contextlib.suppress(
-                JournalError
-            ):  # Cancels go out even when nothing can be written any more.
-                await self._journal.intents(intents)
+        await self._note_cancels([record.client_id for record in known], reason)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._deadline_s()):
                 await self._cancel([(record.client_id, record.order_id) for record in known])
@@ -153,17 +144,19 @@ class Sweep:
     async def _end(self, ours: list[VenueOrder], found: set[str], reason: str) -> None:
         """Cancel open orders, each journalled once, and look up what is unknown."""
         new = [seen.client_id for seen in ours if seen.client_id not in found]
-        if new and self._journal.failure is None:
-            with contextlib.suppress(
-                JournalError
-            ):  # Cancels go out even when nothing can be written any more.
-                await self._journal.intents(
-                    [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in new]
-                )
+        await self._note_cancels(new, reason)
         found.update(new)
         if ours:
             await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
         await asyncio.gather(*(self._resolver.lookup(record) for record in self._resolver.due()))
+
+    async def _note_cancels(self, client_ids: list[str], reason: str) -> None:
+        """Journal cancels about to be sent; they go out even when nothing can be written any more."""
+        if not client_ids or self._journal.failure is not None:
+            return
+        intents = [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in client_ids]
+        with contextlib.suppress(JournalError):
+            await self._journal.intents(intents)
 
     async def _cancel(self, orders: list[tuple[str, str | None]]) -> None:
         try:

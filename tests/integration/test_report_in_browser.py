@@ -11,7 +11,9 @@ import pytest
 from journal_of_a_session import write_session
 from mm_hybrid.report import build_report
 
-_CHARTS = 5
+_OF_THE_SESSION = ("Prices, quotes and fills", "Inventory", "Profit and its parts", "Spreads", "Order latency")
+_OF_THE_ADVISOR = ("Advice over the model", "Latency of answers")
+_LINES = 6
 
 
 def browser() -> str:
@@ -49,8 +51,10 @@ async def test_every_chart_is_drawn_without_a_network(tmp_path: Path) -> None:
     document = run_browser(page, tmp_path / "profile", "--dump-dom")
     # Plotly lays three drawings of class main-svg over each other in every chart; the first holds the axes.
     drawn = re.findall(r'class="[^"]*js-plotly-plot[^"]*".*?<svg class="main-svg"', document, re.DOTALL)
-    assert len(drawn) == _CHARTS
-    assert len(re.findall(r'<path class="js-line"', document)) >= 2 * _CHARTS - 4
+    expected = [*_OF_THE_SESSION, *_OF_THE_ADVISOR]
+    assert [title for title in expected if title not in document] == []
+    assert len(drawn) == len(expected)
+    assert len(re.findall(r'<path class="js-line"', document)) >= _LINES
 
 
 async def test_a_picture_can_be_taken(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ FAR_BELOW = Decimal("50000.0")
 
 GATEWAY_MOST = 1.10
 PUSH_P99_MS = 5.0
+PUSH_ORDERS_PER_S = 50
 CANCEL_P99_MS = 250.0
 
 
@@ -145,7 +146,26 @@ async def measure_gateway(name: str, _seconds: float, pairs: int) -> dict[str, A
 
 
 async def measure_push(name: str, seconds: float, _pairs: int) -> dict[str, Any]:
-    """Place and pull 50 orders a second; time from the venue's commit to the executor having taken it in."""
+    """Place and cancel 50 orders a second; time from the venue's commit to the executor having taken it in.
+
+    One order every 20 ms, as a maker of 50 orders a second sends them, is what the bound is for. Five at once, ten
+    times a second, is told beside it: there the fifth waits for four others in the venue, the client and the journal.
+    """
+    steady = await _push_delays(name, seconds, burst=1)
+    burst = await _push_delays(name, seconds, burst=5)
+    p50, p99 = _percentiles(steady)
+    burst_p50, burst_p99 = _percentiles(burst)
+    # Every order is told of twice, when it comes and when it goes; a paused start or end costs a few.
+    complete = min(len(steady), len(burst)) >= 0.9 * 2 * PUSH_ORDERS_PER_S * seconds
+    return {
+        "measurement": "push", "exchange": name, "updates": len(steady), "updates_per_s": len(steady) / seconds,
+        "ms_p50": p50, "ms_p99": p99, "burst_updates": len(burst), "burst_ms_p50": burst_p50,
+        "burst_ms_p99": burst_p99, "bound": PUSH_P99_MS, "ok": complete and p99 <= PUSH_P99_MS,
+    }  # fmt: skip
+
+
+async def _push_delays(name: str, seconds: float, *, burst: int) -> list[float]:
+    """Return the delays, in ms, of all updates while orders are placed and cancelled ``burst`` at a time."""
     taken: dict[tuple[str, str], int] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -161,19 +181,15 @@ async def measure_push(name: str, seconds: float, _pairs: int) -> dict[str, Any]
 
             account.take_order = timed
             levels = [Quote("buy", FAR_BELOW - step, LOT) for step in range(5)]
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline:
-                # Five orders placed and cancelled in a fifth of a second: 25 creates and 25 cancels a second.
-                executor.submit(Approved(quotes=tuple(levels), checked_at_ns=0))
-                await asyncio.sleep(0.1)
-                executor.pull("again")
-                await asyncio.sleep(0.1)
-        late_ms = _delays_ms(folder / "exchange.sqlite", taken)
-    p50, p99 = _percentiles(late_ms)
-    return {
-        "measurement": "push", "exchange": name, "updates": len(late_ms), "updates_per_s": len(late_ms) / seconds,
-        "ms_p50": p50, "ms_p99": p99, "bound": PUSH_P99_MS, "ok": p99 <= PUSH_P99_MS,
-    }  # fmt: skip
+            half_s = burst / PUSH_ORDERS_PER_S / 2
+            # Levels come one group after the other, and go again the same way.
+            counts = [*range(burst, 6, burst), *range(5 - burst, -1, -burst)]
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for step in range(round(seconds / half_s)):
+                executor.submit(Approved(quotes=tuple(levels[: counts[step % len(counts)]])))
+                await asyncio.sleep(max(0.0, began + (step + 1) * half_s - loop.time()))
+        return _delays_ms(folder / "exchange.sqlite", taken)
 
 
 def _delays_ms(state: Path, taken: dict[tuple[str, str], int]) -> list[float]:
@@ -216,7 +232,7 @@ async def measure_storm(name: str, seconds: float, _pairs: int) -> dict[str, Any
             while time.monotonic() < deadline:
                 base = FAR_BELOW - dice.randrange(100)
                 levels = tuple(Quote("buy", base - 10 * step, LOT) for step in range(dice.randrange(6)))
-                executor.submit(Approved(quotes=levels, checked_at_ns=0))
+                executor.submit(Approved(quotes=levels))
                 await asyncio.sleep(0.1)
             waits_ms = [1000 * wait_s for wait_s in gateway.lanes.cancel_waits_s]
             reconnects = executor.reconnects

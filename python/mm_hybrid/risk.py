@@ -58,7 +58,7 @@ class Risk:
     Args:
         limits: the limits.
         instrument: grid and minima of orders.
-        clock: time of the approvals.
+        clock: time of a kill.
         kill_file: the kill switch; while this file exists nothing is approved.
     """
 
@@ -107,7 +107,7 @@ class Risk:
             reason = f"a check failed: {type(error).__name__}: {error}"
         if reason is not None:
             return Refused(reason=reason, quotes=quotes)
-        return Approved(quotes=quotes, checked_at_ns=self._clock.now_ns())
+        return Approved(quotes=quotes)
 
     def _reason(
         self,

@@ -212,7 +212,6 @@ class Approved:
     """Target quotes that passed every risk check; the only thing execution accepts."""
 
     quotes: Quotes
-    checked_at_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

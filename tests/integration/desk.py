@@ -34,7 +34,7 @@ SELL = Quote("sell", D("60010.0"), D("0.010"))
 
 
 def wanted(*quotes: Quote) -> Approved:
-    return Approved(quotes=quotes, checked_at_ns=0)
+    return Approved(quotes=quotes)
 
 
 def settled(executor: Executor, count: int) -> Callable[[], bool]:

@@ -153,7 +153,7 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def wanted(*quotes: Quote) -> Approved:
-    return Approved(quotes=quotes, checked_at_ns=0)
+    return Approved(quotes=quotes)
 
 
 BUY = Quote("buy", D("59990.0"), D("0.010"))

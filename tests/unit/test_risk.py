@@ -75,7 +75,7 @@ def refusal(*args, **kwargs) -> str:
 
 
 def test_sound_quotes_pass_as_they_are(risk):
-    assert check(risk) == Approved(quotes=(BUY, SELL), checked_at_ns=5)
+    assert check(risk) == Approved(quotes=(BUY, SELL))
 
 
 @pytest.mark.parametrize("state", [s for s in BookState if s is not BookState.LIVE])

@@ -177,6 +177,18 @@ async def test_a_long_time_is_asked_for_in_spans_and_the_last_one_has_no_end():
 
 
 def test_the_next_page_is_asked_for_as_each_venue_wants_it():
-    assert next_mark("bybit", [{"nextPageCursor": "c"}, {}], 2, "orderId") == {"cursor": "c"}
-    assert next_mark("bybit", [{}], 2, "orderId") is None, "a page that is not full is the last"
-    assert next_mark("bitget", [{"orderId": "9"}, {"orderId": "10"}], 2, "orderId") == {"idLessThan": "9"}
+    assert next_mark("bybit", [{"nextPageCursor": "c"}, {}], "orderId") == {"cursor": "c"}
+    assert next_mark("bybit", [{}], "orderId") is None, "no cursor, no next page"
+    assert next_mark("bitget", [{"orderId": "9"}, {"orderId": "10"}], "orderId") == {"idLessThan": "9"}
+    assert next_mark("bitget", [], "orderId") is None
+
+
+async def test_a_page_shorter_than_asked_for_is_not_the_last():
+    orders = [str(number) for number in range(30, 0, -1)]
+
+    async def page(mark):
+        older = [number for number in orders if int(number) < int(mark.get("idLessThan", 99))]
+        infos = [{"orderId": number} for number in older[:7]]
+        return [info["orderId"] for info in infos], next_mark("bitget", infos, "orderId")
+
+    assert await all_pages(page) == orders

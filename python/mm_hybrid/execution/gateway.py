@@ -32,7 +32,7 @@ from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
 from mm_hybrid.execution.setup import AccountFacts, require_usable
 from mm_hybrid.execution.tap import Request, Tap
 from mm_hybrid.execution.venue_limits import BAN_S, PAGE_ROWS, WINDOW_MS
-from mm_hybrid.instruments import ccxt_symbol, from_market, tradable_status
+from mm_hybrid.instruments import listed_instrument
 from mm_hybrid.types import Fill, Funding, Instrument, Side
 
 KEEP_ALIVE_MS = 5_000
@@ -92,7 +92,7 @@ class Gateway:
         """
         exchange = _build(config, credentials, timeout_s)
         try:
-            instrument = _instrument(config, await exchange.load_markets())
+            instrument = listed_instrument(config.name, config.symbol, await exchange.load_markets())
             lanes = Lanes(clock, budget or Budget.of(config.name))
             gateway = cls(
                 config.name, exchange, instrument, clock, lanes, timeout_s=timeout_s, orders_via=orders_via
@@ -214,7 +214,7 @@ class Gateway:
         rows = await self._again(
             Lane.READ, lambda: self._exchange.fetch_open_orders(self._symbol, None, size, dict(mark))
         )
-        return rows, next_mark(self.venue, [row["info"] for row in rows], size, "orderId")
+        return rows, next_mark(self.venue, [row["info"] for row in rows], "orderId")
 
     async def order(self, client_id: str) -> VenueOrder | None:
         """Return one order by client id, open or ended, or ``None`` if the venue does not know it."""
@@ -283,7 +283,7 @@ class Gateway:
             Lane.READ, lambda: self._exchange.fetch_my_trades(self._symbol, None, 100, dict(mark))
         )
         infos = [row["info"] for row in rows]
-        return infos, next_mark(self.venue, infos, 100, "tradeId")
+        return infos, next_mark(self.venue, infos, "tradeId")
 
     async def _funding_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
         if self.venue == "bybit":
@@ -293,11 +293,10 @@ class Gateway:
             lambda: self._exchange.fetch_funding_history(self._symbol, None, 100, dict(asked))
         )
         infos = [row["info"] for row in rows]
-        return infos, next_mark(self.venue, infos, 100, "billId")
+        return infos, next_mark(self.venue, infos, "billId")
 
     async def _bybit_executions_page(self, mark: Mark) -> tuple[list[Any], Mark | None]:
         asked = {"category": "linear", "symbol": self.instrument.symbol, "limit": 100, **mark}
-
         reply = await self._again(
             Lane.READ, lambda: self._exchange.private_get_v5_execution_list(dict(asked))
         )
@@ -307,7 +306,7 @@ class Gateway:
                 Failure(venue=self.venue, error="NoList", message="bybit: executions without a list")
             )
         cursor = result.get("nextPageCursor")
-        return result["list"], {"cursor": cursor} if cursor and len(result["list"]) >= 100 else None
+        return result["list"], {"cursor": cursor} if cursor and result["list"] else None
 
     async def position(self) -> Decimal:
         """Return the signed position in base units.
@@ -548,6 +547,9 @@ def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> A
         "defaultType": "swap",
         "maxRetriesOnFailure": 0,
         "ws": {"keepAlive": KEEP_ALIVE_MS},
+        # ccxt walks everything it remembers of pushes at each new one; far more than one read of a socket brings.
+        "ordersLimit": 200,
+        "tradesLimit": 200,
     }
     # Preset, since ccxt would ask with hidden requests, and on Bitget takes any failure for an answer.
     if bybit:
@@ -573,18 +575,6 @@ def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> A
     elif config.demo:
         exchange.enable_demo_trading(True)
     return exchange
-
-
-def _instrument(config: VenueConfig, markets: dict[str, Any]) -> Instrument:
-    if config.symbol is None:
-        raise GatewayError(f"{config.name}: no symbol to trade")
-    market = markets.get(ccxt_symbol(config.symbol))
-    if market is None:
-        raise GatewayError(f"{config.name}: no linear perpetual {config.symbol}")
-    status = tradable_status(config.name, market)
-    if status is not None:
-        raise GatewayError(f"{config.name}: {config.symbol} is not trading now (status {status})")
-    return from_market(config.name, market)
 
 
 async def _with_own_fees(exchange: Any, instrument: Instrument) -> Instrument:

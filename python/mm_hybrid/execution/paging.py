@@ -39,12 +39,14 @@ async def all_spans(page: Page, since_ms: int, now_ms: int, longest_ms: int) -> 
     return rows
 
 
-def next_mark(venue: str, infos: list[Any], size: int, id_key: str) -> Mark | None:
-    """Return the mark of the page after one of ``infos``, or ``None`` when this was the last.
+def next_mark(venue: str, infos: list[Any], id_key: str) -> Mark | None:
+    """Return the mark of the page after one of ``infos``, or ``None`` after an empty one.
 
-    Bybit's cursor comes with the rows as ccxt hands them on; Bitget is asked for what is older than the oldest.
+    A page with fewer rows than asked for need not be the last: a venue may cap a page lower, or leave rows out of it.
+    Bybit's cursor comes with the rows as ccxt hands them on, on the last page too; Bitget is asked for what is older
+    than the oldest.
     """
-    if len(infos) < size:
+    if not infos:
         return None
     if venue == "bybit":
         cursor = next((info["nextPageCursor"] for info in infos if "nextPageCursor" in info), None)

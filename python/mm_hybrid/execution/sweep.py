@@ -73,7 +73,7 @@ class Sweep:
         Raises:
             GatewayError: the venue could not be asked.
         """
-        ours = [seen for seen in await self._gateway.open_orders() if self.is_ours(seen.client_id)]
+        ours = await _open_with(self._gateway, self._prefix)
         if ours:
             await self._note_cancels([seen.client_id for seen in ours], reason)
             await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
@@ -174,7 +174,11 @@ async def cancel_ours(gateway: SweepGateway, tag: str) -> int:
     Raises:
         GatewayError: the venue could not be asked, or refused.
     """
-    ours = [seen for seen in await gateway.open_orders() if seen.client_id.startswith(f"{tag}-")]
+    ours = await _open_with(gateway, f"{tag}-")
     if ours:
         await gateway.cancel_batch([(seen.client_id, seen.order_id) for seen in ours])
     return len(ours)
+
+
+async def _open_with(gateway: SweepGateway, prefix: str) -> list[VenueOrder]:
+    return [seen for seen in await gateway.open_orders() if seen.client_id.startswith(prefix)]

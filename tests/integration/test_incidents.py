@@ -7,71 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from desk import BUY, KEYS, SELL, TIMES, created_ids, journalled_fills, last_states, settled, trading, wanted
-from venue_client import Market, serve, until
+from desk import BUY, KEYS, SELL, created_ids, journalled_fills, last_states, settled, trading, wanted
+from venue_client import Venue, serve, until
 
 from mm_hybrid.clock import WallClock
 from mm_hybrid.config import VenueConfig
-from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
+from mm_hybrid.errors import GatewayError, JournalError
 from mm_hybrid.execution import gateway as gateway_module
 from mm_hybrid.execution import lanes as lanes_module
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import OrderState
-from mm_hybrid.journal import replay
-from mm_hybrid.servers.exchange import VENUE_LIMITS, ExchangeServer, FaultScript
+from mm_hybrid.servers.exchange import VENUE_LIMITS
 from mm_hybrid.servers.exchange.setup import Setup
 
 D = Decimal
-prints = itertools.count()
-
-
-class Venue:
-    """The exchange of one test, its market and its faults."""
-
-    def __init__(self, server: ExchangeServer) -> None:
-        self.server = server
-        self.name = server.config.venue
-        self.url = server.url
-        self.market = Market(server)
-        self.market.book()
-
-    def script(self, *rules: dict) -> None:
-        self.server.faults.replace(FaultScript.parse({"seed": 1, "rules": list(rules)}, "test"))
-
-    def heal(self) -> None:
-        self.script()
-
-    @property
-    def open(self) -> list[tuple[str, Decimal, Decimal]]:
-        return sorted((o.side, o.price, o.remaining_qty) for o in self.server.account.open_orders())
-
-    @property
-    def placed(self) -> int:
-        """Orders the exchange has ever accepted."""
-        account = self.server.account
-        return len(list(account.open_orders())) + len(list(account.ended_orders()))
-
-    def fill(self, qty: str, price: str = "59990.0") -> None:
-        """A seller prints through the buys at ``price``."""
-        self.market.trade("sell", float(price) - 0.1, float(qty), f"print-{next(prints)}")
-
-
-@pytest.fixture(params=["bybit", "bitget"])
-async def venue(request, tmp_path) -> AsyncIterator[Venue]:
-    async with serve(request.param, state=tmp_path / "state.db") as server:
-        yield Venue(server)
-
-
-@pytest.fixture
-async def bybit(tmp_path) -> AsyncIterator[Venue]:
-    async with serve("bybit", state=tmp_path / "state.db") as server:
-        yield Venue(server)
 
 
 CROSSING = BUY._replace(price=D("60000.1"))
@@ -260,39 +213,6 @@ async def test_restart_mid_order(venue, tmp_path, journal_kept):
         assert journalled_fills(second) == [], "what filled before the journal began is its opening position"
 
 
-async def test_unexplained_venue_position(venue, tmp_path):
-    alerts: list[str] = []
-    async with trading(venue.name, venue.url, tmp_path, alerts=alerts, reconcile_s=0.3) as executor:
-        executor.submit(wanted(BUY))
-        await until(settled(executor, 1))
-        venue.server.account.position.qty += D("0.5")
-        await until(lambda: executor.halted)
-        assert "0.5" in executor.halted
-        assert executor.position.qty_base == 0, "no fill is invented"
-        await until(lambda: venue.open == [])
-    assert any("difference  +0.5" in line for line in alerts)
-    assert journalled_fills(tmp_path) == []
-
-    with pytest.raises(RiskStopError, match="adopt_position"):
-        async with trading(venue.name, venue.url, tmp_path):
-            pass
-    assert venue.open == []
-
-
-async def test_a_position_a_person_has_looked_at_is_taken_over_once(venue, tmp_path):
-    async with trading(venue.name, venue.url, tmp_path) as executor:
-        executor.submit(wanted(BUY))
-        await until(settled(executor, 1))
-    venue.server.account.position.qty += D("0.5")
-    with pytest.raises(RiskStopError, match="adopt_position"):
-        async with trading(venue.name, venue.url, tmp_path):
-            pass
-    async with trading(venue.name, venue.url, tmp_path, adopt_position=True) as executor:
-        assert executor.position.qty_base == D("0.5")
-    async with trading(venue.name, venue.url, tmp_path) as executor:
-        assert executor.position.qty_base == D("0.5"), "the journal explains it from now on"
-
-
 async def test_a_pulled_quote_does_not_wait_for_an_unanswered_amend(bybit, tmp_path):
     async with trading("bybit", bybit.url, tmp_path, timeout_s=3) as executor:
         executor.submit(wanted(BUY))
@@ -317,102 +237,6 @@ async def test_more_orders_than_a_second_s_rate_are_cancelled_under_the_venue_s_
                 await until(lambda venue=venue: len(venue.open) == 14, 15)
                 assert await executor.stop("all of them") == 0
                 assert venue.open == []
-
-
-async def test_a_busy_account_is_no_position_difference(venue, tmp_path):
-    """Executions between the question and the answer, and pushes behind them, explain what the venue says."""
-    async with trading(venue.name, venue.url, tmp_path) as executor:
-        executor.submit(wanted(BUY._replace(qty=D("1"))))
-        await until(settled(executor, 1))
-        venue.script({"on": "push_execution", "fault": "delay", "delay_ms": 150})
-        position = executor._gateway.position
-
-        async def slow() -> Decimal:
-            answer = await position()
-            await asyncio.sleep(0.1)
-            return answer
-
-        executor._gateway.position = slow
-        trades = asyncio.create_task(_trade_on(venue, 40))
-        for _ in range(6):
-            assert await executor._reconciler.check_position() is None
-        await trades
-
-
-async def _trade_on(venue: Venue, times: int) -> None:
-    for _ in range(times):
-        venue.fill("0.001")
-        await asyncio.sleep(0.05)
-
-
-async def test_an_execution_whose_order_the_venue_does_not_show_yet_stays_ours(tmp_path):
-    """Bitget's executions carry no client id, and its order query may lag behind them: absence is no proof."""
-    async with serve("bitget", state=tmp_path / "state.db") as server:
-        venue = Venue(server)
-        async with trading("bitget", venue.url, tmp_path, unmatched_s=0.2) as executor:
-            venue.script(
-                {"on": "create", "fault": "accept_then_reset", "nth": [1]},
-                {"on": "order_detail", "fault": "reject", "code": "40109", "until_s": 0.9},
-                SILENT,
-                {"on": "push_execution", "fault": "drop"},
-            )
-            executor.submit(wanted(BUY))
-            await until(lambda: venue.open)
-            venue.fill("1")
-            executor.pull("one is enough")
-            await executor._reconciler.fetch()
-            await until(lambda: executor.position.qty_base == BUY.qty, 5)
-            await until(lambda: executor.live_orders == ())
-            assert executor.halted is None
-        (client_id,) = created_ids(tmp_path)
-        assert [row[1:] for row in journalled_fills(tmp_path)] == [(client_id, BUY.qty)]
-
-
-async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, tmp_path):
-    from mm_hybrid.servers.exchange.events import adl
-
-    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.3) as executor:
-        executor.submit(wanted(BUY))
-        await until(settled(executor, 1))
-        venue.fill("1")
-        await until(lambda: executor.position.qty_base == BUY.qty)
-        adl(venue.server.account, D("0.004"))
-        await until(lambda: executor.position.qty_base == D("0.006"))
-        await asyncio.sleep(0.7)
-        assert executor.halted is None
-
-
-async def test_a_trade_made_by_hand_on_the_account_explains_the_position_and_is_nobody_s(venue, tmp_path):
-    from mm_hybrid.servers.exchange.events import foreign_order
-
-    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.3) as executor:
-        venue.script({"on": "push_execution", "fault": "drop"})
-        executor.submit(wanted(BUY))
-        await until(settled(executor, 1))
-        foreign_order(venue.server.account, "buy", None, D("0.004"))
-        await until(lambda: executor.position.qty_base == D("0.004"))
-        await asyncio.sleep(0.7)
-        assert executor.halted is None
-        assert executor.counters.fills == 0, "it is in the position and not ours"
-    assert [row[1:] for row in journalled_fills(tmp_path)] == [("", D("0.004"))]
-
-
-async def test_funding_is_cash_of_its_own_and_counts_once(venue, tmp_path):
-    from mm_hybrid.servers.exchange.events import fund
-
-    times = replace(TIMES.reconcile, funding_s=0.1)
-    async with trading(venue.name, venue.url, tmp_path, reconcile_s=0.2, reconcile=times) as executor:
-        executor.submit(wanted(BUY))
-        await until(settled(executor, 1))
-        venue.fill("1")
-        await until(lambda: executor.position.qty_base == BUY.qty)
-        paid = fund(venue.server.account, D("0.0001")).amount
-        assert paid < 0, "a long position pays a positive rate"
-        await until(lambda: executor.position.funding_quote)
-        await asyncio.sleep(0.5)
-        assert executor.position.funding_quote == paid
-        assert executor.halted is None
-    assert replay(tmp_path / "journal.db").position.funding_quote == paid
 
 
 async def test_balance_reject_storm(venue, tmp_path):
@@ -520,22 +344,6 @@ async def test_post_only_reject_loop(venue, tmp_path):
         assert executor.healthy
 
 
-async def test_negative_fee(tmp_path):
-    for name in ("bybit", "bitget"):
-        folder = tmp_path / name
-        folder.mkdir()
-        async with serve(name, maker_fee_rate=D("-0.0001")) as server:
-            venue = Venue(server)
-            async with trading(name, venue.url, folder) as executor:
-                executor.submit(wanted(BUY))
-                await until(settled(executor, 1))
-                venue.fill("1")
-                await until(lambda executor=executor: executor.position.qty_base)
-                rebate = BUY.price * BUY.qty * D("0.0001")
-                assert executor.position.fees_quote == rebate, "a rebate is cash received"
-                assert -server.account.position.fees == rebate
-
-
 async def test_clock_skew(venue, tmp_path):
     skew_ms = 3_000 if venue.name == "bybit" else 60_000
     async with trading(venue.name, venue.url, tmp_path) as executor:
@@ -568,20 +376,6 @@ async def test_disk_full_on_journal_write(venue, tmp_path):
             await asyncio.sleep(0.3)
             assert venue.placed == placed, "and nothing else does"
             assert await executor.stop("journal broken") == 0
-
-
-async def test_foreign_orders_are_reported_once_and_left_alone(venue, tmp_path):
-    from mm_hybrid.servers.exchange.events import foreign_order
-
-    foreign_order(venue.server.account, "buy", D("58000.0"), D("0.010"))
-    alerts: list[str] = []
-    async with trading(venue.name, venue.url, tmp_path, alerts=alerts, reconcile_s=0.2) as executor:
-        executor.submit(wanted(BUY))
-        await until(settled(executor, 1))
-        await asyncio.sleep(0.5)
-        assert await executor.stop("done") == 0
-    assert venue.open == [("buy", D("58000.0"), D("0.010"))]
-    assert len([line for line in alerts if "not ours" in line]) == 1
 
 
 async def test_orders_go_over_the_trade_stream_and_a_silent_one_is_no_hang(bybit, tmp_path):

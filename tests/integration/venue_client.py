@@ -1,19 +1,22 @@
 """Unmodified ccxt clients pointed at a local exchange, and a market moved by hand."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 import ccxt.pro
 
 from mm_hybrid._core import EventBatch
-from mm_hybrid.servers.exchange import ExchangeServer, ExchangeServerConfig, matching_for
+from mm_hybrid.servers.exchange import ExchangeServer, ExchangeServerConfig, FaultScript, matching_for
 
 SYMBOL = "BTC/USDT:USDT"
 BIDS = [(59_999.9, 2.0), (59_999.0, 5.0)]
 ASKS = [(60_000.1, 2.0), (60_001.0, 5.0)]
+prints = itertools.count()
 OPTIONS = {
     "bybit": {
         "defaultType": "swap",
@@ -101,6 +104,37 @@ class Market:
             "localTimestamp": stamp,
         }
         self._server.apply(EventBatch.decode([json.dumps(message).encode()]))
+
+
+class Venue:
+    """The exchange of one test, its market and its faults."""
+
+    def __init__(self, server: ExchangeServer) -> None:
+        self.server = server
+        self.name = server.config.venue
+        self.url = server.url
+        self.market = Market(server)
+        self.market.book()
+
+    def script(self, *rules: dict) -> None:
+        self.server.faults.replace(FaultScript.parse({"seed": 1, "rules": list(rules)}, "test"))
+
+    def heal(self) -> None:
+        self.script()
+
+    @property
+    def open(self) -> list[tuple[str, Decimal, Decimal]]:
+        return sorted((o.side, o.price, o.remaining_qty) for o in self.server.account.open_orders())
+
+    @property
+    def placed(self) -> int:
+        """Orders the exchange has ever accepted."""
+        account = self.server.account
+        return len(list(account.open_orders())) + len(list(account.ended_orders()))
+
+    def fill(self, qty: str, price: str = "59990.0") -> None:
+        """A seller prints through the buys at ``price``."""
+        self.market.trade("sell", float(price) - 0.1, float(qty), f"print-{next(prints)}")
 
 
 def _rewritten(urls: object, server_url: str) -> object:

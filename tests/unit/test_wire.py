@@ -45,6 +45,19 @@ def test_the_venue_s_own_coin_counts_once_its_price_is_known():
     assert unlearned.worth(D("-0.001"), "BTC", D(60000)) == -60
 
 
+def test_a_fee_paid_in_two_coins_counts_whole_and_names_the_one_without_a_price():
+    execution = {
+        "tradeId": "x", "orderId": "o", "side": "sell", "price": "60000", "baseVolume": "0.01", "tradeScope": "maker",
+        "cTime": "7", "feeDetail": [{"feeCoin": "USDT", "totalFee": "-0.1"}, {"feeCoin": "BGB", "totalFee": "-0.05"}],
+    }  # fmt: skip
+    bitget = FeePrices("bitget", INSTRUMENT)
+    fill = wire.parse_fill("bitget", execution, 0, bitget.worth)
+    assert (fill.fee, fill.fee_currency, fill.fee_quote) == (D("-0.05"), "BGB", D("-0.1"))
+    bitget.learn(D(4))
+    fill = wire.parse_fill("bitget", execution, 0, bitget.worth)
+    assert (fill.fee, fill.fee_currency, fill.fee_quote) == (D("-0.05"), "BGB", D("-0.3"))
+
+
 def test_an_empty_fee_currency_of_a_linear_contract_is_its_quote():
     fill = wire.parse_fill("bybit", BYBIT_EXECUTION | {"feeCurrency": ""}, 0, par)
     assert (fill.fee_currency, fill.fee_quote) == ("USDT", D("-0.25"))

@@ -90,6 +90,8 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
 @click.option("--min-notional", default="5", show_default=True, help="Smallest order value, quote currency.")
 @click.option("--maker-fee-rate", default="0.00001", show_default=True)
 @click.option("--taker-fee-rate", default=None, help="Default: 0.00055 on Bybit, 0.0006 on Bitget.")
+@click.option("--fee-coin", default=None, help="Third coin that fees are charged in, such as MNT or BGB.")
+@click.option("--fee-coin-price", default="1", show_default=True, help="What one is worth, quote currency.")
 @click.option("--balance", default="100000", show_default=True, help="Starting balance, quote currency.")
 @click.option("--api-key", default="demo-key", show_default=True, envvar="MM_HYBRID_API_KEY")
 @click.option("--api-secret", default="demo-secret", envvar="MM_HYBRID_API_SECRET")

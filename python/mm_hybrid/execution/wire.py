@@ -131,10 +131,8 @@ def parse_fill(venue: str, raw: Raw, local_ts_ns: int, worth: FeeWorth) -> Fill:
                 local_ts_ns=local_ts_ns,
                 exec_type=_BYBIT_EXEC.get(str(raw.get("execType") or "Trade"), "trade"),
             )
-        details = raw.get("feeDetail") or []
-        detail = details[0] if isinstance(details, list) and details else {}
-        fee, currency = _decimal(detail.get("totalFee")), str(detail.get("feeCoin") or "USDT")
         price = _decimal(raw["price"])
+        fee, currency, fee_quote = _bitget_fee(raw.get("feeDetail"), price, worth)
         first_word = str(raw.get("tradeSide") or "").partition("_")[0]
         return Fill(
             exec_id=str(raw["tradeId"]),
@@ -145,7 +143,7 @@ def parse_fill(venue: str, raw: Raw, local_ts_ns: int, worth: FeeWorth) -> Fill:
             qty=_decimal(raw["baseVolume"]),
             fee=fee,
             fee_currency=currency,
-            fee_quote=worth(fee, currency, price),
+            fee_quote=fee_quote,
             is_maker=str(raw.get("tradeScope", "")).lower() == "maker",
             exchange_ts_ns=int(raw["cTime"]) * 1_000_000,
             local_ts_ns=local_ts_ns,
@@ -153,6 +151,20 @@ def parse_fill(venue: str, raw: Raw, local_ts_ns: int, worth: FeeWorth) -> Fill:
         )
     except (KeyError, ValueError, InvalidOperation, TypeError) as error:
         raise GatewayError(f"{venue}: cannot read an execution: {type(error).__name__} {error}") from error
+
+
+def _bitget_fee(details: Any, price: Decimal, worth: FeeWorth) -> tuple[Decimal, str, Decimal]:
+    """Return amount, coin and worth of a fee; of one paid in several coins the largest part names amount and coin."""
+    parts = [
+        (_decimal(one.get("totalFee")), str(one.get("feeCoin") or "USDT"))
+        for one in (details if isinstance(details, list) else [])
+    ]
+    if not parts:
+        return Decimal(0), "USDT", Decimal(0)
+    values = [worth(amount, coin, price) for amount, coin in parts]
+    # A coin whose price is not known comes first: somebody has to hear of it.
+    first = max(range(len(parts)), key=lambda i: (bool(parts[i][0]) and not values[i], abs(values[i])))
+    return *parts[first], sum(values, Decimal(0))
 
 
 def parse_funding(venue: str, raw: Raw) -> Funding:

@@ -269,6 +269,8 @@ class Account(AccountView):
         """Return fee, rate and currency of a trade."""
         del side
         rate = self.config.maker_fee_rate if is_maker else self.config.taker_rate
+        if self.config.fee_coin is not None:
+            return price * qty * rate / self.config.fee_coin_price, rate, self.config.fee_coin
         return price * qty * rate, rate, self.config.quote
 
     def book_fill(self, fill: Fill) -> OwnExecution:

@@ -38,7 +38,7 @@ class AccountView:
         self.config = config
         self.log = log
         self.ledger = Ledger(config.ledger)
-        self.state = AccountState(log, self.ledger, self.category, config.base)
+        self.state = AccountState(log, self.ledger, self.category, config.quote)
         self.market = DisplayedMarket(config)
         self.spot: SpotAccount | None = None
         self.skew_ms: Callable[[], int] = lambda: 0

@@ -132,7 +132,7 @@ def order_push(order: Order, config: ExchangeServerConfig) -> Fields:
         "cTime": millis(order.created_ns),
         "clientOid": order.client_id,
         "enterPointSource": "API",
-        "feeDetail": [{"feeCoin": config.quote, "fee": number(-order.fees)}],
+        "feeDetail": [{"feeCoin": config.fee_coin or config.quote, "fee": number(-order.fees)}],
         "force": _force(order),
         "instId": config.symbol,
         "leverage": str(config.leverage),
@@ -161,7 +161,7 @@ def order_push(order: Order, config: ExchangeServerConfig) -> Fields:
         average = order.average_price or last.price
         row |= {
             "fillFee": number(-last.fee),
-            "fillFeeCoin": config.quote,
+            "fillFeeCoin": last.fee_currency,
             "fillNotionalUsd": number(last.value),
             "fillPrice": number(last.price),
             "baseVolume": number(last.qty),
@@ -185,7 +185,7 @@ def fill_row(execution: OwnExecution, config: ExchangeServerConfig, *, stream: b
         "feeDetail": [
             {
                 "deduction": "no",
-                "feeCoin": config.quote,
+                "feeCoin": execution.fee_currency,
                 "totalDeductionFee": "0",
                 "totalFee": number(-execution.fee),
             }

@@ -69,6 +69,8 @@ class ExchangeServerConfig(BaseModel):
         min_notional: smallest order value, quote.
         maker_fee_rate: fraction of traded value; negative is a rebate.
         taker_fee_rate: likewise; the venue's base tier by default.
+        fee_coin: third coin that contract fees are charged in, as the venues do at a discount; the quote by default.
+        fee_coin_price: what one of it is worth, quote.
         balance: wallet at the start, quote.
         leverage: initial margin is exposure divided by this.
         max_open_orders: resting orders the account may have.
@@ -106,6 +108,8 @@ class ExchangeServerConfig(BaseModel):
     min_notional: Decimal = Field(default=Decimal(5), ge=0)
     maker_fee_rate: Decimal = Decimal("0.00001")
     taker_fee_rate: Decimal | None = None
+    fee_coin: str | None = None
+    fee_coin_price: Decimal = Field(default=Decimal(1), gt=0)
     balance: Decimal = Field(default=Decimal(100_000), ge=0)
     leverage: int = Field(default=10, ge=1)
     max_open_orders: int = Field(default=500, ge=1)

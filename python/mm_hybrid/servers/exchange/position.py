@@ -24,7 +24,8 @@ class PositionBook:
         cash: signed quote cash from trading, fees not included.
         fees: quote fees paid; negative is a net rebate.
         funding: quote cash from funding; received is positive.
-        base_fees: fees paid in the base coin, as spot buys do; they take nothing off ``qty``.
+        other_fees: fees paid in another coin than the quote: in the base coin, as spot buys do, where they take nothing
+            off ``qty``, or in a third one.
         opened_ns: when the position last left zero.
         updated_ns: when it last changed.
     """
@@ -34,7 +35,7 @@ class PositionBook:
     cash: Decimal = _ZERO
     fees: Decimal = _ZERO
     funding: Decimal = _ZERO
-    base_fees: Decimal = _ZERO
+    other_fees: Decimal = _ZERO
     opened_ns: int = 0
     updated_ns: int = 0
 

@@ -48,7 +48,7 @@ class SpotAccount(Account):
     @property
     def base_balance(self) -> Decimal:
         """Base coin held, locked or not."""
-        return self.config.spot_base_balance + self.position.qty - self.position.base_fees
+        return self.config.spot_base_balance + self.position.qty - self.position.other_fees
 
     @property
     def quote_balance(self) -> Decimal:

@@ -58,7 +58,7 @@ class Funding:
 class AccountState:
     """Orders, executions, fundings and position of one account, and the log they are written to."""
 
-    def __init__(self, log: EventLog, ledger: Ledger, category: str, base: str) -> None:
+    def __init__(self, log: EventLog, ledger: Ledger, category: str, quote: str) -> None:
         self.log = log
         self.ledger = ledger
         self.position = PositionBook()
@@ -67,7 +67,7 @@ class AccountState:
         self.by_client_id: dict[str, Order] = {}
         self.fundings: list[Funding] = []
         self._category = category
-        self._base = base
+        self._quote = quote
         self._is_replaying = False
 
     # What happens
@@ -114,9 +114,11 @@ class AccountState:
         order = self.orders.get(fill.order_id)
         closed = profit = Decimal(0)
         if fill.exec_type is not ExecutionType.FUNDING:
-            base_fee = fill.fee if fill.fee_currency == self._base else Decimal(0)
-            closed, profit = self.position.apply(fill.side, fill.price, fill.qty, fill.fee - base_fee, now_ns)
-            self.position.base_fees += base_fee
+            other_fee = Decimal(0) if fill.fee_currency == self._quote else fill.fee
+            closed, profit = self.position.apply(
+                fill.side, fill.price, fill.qty, fill.fee - other_fee, now_ns
+            )
+            self.position.other_fees += other_fee
         if order is not None:
             order.filled_qty += fill.qty
             order.filled_value += fill.price * fill.qty

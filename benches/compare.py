@@ -19,10 +19,18 @@ from typing import Any
 from gate import BENCHES, REPO, build_program
 
 PEERS = BENCHES / "peers"
-UNITS = {"apply": "updates", "columns": "updates", "decode": "messages", "json": "messages", "csv": "updates"}
+UNITS = {
+    "apply": "updates",
+    "columns": "updates",
+    "table": "updates",
+    "decode": "messages",
+    "json": "messages",
+    "csv": "updates",
+}
 TITLES = {
     "apply": "decoded changes to a book, best prices after each",
     "columns": "columns of integers to a book, best prices after each",
+    "table": "table of the local format to a book, its checksums checked by a second thread",
     "decode": "JSON messages to events",
     "json": "JSON messages to a book, best prices and depth sums after each",
     "csv": "Tardis book file, plain, to memory (rows)",

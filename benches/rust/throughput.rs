@@ -17,7 +17,7 @@ use clock::cpu_seconds;
 use mm_core::book::{BookState, SymbolBook};
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind, Level};
-use mm_core::replay::Reader;
+use mm_core::replay::{Reader, convert, rebuild};
 use mm_core::types::Decimal;
 use serde::Deserialize;
 
@@ -37,7 +37,7 @@ struct Truth {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [row, folder, rounds] = arguments.as_slice() else {
-        panic!("usage: throughput apply|columns|decode|json|csv FOLDER ROUNDS");
+        panic!("usage: throughput apply|columns|decode|json|csv|table FOLDER ROUNDS");
     };
     let rounds: usize = rounds.parse().expect("a whole number of rounds");
     let folder = PathBuf::from(folder);
@@ -48,7 +48,8 @@ fn main() {
         "columns" => columns(&folder),
         "decode" => decode(&folder),
         "json" => json(&folder),
-        "csv" => csv(&folder),
+        "csv" => csv(&folder, &truth),
+        "table" => table(&folder),
         other => panic!("no row is called {other}"),
     };
     for _ in 0..rounds {
@@ -215,22 +216,37 @@ fn json(folder: &Path) -> Box<dyn FnMut() -> Done> {
     })
 }
 
-/// A Tardis CSV file to events, and the last book from the events of the first round.
-fn csv(folder: &Path) -> Box<dyn FnMut() -> Done> {
+/// A Tardis CSV file to events; the book they lead to is compared once, before the clock runs.
+fn csv(folder: &Path, truth: &Truth) -> Box<dyn FnMut() -> Done> {
     let path = folder.join("incremental_book_L2.csv").to_string_lossy().into_owned();
-    let mut checked = false;
-    Box::new(move || {
-        let mut reader = Reader::open(&path).expect("incremental_book_L2.csv");
-        let mut book = (!checked).then(new_book);
-        checked = true;
-        let mut rows = 0;
-        while let Some(item) = reader.next_item().expect("a valid file") {
-            if let (Some(book), Some(event)) = (&mut book, &item.event) {
-                book.apply(event);
-            }
-            rows += item.lines;
-            reader.recycle(black_box(item));
+    let mut book = new_book();
+    read_csv(&path, |event| _ = book.apply(event));
+    check(&book, truth);
+    Box::new(move || Done { taken: read_csv(&path, |_event| {}), book: None, fallbacks: 0 })
+}
+
+fn read_csv(path: &str, mut take: impl FnMut(&Event)) -> u64 {
+    let mut reader = Reader::open(path).expect("incremental_book_L2.csv");
+    let mut rows = 0;
+    while let Some(item) = reader.next_item().expect("a valid file") {
+        if let Some(event) = &item.event {
+            take(event);
         }
-        Done { taken: rows, book, fallbacks: 0 }
+        rows += item.lines;
+        reader.recycle(black_box(item));
+    }
+    rows
+}
+
+/// The table that `convert` makes of the messages, from the file to an applied book; read and checked ahead by a thread.
+fn table(folder: &Path) -> Box<dyn FnMut() -> Done> {
+    let messages = folder.join("book_change.ndjson").to_string_lossy().into_owned();
+    let tables = folder.join("tables").to_string_lossy().into_owned();
+    let converted = convert(&[messages], &tables, true, |_progress| true).expect("valid messages");
+    let paths: Vec<String> = converted.tables.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    Box::new(move || {
+        let rebuilt = rebuild(&paths, None, |_progress| true).expect("a valid table");
+        let book = rebuilt.books.get("binance-futures", "BTCUSDT").cloned();
+        Done { taken: rebuilt.lines, book, fallbacks: 0 }
     })
 }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, TimestampNanosecondType, UInt8Type};
@@ -30,11 +32,16 @@ pub(in crate::replay) const MAGIC: &[u8] = b"ARROW1";
 /// Length of the footer's length and the closing magic.
 const TRAILER_BYTES: u64 = 10;
 
-/// Reads one table in the memory of one block.
+/// Blocks that wait, read and checked, while one is worked on.
+const BLOCKS_AHEAD: usize = 1;
+
+/// Reads one table in the memory of three blocks: one in use, one waiting, one being read by a thread of its own.
 pub(in crate::replay) struct TableReader {
     path: String,
-    file: File,
-    footer: Footer,
+    file: Arc<File>,
+    footer: Arc<Footer>,
+    /// The blocks from the first on; `None` before it is asked for.
+    ahead: Option<Receiver<std::result::Result<Rows, String>>>,
     exchange: Arc<str>,
     symbol: Arc<str>,
     no_symbol: Arc<str>,
@@ -70,10 +77,11 @@ impl TableReader {
             price: grid(summary.price_decimals)?,
             qty: grid(summary.qty_decimals)?,
             decoder: Decoder::new(),
+            ahead: None,
             next_block: 0,
             rows: None,
-            file,
-            footer,
+            file: Arc::new(file),
+            footer: Arc::new(footer),
         })
     }
 
@@ -148,14 +156,35 @@ impl TableReader {
     }
 
     fn read_block(&mut self) -> Result<bool> {
-        let Some(block) = self.footer.blocks.get(self.next_block) else { return Ok(false) };
+        if self.next_block == self.footer.blocks.len() {
+            return Ok(false);
+        }
         let index = self.next_block;
         self.next_block += 1;
-        let wanted = &self.footer.summary.blocks[index];
-        let batch = read_batch(&self.file, block, wanted, &self.footer.decoder);
-        let rows = batch.and_then(|batch| Rows::of(&batch, wanted.rows));
+        let ahead = match &self.ahead {
+            Some(ahead) => ahead,
+            None => self.ahead.insert(self.read_ahead()?),
+        };
+        let rows = ahead.recv().unwrap_or_else(|_error| Err("the thread that reads it has died".to_owned()));
         self.rows = Some(rows.map_err(|reason| Error::Decode { place: self.place(index), reason })?);
         Ok(true)
+    }
+
+    /// Starts to read and check the blocks; ends with the receiver.
+    fn read_ahead(&self) -> Result<Receiver<std::result::Result<Rows, String>>> {
+        let (blocks, ahead) = sync_channel(BLOCKS_AHEAD);
+        let (file, footer) = (Arc::clone(&self.file), Arc::clone(&self.footer));
+        let read = move || {
+            for (block, wanted) in footer.blocks.iter().zip(&footer.summary.blocks) {
+                let batch = read_batch(&file, block, wanted, &footer.decoder);
+                if blocks.send(batch.and_then(|batch| Rows::of(&batch, wanted.rows))).is_err() {
+                    return;
+                }
+            }
+        };
+        let started = thread::Builder::new().name("mm-table".to_owned()).spawn(read);
+        started.map_err(|source| Error::File { path: self.path.clone(), source })?;
+        Ok(ahead)
     }
 
     /// `path: block 3 of 9, rows from .. to ..`, for messages.

@@ -140,6 +140,7 @@ class Diary:
     """The maker's journal, as far as orders and money go."""
 
     creates: Counter[str]
+    created_ns: dict[str, int]
     outcomes: list[tuple[int, int, str, str]]
     fills: list[dict[str, Any]]
     sessions_ns: list[int]
@@ -155,7 +156,9 @@ class Diary:
             tables = {
                 row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             }
-            creates = database.execute("SELECT client_id FROM intent WHERE action = 'create'")
+            creates = database.execute(
+                "SELECT client_id, ts_ns FROM intent WHERE action = 'create' ORDER BY seq DESC"
+            ).fetchall()
             outcomes = database.execute("SELECT seq, ts_ns, client_id, state FROM outcome ORDER BY seq")
             fills = database.execute("SELECT * FROM fill ORDER BY seq")
             sessions = database.execute("SELECT started_ns FROM session ORDER BY id")
@@ -167,6 +170,7 @@ class Diary:
                 funding = sum((Decimal(row[0]) for row in amounts), ZERO)
             return cls(
                 creates=Counter(row[0] for row in creates),
+                created_ns={row[0]: row[1] for row in creates},
                 outcomes=[(row[0], row[1], row[2] or "", row[3]) for row in outcomes],
                 fills=[dict(row) for row in fills],
                 sessions_ns=[row[0] for row in sessions],
@@ -380,6 +384,9 @@ def _resolved(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Violation]
         took_s = (until_ns - max([since_ns, *lives])) / NS_PER_S
         if took_s > facts.resolve_bound_s:
             yield Violation("I6", f"order {client_id}: unknown for {took_s:.1f} s")
+    for client_id, took_s in _given_up(diary):
+        if took_s < facts.window_s:
+            yield Violation("I6", f"order {client_id}: taken as not placed {took_s:.2f} s after its intent")
     for order in ledger.own_orders:
         if order.state == "OPEN":
             yield Violation("I6", f"order {order.client_id} is open after the stop")
@@ -408,6 +415,15 @@ def _unknown(diary: Diary) -> Iterator[tuple[str, int, int | None]]:
             yield client_id, since.pop(client_id), ts_ns
     for client_id, ts_ns in since.items():
         yield client_id, ts_ns, None
+
+
+def _given_up(diary: Diary) -> Iterator[tuple[str, float]]:
+    """Yield each order whose outcome was unknown and then taken as not placed, with the seconds since its intent."""
+    before: dict[str, str] = {}
+    for _, ts_ns, client_id, state in diary.outcomes:
+        if state == "NOT_PLACED" and before.get(client_id) == "PENDING_UNKNOWN":
+            yield client_id, (ts_ns - diary.created_ns[client_id]) / NS_PER_S
+        before[client_id] = state
 
 
 def _recovery_is_idempotent(diary: Diary, facts: Facts) -> Iterator[Violation]:

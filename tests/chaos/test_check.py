@@ -71,7 +71,7 @@ class Books:
         database.executescript(
             """
             CREATE TABLE session(id INTEGER PRIMARY KEY, started_ns INTEGER);
-            CREATE TABLE intent(seq INTEGER PRIMARY KEY, action TEXT, client_id TEXT);
+            CREATE TABLE intent(seq INTEGER PRIMARY KEY, ts_ns INTEGER, action TEXT, client_id TEXT);
             CREATE TABLE outcome(seq INTEGER PRIMARY KEY, ts_ns INTEGER, client_id TEXT, state TEXT);
             CREATE TABLE fill(seq INTEGER PRIMARY KEY, exec_id TEXT, client_id TEXT, side TEXT, price TEXT, qty TEXT,
                 fee_quote TEXT, is_maker INTEGER);
@@ -79,7 +79,9 @@ class Books:
             """
         )
         database.executemany("INSERT INTO session(started_ns) VALUES(?)", [(s,) for s in self.sessions])
-        database.executemany("INSERT INTO intent(action, client_id) VALUES(?, ?)", self.intents)
+        database.executemany(
+            f"INSERT INTO intent(ts_ns, action, client_id) VALUES({S - 1}, ?, ?)", self.intents
+        )
         database.executemany("INSERT INTO outcome(ts_ns, client_id, state) VALUES(?, ?, ?)", self.outcomes)
         database.executemany(
             "INSERT INTO fill(exec_id, client_id, side, price, qty, fee_quote, is_maker) VALUES(?, ?, ?, ?, ?, ?, ?)",
@@ -232,6 +234,16 @@ def test_an_order_received_before_its_intent_was_committed_is_found(books):
 def test_an_order_nobody_saw_coming_is_found(books):
     books.facts["testimony"] = []
     assert books.violations() == ["I5 order mm-a-1 was accepted without a witness"]
+
+
+@pytest.mark.parametrize(("after_s", "broken"), [(0.4, 1), (1.1, 0)])
+def test_an_order_nobody_shows_is_given_up_only_after_the_window(books, after_s, broken):
+    books.events, books.fills, books.marks, books.intents = [], [], ["0"], [("create", "mm-a-1")]
+    books.outcomes = [(S, "mm-a-1", "PENDING_UNKNOWN"), (round((1 + after_s) * S), "mm-a-1", "NOT_PLACED")]
+    books.facts |= {"testimony": [], "size_before_restart": None, "ends": [RESULT | {"position": "0"}]}
+    violations = books.violations()
+    assert len(violations) == broken, violations
+    assert all(line.startswith("I6 order mm-a-1: taken as not placed 0.40 s") for line in violations)
 
 
 def test_an_unknown_outcome_must_be_resolved_in_time(books):

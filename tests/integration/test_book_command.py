@@ -174,6 +174,16 @@ def test_without_json_a_table_is_printed(data_dir, capsys):
     assert "spread" in printed
 
 
+def test_prices_are_shown_as_the_exchange_wrote_them(tmp_path, capsys):
+    levels = '{"price":30000.2,"amount":2.315},{"price":30000,"amount":0.00000007}'
+    stamp = '"timestamp":"2024-08-08T00:00:00.000Z","localTimestamp":"2024-08-08T00:00:00.000Z"'
+    head = '{"type":"book_change","symbol":"BTCUSDT","exchange":"bybit","isSnapshot":true'
+    (tmp_path / "book.ndjson").write_text(f'{head},"bids":[{levels}],"asks":[],{stamp}}}\n')
+    assert run(["book", str(tmp_path / "book.ndjson")]) == 0
+    cells = capsys.readouterr().out.replace("│", " ").split()
+    assert {"30000.2", "2.315", "30000", "0.00000007"} <= set(cells)
+
+
 def test_several_symbols_and_no_choice_is_refused_with_the_list(data_dir, capsys):
     code, line = refusal(capsys, data_dir / "bybit_PERPETUALS_2021-04-17.ndjson.gz", "--json")
     assert code == 2

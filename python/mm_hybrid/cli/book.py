@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -152,7 +153,8 @@ def _print_table(book: AggregatedOrderBook, messages: int, max_levels: int) -> N
 
 
 def _number(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.12f}".rstrip("0").rstrip(".")
+    """Return the shortest decimal that reads back as ``value``, which is how the exchange wrote it."""
+    return value if isinstance(value, str) else f"{Decimal(repr(value)).normalize():f}"
 
 
 def _metric(value: float | None, unit: str) -> str:

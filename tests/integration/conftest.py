@@ -1,8 +1,9 @@
-"""The exchange an incident happens at, for both venues."""
+"""What tests run against: a Tardis machine played by the test, and the exchange an incident happens at."""
 
 from collections.abc import AsyncIterator
 
 import pytest
+from tardis_double import TardisDouble
 from venue_client import Venue, serve
 
 
@@ -16,3 +17,9 @@ async def venue(request, tmp_path) -> AsyncIterator[Venue]:
 async def bybit(tmp_path) -> AsyncIterator[Venue]:
     async with serve("bybit", state=tmp_path / "state.db") as server:
         yield Venue(server)
+
+
+@pytest.fixture
+async def double() -> AsyncIterator[TardisDouble]:
+    async with TardisDouble() as double:
+        yield double

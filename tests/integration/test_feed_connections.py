@@ -3,9 +3,6 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-import pytest
-from tardis_double import TardisDouble
-
 from mm_hybrid.feed import LiveFeed
 
 QUICK = {"reconnect_min_ms": 10, "reconnect_max_ms": 100}
@@ -25,12 +22,6 @@ async def until(feed, condition, timeout_s=10.0):
 
 def states(feed, *symbols):
     return [feed.snapshot(symbol).state for symbol in symbols]
-
-
-@pytest.fixture
-async def double():
-    async with TardisDouble() as double:
-        yield double
 
 
 async def test_a_break_of_one_option_leaves_the_books_of_the_other_alone(double):

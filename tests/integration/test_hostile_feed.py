@@ -6,15 +6,8 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from tardis_double import TardisDouble
 
 from mm_hybrid.feed import LiveFeed
-
-
-@pytest.fixture
-async def double():
-    async with TardisDouble() as double:
-        yield double
 
 
 @asynccontextmanager

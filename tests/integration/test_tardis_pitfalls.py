@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tardis_client import BOTH, drain, tardis_server, url
-from tardis_double import TardisDouble
 from websockets.asyncio.client import connect
 
 from mm_hybrid._core import DecodeError, EventBatch, EventReader, Feed, rebuild_books
@@ -15,12 +14,6 @@ from mm_hybrid.feed import LiveFeed
 LOCAL = "2024-01-01T00:00:00.000001Z"
 REPLAY = "/ws-replay-normalized"
 RANGE = {"from": "2024-01-01", "to": "2024-01-02"}
-
-
-@pytest.fixture
-async def double():
-    async with TardisDouble() as double:
-        yield double
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ quantities are text of exact decimals, times are integer nanoseconds. Rows are o
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_type_hints
@@ -271,8 +272,6 @@ MIGRATIONS: tuple[str, ...] = (
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
-_HINTS: dict[type[Row], dict[str, Any]] = {row: get_type_hints(row) for row in ROW_TYPES}
-
 
 def columns(row_type: type[Row]) -> tuple[str, ...]:
     """Return the columns of a table in the order of its row's fields."""
@@ -281,17 +280,24 @@ def columns(row_type: type[Row]) -> tuple[str, ...]:
 
 def decode_row(row_type: type[R], values: tuple[Any, ...]) -> R:
     """Build a typed row from the values SQLite returned for :func:`columns`."""
-    hints = _HINTS[row_type]
-    decoded: dict[str, Any] = {}
-    for name, value in zip(columns(row_type), values, strict=True):
-        hint = hints[name]
-        if value is None:
-            decoded[name] = None
-        elif hint is Decimal or hint == Decimal | None:
-            decoded[name] = Decimal(value)
-        else:
-            decoded[name] = bool(value) if hint is bool else value
+    decoded = {
+        name: value if convert is None or value is None else convert(value)
+        for (name, convert), value in zip(_DECODERS[row_type], values, strict=True)
+    }
     return row_type(**decoded)
+
+
+def _decoder(hint: Any) -> Callable[[Any], Any] | None:
+    """Return what turns a column's value into a field of a type; ``None`` where it is one already."""
+    if hint is Decimal or hint == Decimal | None:
+        return Decimal
+    return bool if hint is bool else None
+
+
+_DECODERS: dict[type[Row], tuple[tuple[str, Callable[[Any], Any] | None], ...]] = {
+    row: tuple((name, _decoder(hint)) for name, hint in get_type_hints(row).items() if name in columns(row))
+    for row in ROW_TYPES
+}
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

@@ -3,6 +3,7 @@
 mod arrays;
 mod book;
 mod cache;
+mod calibrate;
 mod consolidated;
 mod error;
 mod events;
@@ -26,6 +27,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::cache::{Cache, CachedCalibration, CachedSnapshot};
+
+    #[pymodule_export]
+    use crate::calibrate::Calibrator;
 
     #[pymodule_export]
     use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};

@@ -266,9 +266,7 @@ def _short(found: dict[str, Any]) -> Warnings:
     short = [entry["horizon_s"] for entry in found["volatility"] if entry["realized"] is None]
     if not short:
         return []
-    text = (
-        f"too little unbroken data for volatility over {', '.join(map(str, short))} s: three horizons are needed"
-    )
+    text = f"too little unbroken data for volatility over {', '.join(map(str, short))} s: three horizons are needed"
     return [_warning("short_data", text, horizons_s=short)]
 
 

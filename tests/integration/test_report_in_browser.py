@@ -11,7 +11,13 @@ import pytest
 from journal_of_a_session import write_session
 from mm_hybrid.report import build_report
 
-_OF_THE_SESSION = ("Prices, quotes and fills", "Inventory", "Profit and its parts", "Spreads", "Order latency")
+_OF_THE_SESSION = (
+    "Prices, quotes and fills",
+    "Inventory",
+    "Profit and its parts",
+    "Spreads",
+    "Order latency",
+)
 _OF_THE_ADVISOR = ("Advice over the model", "Latency of answers")
 _LINES = 6
 

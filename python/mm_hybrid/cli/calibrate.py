@@ -80,9 +80,7 @@ def command(
 
     paths = [*data, *more_data]
     with LongOperation("looking through the files") as shown:
-        scans = {
-            (scan.exchange, scan.symbol): scan for scan in scan_files(paths, on_progress=shown.on_bytes)
-        }
+        scans = {(scan.exchange, scan.symbol): scan for scan in scan_files(paths, on_progress=shown.on_bytes)}
     chosen = scans[choose(sorted(scans), exchange, symbol)]
     with LongOperation("calibrating") as shown:
         found = calibrate_files(
@@ -150,12 +148,17 @@ def _print(found: dict[str, Any]) -> None:
         ("market", f"{found['exchange']} {found['symbol']}, mid {found['mid_price']:.8g}"),
         (
             "data",
-            f"{found['seconds']:,.1f} s of readable book, {found['orders']:,} of {found['market_orders']:,} "
-            "market orders beyond the touch",
+            (
+                f"{found['seconds']:,.1f} s of readable book, {found['orders']:,} of {found['market_orders']:,} "
+                "market orders beyond the touch"
+            ),
         ),
         ("A", f"{fit['a']:.4g} ± {fit['sd_a']:.2g} orders per second and side"),
         ("k", f"{fit['k']:.4g} ± {fit['sd_k']:.2g} 1/P, 1/k = {fit['depth_bps']:.3g} bps of mid"),
-        ("volatility", f"{volatility['sigma']:.4g} P/√s now, {volatility['sigma_1m_bps']:.3g} bps per minute"),
+        (
+            "volatility",
+            f"{volatility['sigma']:.4g} P/√s now, {volatility['sigma_1m_bps']:.3g} bps per minute",
+        ),
     ]
     facts += [
         (
@@ -174,7 +177,11 @@ def _print(found: dict[str, Any]) -> None:
         console.print(f"{name:>15}  {text}", highlight=False, markup=False, soft_wrap=True)
     for warning in found["warnings"]:
         console.print(
-            f"{'warning':>15}  {warning['text']}", style="yellow", highlight=False, markup=False, soft_wrap=True
+            f"{'warning':>15}  {warning['text']}",
+            style="yellow",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 
@@ -184,5 +191,6 @@ def _held(found: dict[str, Any] | None) -> str:
     end = "on" if found["to"] is None else f"to {found['to']:.6g} P ({found['to_bps']:.2g} bps)"
     return (
         f"from {found['from']:.6g} P ({found['from_bps']:.2g} bps) {end}: k {found['k']:.4g} ± {found['sd_k']:.2g}, "
-        f"A {found['a']:.4g} ± {found['sd_a']:.2g}, p = {found['p_value']:.2g}, {found['order_share']:.0%} of the orders"
+        f"A {found['a']:.4g} ± {found['sd_a']:.2g}, p = {found['p_value']:.2g}, "
+        f"{found['order_share']:.0%} of the orders"
     )

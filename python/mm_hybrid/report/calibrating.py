@@ -14,6 +14,9 @@ from mm_hybrid.report.shell import GRID, INK, Figure, drawing, figure, html_page
 _FIT = "#2f6fdb"
 _RANGE = "#0f9d8a"
 _SIGMA = "#7c5cc4"
+FEWEST_ORDERS = 25
+"""Before so many orders the errors are above a fifth: not drawn."""
+
 _HELD = "rgba(15, 157, 138, 0.10)"
 
 
@@ -22,8 +25,10 @@ def calibration_page(found: dict[str, Any]) -> str:
     parts = [
         (
             "Fit of the intensity",
-            "Market orders beyond a depth, per second and side, with two standard errors. The line is A exp(-k depth) "
-            "of the estimate; the shade is where an exponential passes the test of fit, with its own line.",
+            (
+                "Market orders beyond a depth, per second and side, with two standard errors. The estimate is "
+                "A exp(-k depth); the shade is where an exponential passes the test of fit, with its own line."
+            ),
             _intensity(found),
         ),
         (
@@ -166,14 +171,15 @@ def _volatility(found: dict[str, Any]) -> Figure | None:
 
 def _over_time(found: dict[str, Any]) -> Figure | None:
     trace = found["trace"]
-    known = [i for i, orders in enumerate(trace["orders"]) if orders >= 10]  # noqa: PLR2004 - errors above a third
-    if len(known) < 2:  # noqa: PLR2004 - a line needs two points
+    known = [i for i, orders in enumerate(trace["orders"]) if orders >= FEWEST_ORDERS]
+    if len(known) < 2:
         return None
     times = np.array([trace["local_ts_ns"][i] for i in known], dtype="int64").astype("datetime64[ns]")
     times = times.astype("datetime64[us]")
     chart = figure(yaxis_title="A, 1/s", height=360)
     chart.update_layout(
-        yaxis2={"title": "k, 1/P", "overlaying": "y", "side": "right", "gridcolor": GRID, "showgrid": False}
+        margin={"r": 70},
+        yaxis2={"title": "k, 1/P", "overlaying": "y", "side": "right", "gridcolor": GRID, "showgrid": False},
     )
     a, k = (np.array([trace[name][i] for i in known]) for name in ("intensity_a", "intensity_k"))
     se_a = np.array([trace["se_log_a"][i] for i in known])

@@ -1,7 +1,9 @@
 //! Where the exponential holds: the depths over which A e^(-k delta) passes a test of fit.
 //!
 //! Market orders are binned by depth in bins that widen with it. Every run of bins is fitted by maximum likelihood and
-//! judged by Pearson's chi-square; among those that pass, the run that holds most orders is the answer. With very many
+//! judged by Pearson's chi-square; among those that pass, the run that holds most orders is the answer. Orders that went
+//! through a run are one more cell of it, since they would have filled a quote inside: what has to be exponential is the
+//! rate of orders that reach a depth, not of those that end there. With very many
 //! orders every real market fails any test, so a run also passes when what is left unexplained is small (the root of
 //! chi-square per order at most [`SMALL_MISFIT`]). The p-value is that of the run by itself: it was picked among
 //! several, which makes passing easier, never harder.
@@ -44,7 +46,7 @@ pub struct HoldingRange {
     pub from: f64,
     /// Depth at which it ends, P; infinite when it never does.
     pub to: f64,
-    /// Orders in it.
+    /// Orders that ended in it.
     pub orders: f64,
     /// The fit over it.
     pub fit: IntensityFit,
@@ -100,7 +102,7 @@ pub fn holding_range(bins: &Bins) -> Result<Option<HoldingRange>> {
             if orders < MIN_ORDERS || best.is_some_and(|best| orders <= best.orders) {
                 break;
             }
-            if let Some(found) = judge(&bins.edges[start..=end], &bins.counts[start..end], bins.side_seconds)? {
+            if let Some(found) = judge(bins, start, end)? {
                 best = Some(found);
                 break;
             }
@@ -109,14 +111,19 @@ pub fn holding_range(bins: &Bins) -> Result<Option<HoldingRange>> {
     Ok(best)
 }
 
-/// The exponential over one run of bins, if it passes.
-fn judge(edges: &[f64], counts: &[f64], side_seconds: f64) -> Result<Option<HoldingRange>> {
+/// The exponential over the bins from `start` to before `end`, if it passes.
+fn judge(bins: &Bins, start: usize, end: usize) -> Result<Option<HoldingRange>> {
+    let (mut edges, mut counts) = (bins.edges[start..=end].to_vec(), bins.counts[start..end].to_vec());
+    if end < bins.counts.len() {
+        edges.push(f64::INFINITY);
+        counts.push(bins.counts[end..].iter().sum());
+    }
     // Counts that rise with depth are no decay: they do not pass.
-    let Ok(fit) = fit_intensity(edges, counts, side_seconds) else { return Ok(None) };
-    let expected = |e: &[f64]| fit.mle.a * side_seconds * ((-fit.mle.k * e[0]).exp() - (-fit.mle.k * e[1]).exp());
+    let Ok(fit) = fit_intensity(&edges, &counts, bins.side_seconds) else { return Ok(None) };
+    let beyond = |depth: f64| fit.mle.a * bins.side_seconds * (-fit.mle.k * depth).exp();
     let (mut chi_square, mut cells, mut merged) = (0.0, 0u32, (0.0, 0.0));
-    for (e, count) in edges.windows(2).zip(counts) {
-        merged = (merged.0 + expected(e), merged.1 + count);
+    for (e, count) in edges.windows(2).zip(&counts) {
+        merged = (merged.0 + beyond(e[0]) - beyond(e[1]), merged.1 + count);
         if merged.0 >= MIN_EXPECTED {
             chi_square += (merged.1 - merged.0).powi(2) / merged.0;
             cells += 1;
@@ -130,14 +137,14 @@ fn judge(edges: &[f64], counts: &[f64], side_seconds: f64) -> Result<Option<Hold
     if (cells as usize) < MIN_BINS {
         return Ok(None);
     }
-    let orders: f64 = counts.iter().sum();
     let degrees = f64::from(cells - 2);
     let p_value = chi_square_tail(chi_square, degrees)?;
-    let misfit = (chi_square / orders).sqrt();
+    let misfit = (chi_square / counts.iter().sum::<f64>()).sqrt();
     // A decay that may as well be none is a flat piece of something else.
     let decays = fit.mle.k > MIN_DECAY_ERRORS * fit.se_k;
     let passes = decays && (p_value >= REJECT_BELOW || misfit <= SMALL_MISFIT);
-    let (from, to) = (edges[0], edges[edges.len() - 1]);
+    let (from, to) = (bins.edges[start], bins.edges[end]);
+    let orders = bins.counts[start..end].iter().sum();
     Ok(passes.then_some(HoldingRange { from, to, orders, fit, chi_square, degrees, p_value, misfit }))
 }
 

@@ -16,6 +16,7 @@ KERNELS = {
     "csv": "rows/s",
     "snapshot": "snapshots/s",
     "copy": "copies/s",
+    "estimate": "events/s",
 }
 RUNS = 9
 

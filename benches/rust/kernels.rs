@@ -1,6 +1,6 @@
 //! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
 //!
-//! `kernels decode|apply|csv|snapshot|copy ROUNDS` runs a kernel that many rounds over a fixed input;
+//! `kernels decode|apply|csv|snapshot|copy|estimate ROUNDS` runs a kernel that many rounds over a fixed input;
 //! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use mm_core::book::SymbolBook;
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind};
+use mm_core::market::{Parameters, SyntheticMarket};
+use mm_core::model::estimators::{EstimatorConfig, MarketEstimators};
 use mm_core::replay::Reader;
 
 const MESSAGES: usize = 2000;
@@ -30,7 +32,7 @@ struct Kernel {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kernel, what] = arguments.as_slice() else {
-        panic!("usage: kernels decode|apply|csv|snapshot|copy ROUNDS|--operations|--time");
+        panic!("usage: kernels decode|apply|csv|snapshot|copy|estimate ROUNDS|--operations|--time");
     };
     let mut kernel = match kernel.as_str() {
         "decode" => decode(),
@@ -38,7 +40,8 @@ fn main() {
         "csv" => csv(),
         "snapshot" => snapshot(),
         "copy" => copy(),
-        other => panic!("no kernel is called {other}: decode, apply, csv, snapshot, copy"),
+        "estimate" => estimate(),
+        other => panic!("no kernel is called {other}: decode, apply, csv, snapshot, copy, estimate"),
     };
     // The gate's own test makes every kernel dearer without changing it.
     let repeats: usize = std::env::var("MM_HYBRID_BENCH_REPEAT").map_or(1, |n| n.parse().expect("a whole number"));
@@ -149,6 +152,40 @@ fn csv() -> Kernel {
         }
     };
     Kernel { operations: rows, round: Box::new(round) }
+}
+
+/// One operation: one event of a synthetic market, best prices or a print, taken into the estimators.
+fn estimate() -> Kernel {
+    const SPAN_NS: i64 = 60_000_000_000;
+    let mut market = SyntheticMarket::new("bybit", "BTCUSDT", 1, 0, Parameters::default()).expect("the defaults");
+    let events = market.advance(SPAN_NS - 1);
+    let mut book = empty_book(&events);
+    let touches: Vec<_> = events
+        .iter()
+        .map(|event| {
+            book.apply(event);
+            let price = |grid: i64| book.book().price(grid).to_f64();
+            let (bids, asks) = (book.book().bids(), book.book().asks());
+            bids.best_price().zip(asks.best_price()).map(|(bid, ask)| (price(bid), price(ask)))
+        })
+        .collect();
+    let mut estimators = MarketEstimators::new(EstimatorConfig::new(0.1, 1.5, 0.2, 5.0)).expect("the defaults");
+    let operations = events.len();
+    let mut start_ns = 0;
+    let round = move || {
+        for (event, touch) in events.iter().zip(&touches) {
+            let (local_ns, exchange_ns) = (start_ns + event.local_ts_ns, start_ns + event.exchange_ts_ns);
+            match &event.kind {
+                EventKind::Trade { price, qty, side, .. } => {
+                    estimators.observe_trade(local_ns, exchange_ns, price.to_f64(), qty.to_f64(), *side);
+                }
+                _ => estimators.observe_touch(local_ns, *touch),
+            }
+        }
+        start_ns += SPAN_NS;
+        black_box(estimators.read());
+    };
+    Kernel { operations, round: Box::new(round) }
 }
 
 /// A file that goes with its kernel.

@@ -109,6 +109,62 @@ def gamma_for_inventory_sd(
         ValueError: a parameter is out of range; the message names it.
     """
 
+@final
+class RiskAversion:
+    """The risk aversion behind a wanted inventory, taken from the market at once and then followed slowly.
+
+    It is taken anew when the parameters come from another source; in between it follows with a half-life, so that a
+    burst of volatility widens quotes instead of being explained away. Arguments go by position: a quote is one call.
+
+    Args:
+        sd_lots: wanted standard deviation of the inventory, in orders.
+        half_life_s: how slowly the market is followed, seconds.
+
+    Raises:
+        ValueError: a value is not above 0; the message names it.
+    """
+
+    def __new__(cls, *, sd_lots: float, half_life_s: float = 1800.0) -> Self: ...
+    def follow(
+        self,
+        now_ns: int,
+        source: str,
+        intensity_a: float,
+        intensity_k: float,
+        sigma: float,
+        size: float,
+        fee: float,
+        impact: float,
+        age_s: float,
+    ) -> float:
+        """Return the risk aversion now, 1/(P x base); arguments as in :func:`glft_closed_form`.
+
+        Raises:
+            ValueError: a parameter is out of range; the message names it.
+        """
+
+    def closed_form(
+        self,
+        now_ns: int,
+        source: str,
+        intensity_a: float,
+        intensity_k: float,
+        sigma: float,
+        size: float,
+        fee: float,
+        impact: float,
+        age_s: float,
+        drift: float,
+    ) -> tuple[float, float, float]:
+        """Return the closed form under the risk aversion of now: distances of bid and ask at no inventory, and skew.
+
+        The distances are in P, the skew in P per base unit; :func:`glft_closed_form` gives the same for a given
+        risk aversion.
+
+        Raises:
+            ValueError: a parameter is out of range; the message names it.
+        """
+
 def inventory_sd_lots(
     *,
     gamma: float,

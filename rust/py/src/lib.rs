@@ -15,6 +15,7 @@ mod model;
 mod optimal;
 mod process;
 mod replay;
+mod risk_aversion;
 mod serve;
 mod sim;
 mod tickers;
@@ -68,6 +69,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
+
+    #[pymodule_export]
+    use crate::risk_aversion::RiskAversion;
 
     #[pymodule_export]
     use crate::sim::{Execution, SimExchange};

@@ -22,6 +22,7 @@ pub mod price;
 pub mod range;
 pub mod reach;
 pub mod regime;
+pub mod risk_aversion;
 pub mod seed;
 pub mod stream;
 pub mod volatility;

@@ -317,6 +317,24 @@ class Calibrator:
             ValueError: a horizon is 0.
         """
 
+@final
+class UsualTouch:
+    """What is usual for a touch: the UTC day's first mid, and best quantities of the last ten minutes.
+
+    A quantity is noted every five seconds. Told moments in the order of their time.
+    """
+
+    def __new__(cls) -> Self: ...
+    def observe(
+        self, now_ns: int, mid: float, bid_qty: float, ask_qty: float
+    ) -> tuple[float, float | None, float | None]:
+        """Take note of a moment and return it in multiples of the usual, itself included.
+
+        Returns:
+            Mid over the first mid of the day, times 10 000; best bid and best ask quantity over their medians,
+            ``None`` where a median is 0.
+        """
+
 def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: float) -> dict[str, float]:
     """Return ``reservation, spread, bid, ask, delta_bid, delta_ask`` with ``tau`` seconds left, all in P.
 

@@ -19,6 +19,7 @@ mod risk_aversion;
 mod serve;
 mod sim;
 mod tickers;
+mod usual;
 mod watch;
 
 /// The extension module; names only.
@@ -78,6 +79,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
+
+    #[pymodule_export]
+    use crate::usual::UsualTouch;
 
     #[pymodule_export]
     use crate::watch::{AdverseMove, RegimeDetector};

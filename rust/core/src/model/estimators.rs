@@ -421,7 +421,7 @@ mod tests {
         let back = e.read().return_10s_bps.unwrap();
         assert!((9.0..=12.0).contains(&back), "{back}");
         let reading = e.read();
-        assert!((reading.drift / 0.01 - 1.0).abs() < 1e-6 && reading.se_drift > 0.0, "{reading:?}");
+        assert!((reading.drift / 0.01 - 1.0).abs() < 0.02 && reading.se_drift > 0.0, "{reading:?}");
     }
 
     #[test]

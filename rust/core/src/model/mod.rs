@@ -25,4 +25,5 @@ pub mod regime;
 pub mod risk_aversion;
 pub mod seed;
 pub mod stream;
+pub mod usual;
 pub mod volatility;

@@ -17,6 +17,8 @@ KERNELS = {
     "snapshot": "snapshots/s",
     "copy": "copies/s",
     "estimate": "events/s",
+    "quote": "quotes/s",
+    "exact": "tables/s",
 }
 RUNS = 9
 

@@ -1,9 +1,11 @@
 """``mm-hybrid calibrate`` on markets of known truth, on recorded ones, and on files that cannot be calibrated."""
 
 import json
+import time
 
 import pytest
 
+import command_line
 from mm_hybrid._core import Cache, SyntheticMarket
 from mm_hybrid.cli import run
 from mm_hybrid.session import CACHE_FILE
@@ -124,6 +126,15 @@ def test_a_session_may_start_from_it(capsys, tmp_path, recording):
     assert (row.intensity_a, row.intensity_k) == (found["intensity"]["a"], found["intensity"]["k"])
     assert row.orders_seen == round(found["intensity"]["effective_orders"])
     assert late is None
+
+
+def test_a_session_started_at_once_is_warm(capsys, tmp_path):
+    start_ns = time.time_ns() - 300 * NS
+    path = write(tmp_path / "now.ndjson", lines(seconds=299, start_ns=start_ns))
+    calibrate(capsys, tmp_path, "--data", path, "--cache", str(tmp_path / "session"))
+    done = command_line.run("demo", "--seconds", "2", "--json", "--out", "session", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warm start: parameters of bybit BTCUSDT from the cache" in done.stderr
 
 
 def test_what_cannot_be_calibrated_is_named(capsys, tmp_path):

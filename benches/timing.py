@@ -16,6 +16,9 @@ KERNELS = {
     "csv": "rows/s",
     "snapshot": "snapshots/s",
     "copy": "copies/s",
+    "estimate": "events/s",
+    "quote": "quotes/s",
+    "exact": "tables/s",
 }
 RUNS = 9
 

@@ -4,12 +4,22 @@ Each group has two members, ``mm_hybrid`` and ``reference``; the gate judges the
 """
 
 import json
+import math
 import random
+import sys
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+from markets import market
 from mm_hybrid._core import Books, EventBatch
+from mm_hybrid.config import QuotingConfig
+from mm_hybrid.optimizer.glft import GlftOptimizer
+from mm_hybrid.types import Position
 
 EXCHANGE, SYMBOL = "binance-futures", "BTCUSDT"
 MESSAGES = 1000
@@ -121,3 +131,30 @@ def test_reading_a_book_into_an_array_beside_copying_that_array(benchmark, who):
         benchmark(books.snapshot_into, EXCHANGE, SYMBOL, out)
     else:
         benchmark(np.copyto, copy, out)
+
+
+@BOTH
+@pytest.mark.benchmark(group="quote")
+def test_features_to_quotes_beside_the_bare_formula_in_python(benchmark, who):
+    features, position = market(), Position(qty_base=Decimal("0.01"))
+    optimizer = GlftOptimizer(QuotingConfig())
+    got = optimizer.recommend(features, position)
+    assert got.recommended_bid_spread_bps == pytest.approx(bare_quote(features, position)[0], rel=1e-9)
+    if who == "mm_hybrid":
+        benchmark(optimizer.recommend, features, position)
+    else:
+        benchmark(bare_quote, features, position)
+
+
+def bare_quote(features, position):
+    """The closed form and the risk aversion behind it, no more: nothing followed, checked or recorded."""
+    market, mid = features.calibration, features.mid_price
+    a, k, sigma, size, age_s = market.intensity_a, market.intensity_k, market.sigma, 600 / mid, 0.1
+    fee = float(features.instrument.maker_fee_rate) * mid
+    stale = k * k * sigma * sigma * age_s
+    rate = a * math.exp(-1 - k * fee - stale / 2)
+    gamma = 2 * rate / (4 * 1.5**4) / (k * size * sigma * sigma)
+    skew = sigma * math.sqrt(gamma * math.e / (2 * a * size * k)) * math.exp(k * fee / 2 + stale / 4)
+    half = 1 / k + fee + stale / k + size / 2 * skew
+    shift = skew * float(position.qty_base)
+    return (half + shift) / mid * 1e4, (half - shift) / mid * 1e4

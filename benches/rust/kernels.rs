@@ -1,6 +1,6 @@
 //! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
 //!
-//! `kernels decode|apply|csv|snapshot|copy ROUNDS` runs a kernel that many rounds over a fixed input;
+//! `kernels decode|apply|csv|snapshot|copy|estimate|quote|exact ROUNDS` runs a kernel that many rounds over a fixed input;
 //! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
@@ -14,11 +14,17 @@ use std::time::{Duration, Instant};
 use mm_core::book::SymbolBook;
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind};
+use mm_core::market::{Parameters, SyntheticMarket};
+use mm_core::model::estimators::{EstimatorConfig, MarketEstimators};
+use mm_core::model::exact::exact_stationary;
+use mm_core::model::glft::{GlftParams, glft_closed_form};
+use mm_core::model::risk_aversion::RiskAversion;
 use mm_core::replay::Reader;
 
 const MESSAGES: usize = 2000;
 const SNAPSHOTS: usize = 1000;
 const DEPTH: usize = 50;
+const QUOTES: usize = 1000;
 const TIMED_FOR: Duration = Duration::from_millis(500);
 
 /// One kernel with its input ready: `round` does `operations` of them.
@@ -30,7 +36,7 @@ struct Kernel {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kernel, what] = arguments.as_slice() else {
-        panic!("usage: kernels decode|apply|csv|snapshot|copy ROUNDS|--operations|--time");
+        panic!("usage: kernels decode|apply|csv|snapshot|copy|estimate|quote|exact ROUNDS|--operations|--time");
     };
     let mut kernel = match kernel.as_str() {
         "decode" => decode(),
@@ -38,7 +44,10 @@ fn main() {
         "csv" => csv(),
         "snapshot" => snapshot(),
         "copy" => copy(),
-        other => panic!("no kernel is called {other}: decode, apply, csv, snapshot, copy"),
+        "estimate" => estimate(),
+        "quote" => quote(),
+        "exact" => exact(),
+        other => panic!("no kernel is called {other}: decode, apply, csv, snapshot, copy, estimate, quote, exact"),
     };
     // The gate's own test makes every kernel dearer without changing it.
     let repeats: usize = std::env::var("MM_HYBRID_BENCH_REPEAT").map_or(1, |n| n.parse().expect("a whole number"));
@@ -149,6 +158,81 @@ fn csv() -> Kernel {
         }
     };
     Kernel { operations: rows, round: Box::new(round) }
+}
+
+/// One operation: one event of a synthetic market, best prices or a print, taken into the estimators.
+fn estimate() -> Kernel {
+    const SPAN_NS: i64 = 60_000_000_000;
+    let mut market = SyntheticMarket::new("bybit", "BTCUSDT", 1, 0, Parameters::default()).expect("the defaults");
+    let events = market.advance(SPAN_NS - 1);
+    let mut book = empty_book(&events);
+    let touches: Vec<_> = events
+        .iter()
+        .map(|event| {
+            book.apply(event);
+            let price = |grid: i64| book.book().price(grid).to_f64();
+            let (bids, asks) = (book.book().bids(), book.book().asks());
+            bids.best_price().zip(asks.best_price()).map(|(bid, ask)| (price(bid), price(ask)))
+        })
+        .collect();
+    let mut estimators = MarketEstimators::new(EstimatorConfig::new(0.1, 1.5, 0.2, 5.0)).expect("the defaults");
+    let operations = events.len();
+    let mut start_ns = 0;
+    let round = move || {
+        for (event, touch) in events.iter().zip(&touches) {
+            let (local_ns, exchange_ns) = (start_ns + event.local_ts_ns, start_ns + event.exchange_ts_ns);
+            match &event.kind {
+                EventKind::Trade { price, qty, side, .. } => {
+                    estimators.observe_trade(local_ns, exchange_ns, price.to_f64(), qty.to_f64(), *side);
+                }
+                _ => estimators.observe_touch(local_ns, *touch),
+            }
+        }
+        start_ns += SPAN_NS;
+        black_box(estimators.read());
+    };
+    Kernel { operations, round: Box::new(round) }
+}
+
+/// A market that is a little different every time, in the units of `mm_core::model`.
+fn markets() -> impl Iterator<Item = GlftParams> {
+    (0..QUOTES).map(|i| GlftParams {
+        intensity_a: 1.5,
+        intensity_k: 0.2,
+        sigma: 5.0 + 0.001 * i as f64,
+        gamma: 1.0,
+        size: 0.01,
+        fee: 0.6,
+        impact: 1.0,
+        age_s: 0.1,
+        ..GlftParams::default()
+    })
+}
+
+/// One operation: parameters of a market in, risk aversion followed, both distances and the skew out.
+fn quote() -> Kernel {
+    let mut risk = RiskAversion::new(1.5, 1800.0).expect("the defaults");
+    let mut now_ns = 0;
+    let round = move || {
+        for market in markets() {
+            now_ns += 100_000_000;
+            let gamma = risk.follow(black_box(&market), now_ns, "stream").expect("a market");
+            let quotes = glft_closed_form(&GlftParams { gamma, ..market }).expect("a market");
+            black_box((quotes.delta_bid(0.01), quotes.delta_ask(0.01), quotes.skew_per_unit));
+        }
+    };
+    Kernel { operations: QUOTES, round: Box::new(round) }
+}
+
+/// One operation: the table of exact quotes of 30 orders a side.
+fn exact() -> Kernel {
+    const TABLES: usize = 50;
+    let round = || {
+        for market in markets().take(TABLES) {
+            black_box(exact_stationary(black_box(&market), 30).expect("a market"));
+        }
+    };
+    Kernel { operations: TABLES, round: Box::new(round) }
 }
 
 /// A file that goes with its kernel.

@@ -109,6 +109,62 @@ def gamma_for_inventory_sd(
         ValueError: a parameter is out of range; the message names it.
     """
 
+@final
+class RiskAversion:
+    """The risk aversion behind a wanted inventory, taken from the market at once and then followed slowly.
+
+    It is taken anew when the parameters come from another source; in between it follows with a half-life, so that a
+    burst of volatility widens quotes instead of being explained away. Arguments go by position: a quote is one call.
+
+    Args:
+        sd_lots: wanted standard deviation of the inventory, in orders.
+        half_life_s: how slowly the market is followed, seconds.
+
+    Raises:
+        ValueError: a value is not above 0; the message names it.
+    """
+
+    def __new__(cls, *, sd_lots: float, half_life_s: float = 1800.0) -> Self: ...
+    def follow(
+        self,
+        now_ns: int,
+        source: str,
+        intensity_a: float,
+        intensity_k: float,
+        sigma: float,
+        size: float,
+        fee: float,
+        impact: float,
+        age_s: float,
+    ) -> float:
+        """Return the risk aversion now, 1/(P x base); arguments as in :func:`glft_closed_form`.
+
+        Raises:
+            ValueError: a parameter is out of range; the message names it.
+        """
+
+    def closed_form(
+        self,
+        now_ns: int,
+        source: str,
+        intensity_a: float,
+        intensity_k: float,
+        sigma: float,
+        size: float,
+        fee: float,
+        impact: float,
+        age_s: float,
+        drift: float,
+    ) -> tuple[float, float, float]:
+        """Return the closed form under the risk aversion of now: distances of bid and ask at no inventory, and skew.
+
+        The distances are in P, the skew in P per base unit; :func:`glft_closed_form` gives the same for a given
+        risk aversion.
+
+        Raises:
+            ValueError: a parameter is out of range; the message names it.
+        """
+
 def inventory_sd_lots(
     *,
     gamma: float,
@@ -210,9 +266,73 @@ class Estimators:
         """Return the current reading.
 
         Keys: ``intensity_a`` (1/s), ``intensity_k`` (1/P), ``se_k``, ``se_log_a``, ``sigma`` (P/sqrt(s)),
-        ``timestamp_ns`` (``None`` before the first book); ``orders_seen``, ``seconds_seen``, ``calibrated``
+        ``drift`` and ``se_drift`` (P/s; the error is infinite until the mid was sampled), ``timestamp_ns`` (all
+        ``None`` before the first book); ``orders_seen``, ``seconds_seen``, ``calibrated``
         (observations outweigh the priors), ``spike``, ``spikes_seen``; ``return_10s_bps``, ``return_60s_bps``
         and ``trade_imbalance_60s`` (``None`` while too little was seen).
+        """
+
+@final
+class Calibrator:
+    """Calibration of one symbol from its recorded events.
+
+    The estimators of :class:`Estimators` without a prior, and a trace of what they saw: the reach of every market
+    order, mids by the second, the parameters over time.
+
+    Args:
+        symbol: symbol as the feed writes it; events of others are skipped.
+        tick_size: price grid, P.
+        half_life_s: half-life of market orders, seconds.
+        sigma_half_life_s: half-life of volatility, seconds.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
+    """
+
+    def __new__(
+        cls, *, symbol: str, tick_size: float, half_life_s: float = 1800.0, sigma_half_life_s: float = 120.0
+    ) -> Self: ...
+    def update(self, batch: EventBatch) -> None:
+        """Take events in, in local time order."""
+
+    def finish(self, horizons_s: Sequence[int] = [1, 10, 60, 300]) -> dict[str, Any] | None:
+        """Return what the events so far say; ``None`` before the first readable book.
+
+        Keys:
+            ``intensity_a`` (1/s and side), ``intensity_k`` (1/P), ``se_log_a``, ``se_k``, ``effective_orders`` (equally
+            weighted ones the decayed are worth), ``sigma`` (P/sqrt(s)), ``drift``, ``se_drift`` (P/s);
+            ``market_orders`` of any depth, ``orders`` beyond the touch, ``seconds`` of readable book, ``disconnects``,
+            ``mid_price``, ``first_local_ts_ns``, ``last_local_ts_ns``;
+            ``bins`` (``edges`` in P, ``counts``, ``side_seconds``) and ``fit`` over them (see :func:`fit_intensity`);
+            ``range``: depths (P) over which the exponential passes a chi-square test, with ``intensity_a``,
+            ``intensity_k``, their errors, ``orders``, ``chi_square``, ``degrees``, ``p_value``, ``misfit``; ``to`` is
+            ``None`` where it never ends; the whole is ``None`` where none passes;
+            ``volatility``: for each horizon ``realized``, ``se_realized``, ``ewma``, ``two_scales`` (P/sqrt(s);
+            ``None`` where the data is too short) and the ``changes`` behind them;
+            ``steadiness``: likelihood-ratio tests of A and k over equal parts (``pieces``, ``p_rate``, ``rate_ratio``,
+            ``p_decay``, ``decay_ratio``), ``None`` with too few orders;
+            ``marks``: parameters over time, one list a key.
+
+        Raises:
+            ValueError: a horizon is 0.
+        """
+
+@final
+class UsualTouch:
+    """What is usual for a touch: the UTC day's first mid, and best quantities of the last ten minutes.
+
+    A quantity is noted every five seconds. Told moments in the order of their time.
+    """
+
+    def __new__(cls) -> Self: ...
+    def observe(
+        self, now_ns: int, mid: float, bid_qty: float, ask_qty: float
+    ) -> tuple[float, float | None, float | None]:
+        """Take note of a moment and return it in multiples of the usual, itself included.
+
+        Returns:
+            Mid over the first mid of the day, times 10 000; best bid and best ask quantity over their medians,
+            ``None`` where a median is 0.
         """
 
 def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: float) -> dict[str, float]:
@@ -1039,8 +1159,14 @@ class MarketScan:
     @property
     def lot_size(self) -> str: ...
 
-def scan_files(paths: Sequence[str]) -> list[MarketScan]:
+def scan_files(
+    paths: Sequence[str], *, on_progress: Callable[[int, int, int], object] | None = None
+) -> list[MarketScan]:
     """Read files to their end and describe each symbol, the one with most messages first.
+
+    Args:
+        paths: Tardis files or tables of the fast local format; a folder stands for the data files in it.
+        on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Raises:
         FileNotFoundError: a file is missing.

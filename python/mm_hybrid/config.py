@@ -136,6 +136,8 @@ class QuotingConfig(_Section):
             requote interval.
         error_widening: standard errors of k by which the half-spread is widened; 0 trusts every estimate.
         use_impact: charge the measured adverse move per own fill; ``false`` only measures it.
+        use_drift: lean the quotes on the measured drift as far as it exceeds two of its standard errors.
+        drift_after_s: seconds of readable book before a drift is believed at all.
         static_half_bps: half-spread quoted when no parameters can be used at all; ``null`` pulls the quotes instead.
         half_life_s: half-life of market orders in the fit of A and k.
         sigma_half_life_s: half-life of volatility.
@@ -162,6 +164,8 @@ class QuotingConfig(_Section):
     prior_until_orders: Annotated[int, Field(ge=1)] = 30
     error_widening: Annotated[float, Field(ge=0, le=5)] = 1.0
     use_impact: bool = True
+    use_drift: bool = True
+    drift_after_s: PositiveFloat = 120.0
     static_half_bps: Annotated[float, Field(gt=0, le=500)] | None = 25.0
     half_life_s: PositiveFloat = 1800.0
     sigma_half_life_s: PositiveFloat = 120.0

@@ -228,7 +228,10 @@ class Session:
             intensity_a=fit.intensity_a,
             intensity_k=fit.intensity_k,
             sigma=fit.sigma,
-            orders_seen=fit.orders_seen,
+            # What the errors are worth, which after long forgetting is less than what was seen.
+            orders_seen=min(fit.orders_seen, round(fit.se_log_k**-2))
+            if fit.se_log_k > 0
+            else fit.orders_seen,
             seconds_seen=fit.seconds_seen,
         )
 

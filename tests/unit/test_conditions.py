@@ -1,14 +1,20 @@
 """What a session measures of its market: own fills, the age of its information, the kind of market."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from markets import FEATURES, market
+from mm_hybrid.calibration import StreamCalibrator
 from mm_hybrid.conditions import Conditions
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.journal.latency import RoundTrips
-from mm_hybrid.types import Calibration
+from mm_hybrid.models import gamma_for_inventory_sd, glft_closed_form
+from mm_hybrid.optimizer.assemble import model_of
+from mm_hybrid.types import Calibration, Position
 
 CALIBRATION = Calibration(intensity_a=1.5, intensity_k=0.2, sigma=5.0, source="stream")
 
@@ -106,3 +112,54 @@ def test_round_trips_count_the_first_answer_of_the_venue_alone() -> None:
     for seq in range(5000):
         trips.sent(seq, 0)
     assert len(trips._sent) <= 1000
+
+
+def estimates(drift: float, se_drift: float, seconds: float = 600.0, orders: int = 500) -> dict[str, Any]:
+    return {
+        "intensity_a": 1.5, "intensity_k": 0.2, "se_k": 0.01, "sigma": 5.0, "orders_seen": orders,
+        "seconds_seen": seconds, "drift": drift, "se_drift": se_drift,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("read", "believed"),
+    [
+        (estimates(0.3, 0.2), 0.0),
+        (estimates(-0.3, 0.2), 0.0),
+        (estimates(0.5, 0.2), 0.1),
+        (estimates(-0.5, 0.2), -0.1),
+        (estimates(50.0, 0.2), 0.6),
+        (estimates(0.5, 0.2, seconds=60.0), 0.0),
+        (estimates(0.5, math.inf, seconds=600.0), 0.0),
+        (estimates(0.5, 0.2, orders=0), 0.1),
+        ({}, 0.0),
+    ],
+)
+def test_a_drift_is_believed_beyond_two_errors_and_never_more_than_three(
+    read: dict[str, Any], believed: float
+) -> None:
+    got = StreamCalibrator(QuotingConfig()).calibration(read, 60_000.0)
+    assert got.drift == pytest.approx(believed)
+    assert StreamCalibrator(QuotingConfig(use_drift=False)).calibration(read, 60_000.0).drift == 0.0
+
+
+@pytest.mark.parametrize("name", ["glft", "exact", "seed_pnl"])
+def test_quotes_lean_where_the_price_is_going_and_as_far_in_every_model(name: str) -> None:
+    model = model_of(QuotingConfig(optimizer=name))
+    flat = model.base_quote(market(), Position())
+    calibration = replace(FEATURES.calibration, drift=0.3)
+    rising = model.base_quote(market(calibration=calibration), Position())
+    falling = model.base_quote(market(calibration=replace(calibration, drift=-0.3)), Position())
+    if name == "seed_pnl":
+        assert rising == flat == falling, "the identity knows one width and no direction"
+        return
+    assert rising.bid_half_bps < flat.bid_half_bps < falling.bid_half_bps
+    assert rising.ask_half_bps > flat.ask_half_bps > falling.ask_half_bps
+    closed = glft_closed_form(
+        intensity_a=1.5, intensity_k=0.2, sigma=5.0, size=0.01, fee=0.6, age_s=0.1, drift=0.3,
+        gamma=gamma_for_inventory_sd(
+            sd_lots=1.5, intensity_a=1.5, intensity_k=0.2, sigma=5.0, size=0.01, fee=0.6, age_s=0.1
+        ),
+    )  # fmt: skip
+    assert rising.bid_half_bps == pytest.approx(closed.delta_bid / 6.0, rel=0.01)
+    assert rising.ask_half_bps == pytest.approx(closed.delta_ask / 6.0, rel=0.01)

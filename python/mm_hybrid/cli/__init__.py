@@ -31,6 +31,7 @@ _COMMANDS = {
     "record": "Record a live stream to files that can be replayed.",
     "fetch": "Download daily datasets from Tardis.",
     "convert": "Convert Tardis files to the fast local format.",
+    "calibrate": "Estimate A, k and volatility from recorded data, with errors and plots.",
     "prompt": "Print exactly what the advisor would be asked about recorded data.",
     "cassette": "Look into recorded answers of an advisor, or check them.",
     "report": "Make the HTML report of a journal.",

@@ -11,6 +11,7 @@ import click
 
 from mm_hybrid._core import AggregatedOrderBook, rebuild_books
 from mm_hybrid.cli._progress import LongOperation
+from mm_hybrid.cli._symbols import choose
 
 _NS_PER_US = 1_000
 _TABLE_DEPTH = 20
@@ -63,30 +64,14 @@ def command(
     """
     with LongOperation("rebuilding") as shown:
         messages, _, books = rebuild_books(files, until_ns=at_ns, on_progress=shown.on_bytes)
-    exchange, symbol = _choose(books.symbols(), exchange, symbol)
+    exchange, symbol = choose(books.symbols(), exchange, symbol)
     book = books.snapshot(exchange, symbol, depth)
-    if book is None:  # `_choose` returns only symbols that have a book
+    if book is None:  # `choose` returns only symbols that have a book
         raise click.ClickException(f"no book of {exchange} {symbol}")
     if as_json:
         click.echo(json.dumps(_document(book, messages), allow_nan=False))
     else:
         _print_table(book, messages, depth or _TABLE_DEPTH)
-
-
-def _choose(held: list[tuple[str, str]], exchange: str | None, symbol: str | None) -> tuple[str, str]:
-    """Return the one ``(exchange, symbol)`` that fits; refuse none and several with what there is."""
-    if not held:
-        raise click.ClickException("the files hold no book change and no trade up to that time")
-    fitting = [(venue, name) for venue, name in held if exchange in (None, venue) and symbol in (None, name)]
-    if len(fitting) == 1:
-        return fitting[0]
-    listed = ", ".join(f"{venue} {name}" for venue, name in fitting or held)
-    if fitting:
-        option = "--exchange" if symbol else "--symbol"
-        raise click.UsageError(f"the files hold several symbols, choose one with {option}: {listed}")
-    wanted = " ".join(filter(None, (exchange, symbol)))
-    option = "--symbol" if symbol else "--exchange"
-    raise click.UsageError(f"{option}: {wanted} is not in the files, which hold: {listed}")
 
 
 def _document(book: AggregatedOrderBook, messages: int) -> dict[str, Any]:

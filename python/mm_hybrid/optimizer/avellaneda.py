@@ -9,8 +9,8 @@ Source: Avellaneda and Stoikov, "High-frequency trading in a limit order book" (
 from __future__ import annotations
 
 from mm_hybrid.config import QuotingConfig
-from mm_hybrid.models import as_quotes, gamma_for_inventory_sd
-from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, TermsOf
+from mm_hybrid.models import RiskAversion, as_quotes
+from mm_hybrid.optimizer.base import BaseQuote, TermsOf
 from mm_hybrid.types import Features, Position
 
 
@@ -22,7 +22,7 @@ class AvellanedaStoikov:
     def __init__(self, config: QuotingConfig) -> None:
         self._terms = TermsOf(config)
         self._config = config
-        self._risk = RiskAversion()
+        self._risk = RiskAversion(sd_lots=config.inventory_sd_orders)
 
     def base_quote(self, features: Features, position: Position) -> BaseQuote:
         """Return the quote.
@@ -32,11 +32,10 @@ class AvellanedaStoikov:
         """
         terms, calibration = self._terms(features), features.calibration
         k = calibration.intensity_k
-        wanted = gamma_for_inventory_sd(
-            sd_lots=self._config.inventory_sd_orders, intensity_a=calibration.intensity_a, intensity_k=k,
-            sigma=terms.sigma, size=terms.size, fee=terms.fee, impact=terms.impact, age_s=terms.age_s,
+        gamma = self._risk.follow(
+            features.timestamp_ns, calibration.source, calibration.intensity_a, k, terms.sigma, terms.size, terms.fee,
+            terms.impact, terms.age_s,
         )  # fmt: skip
-        gamma = self._risk.follow(wanted, features.timestamp_ns, calibration.source)
         # The paper's unit of inventory is one order.
         quotes = as_quotes(
             s=0.0, q=float(position.qty_base) / terms.size, gamma=gamma * terms.size, sigma=terms.sigma, k=k,

@@ -6,7 +6,6 @@ covers costs. Advice acts on the half-spreads alone; floor and skew are applied 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple, Protocol
 
 from mm_hybrid.config import QuotingConfig
@@ -16,9 +15,6 @@ BPS = 1e4
 
 MIN_SIGMA_TICKS = 0.1
 """Least volatility believed, ticks per square root of a second: a price that never moved still can."""
-
-RISK_HALF_LIFE_S = 1800.0
-"""How slowly the risk aversion follows the market."""
 
 MAX_ERROR_WIDENING = 2.0
 """Largest factor by which doubtful estimates widen the half-spread."""
@@ -120,32 +116,6 @@ class TermsOf:
             self._limit_orders * size,
             min(1.0 + self._error_widening * calibration.se_log_k, MAX_ERROR_WIDENING),
         )
-
-
-class RiskAversion:
-    """The risk aversion behind a wanted inventory, taken from the market at once and then followed slowly.
-
-    It is taken anew when the calibration changes its source; in between it follows with a half-life of
-    :data:`RISK_HALF_LIFE_S`, so that a burst of volatility widens quotes instead of being explained away.
-    """
-
-    __slots__ = ("_log_gamma", "_source", "_ts_ns")
-
-    def __init__(self) -> None:
-        self._log_gamma: float | None = None
-        self._source = ""
-        self._ts_ns = 0
-
-    def follow(self, wanted: float, now_ns: int, source: str) -> float:
-        """Return the risk aversion now, ``wanted`` being what the market of this moment asks for."""
-        target = math.log(wanted)
-        if self._log_gamma is None or self._source != source:
-            self._log_gamma, self._source = target, source
-        elif now_ns > self._ts_ns:
-            keep = math.exp2((self._ts_ns - now_ns) / (RISK_HALF_LIFE_S * 1e9))
-            self._log_gamma = keep * self._log_gamma + (1 - keep) * target
-        self._ts_ns = max(self._ts_ns, now_ns)
-        return math.exp(self._log_gamma)
 
 
 def have_moved(before: tuple[float, ...], now: tuple[float, ...], by: float) -> bool:

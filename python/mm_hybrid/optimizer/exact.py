@@ -12,17 +12,20 @@ import math
 from typing import Any
 
 from mm_hybrid.config import QuotingConfig
-from mm_hybrid.models import exact_quotes, gamma_for_inventory_sd
-from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, TermsOf, have_moved
+from mm_hybrid.models import RiskAversion, exact_quotes
+from mm_hybrid.optimizer.base import BaseQuote, TermsOf, have_moved
 from mm_hybrid.types import Features, Position
 
 REFRESH_AT = 0.005
 """Relative change of a parameter that makes the table anew; the quotes move by less than that."""
 
+REFRESH_AT_LOTS = 0.02
+"""Change of the drift that makes the table anew, in orders of inventory that the drift alone would hold."""
+
 MAX_LOTS = 1000
 
 _NAMES = (
-    "intensity_a", "intensity_k", "sigma", "gamma", "size", "fee", "impact", "drift", "age_s",
+    "intensity_a", "intensity_k", "sigma", "gamma", "size", "fee", "impact", "age_s",
 )  # fmt: skip
 
 
@@ -33,10 +36,10 @@ class ExactBounded:
 
     def __init__(self, config: QuotingConfig) -> None:
         self._terms = TermsOf(config)
-        self._inventory_sd = config.inventory_sd_orders
         self._max_lots = min(max(math.ceil(config.position_limit_orders), 1), MAX_LOTS)
-        self._risk = RiskAversion()
+        self._risk = RiskAversion(sd_lots=config.inventory_sd_orders)
         self._made_with: tuple[float, ...] = ()
+        self._pull_lots = 0.0
         self._bid: list[float] = []
         self._ask: list[float] = []
 
@@ -47,41 +50,39 @@ class ExactBounded:
             ValueError: the calibration is out of the formula's range; names the parameter.
         """
         terms, calibration = self._terms(features), features.calibration
-        a, k = calibration.intensity_a, calibration.intensity_k
-        wanted = gamma_for_inventory_sd(
-            sd_lots=self._inventory_sd, intensity_a=a, intensity_k=k, sigma=terms.sigma, size=terms.size,
-            fee=terms.fee, impact=terms.impact, age_s=terms.age_s,
-        )  # fmt: skip
-        gamma = self._risk.follow(wanted, features.timestamp_ns, calibration.source)
-        market = (
-            a, k, terms.sigma, gamma, terms.size, terms.fee, terms.impact, calibration.drift, terms.age_s,
-        )  # fmt: skip
-        if market != self._made_with and have_moved(self._made_with, market, REFRESH_AT):
-            self._make(market)
-        lots = float(position.qty_base) / terms.size
-        flat = self._max_lots
-        to_bps, widening = terms.to_bps, terms.widening
+        size, fee, sigma, age_s, impact, to_bps, floor_bps, limit, widening = terms
+        a, k, drift = calibration.intensity_a, calibration.intensity_k, calibration.drift
+        gamma = self._risk.follow(
+            features.timestamp_ns, calibration.source, a, k, sigma, size, fee, impact, age_s
+        )
+        market = (a, k, sigma, gamma, size, fee, impact, age_s)
+        pull_lots = drift / (gamma * sigma * sigma * size) if drift else 0.0
+        if abs(pull_lots - self._pull_lots) > REFRESH_AT_LOTS or (
+            market != self._made_with and have_moved(self._made_with, market, REFRESH_AT)
+        ):
+            self._make(market, drift)
+            self._pull_lots = pull_lots
+        bid_table, ask_table, flat = self._bid, self._ask, self._max_lots
+        # Linear between whole orders, and flat beyond the cap.
+        index = min(max(flat + float(position.qty_base) / size, 0.0), 2.0 * flat)
+        low = min(int(index), 2 * flat - 1)
+        share = index - low
+        bid, ask, scale = bid_table[flat], ask_table[flat], to_bps * widening
         return BaseQuote(
-            self._bid[flat] * to_bps * widening,
-            self._ask[flat] * to_bps * widening,
-            (_between(self._bid, flat + lots) - self._bid[flat]) * to_bps,
-            (_between(self._ask, flat + lots) - self._ask[flat]) * to_bps,
-            terms.floor_bps,
-            terms.position_limit,
-            terms.size,
+            bid * scale,
+            ask * scale,
+            (bid_table[low] + share * (bid_table[low + 1] - bid_table[low]) - bid) * to_bps,
+            (ask_table[low] + share * (ask_table[low + 1] - ask_table[low]) - ask) * to_bps,
+            floor_bps,
+            limit,
+            size,
         )
 
-    def _make(self, market: tuple[float, ...]) -> None:
+    def _make(self, market: tuple[float, ...], drift: float) -> None:
         table: dict[str, Any] = exact_quotes(
-            max_lots=self._max_lots, **dict(zip(_NAMES, market, strict=True))
+            max_lots=self._max_lots, drift=drift, **dict(zip(_NAMES, market, strict=True))
         )
         # At its cap a side has no quote; the position limit keeps it away, the neighbour's distance is as good as any.
         bid, ask = table["delta_bid"], table["delta_ask"]
         self._bid, self._ask = [*bid[:-1], bid[-2]], [ask[1], *ask[1:]]
         self._made_with = market
-
-
-def _between(table: list[float], index: float) -> float:
-    index = min(max(index, 0.0), len(table) - 1.0)
-    low = min(int(index), len(table) - 2)
-    return table[low] + (index - low) * (table[low + 1] - table[low])

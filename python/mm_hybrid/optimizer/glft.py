@@ -9,8 +9,8 @@ Source: Gueant, "Optimal market making" (2017), equations 4.6 and 4.7; computed 
 from __future__ import annotations
 
 from mm_hybrid.config import QuotingConfig
-from mm_hybrid.models import gamma_for_inventory_sd, glft_closed_form
-from mm_hybrid.optimizer.base import BaseQuote, RiskAversion, Terms, TermsOf, recommendation
+from mm_hybrid.models import RiskAversion
+from mm_hybrid.optimizer.base import BaseQuote, Terms, TermsOf, recommendation
 from mm_hybrid.types import Features, Position, SpreadRecommendation
 
 
@@ -26,8 +26,7 @@ class GlftOptimizer:
 
     def __init__(self, config: QuotingConfig) -> None:
         self._terms = TermsOf(config)
-        self._inventory_sd = config.inventory_sd_orders
-        self._risk = RiskAversion()
+        self._risk = RiskAversion(sd_lots=config.inventory_sd_orders)
 
     def recommend(self, features: Features, position: Position) -> SpreadRecommendation:
         """Return the closed form's half-spreads, skewed by the position."""
@@ -45,18 +44,10 @@ class GlftOptimizer:
         """Return the quote on terms that are already known; raises like :meth:`base_quote`."""
         size, fee, sigma, age_s, impact, to_bps, floor_bps, limit, widening = terms
         calibration = features.calibration
-        a, k = calibration.intensity_a, calibration.intensity_k
-        wanted = gamma_for_inventory_sd(
-            sd_lots=self._inventory_sd, intensity_a=a, intensity_k=k, sigma=sigma, size=size, fee=fee,
-            impact=impact, age_s=age_s,
-        )  # fmt: skip
-        quotes = glft_closed_form(
-            intensity_a=a, intensity_k=k, sigma=sigma, size=size, fee=fee, impact=impact, age_s=age_s,
-            drift=calibration.drift,
-            gamma=self._risk.follow(wanted, features.timestamp_ns, calibration.source),
+        bid, ask, skew_per_unit = self._risk.closed_form(
+            features.timestamp_ns, calibration.source, calibration.intensity_a, calibration.intensity_k, sigma, size,
+            fee, impact, age_s, calibration.drift,
         )  # fmt: skip
         scale = to_bps * widening
-        skew = quotes.skew_per_unit * float(position.qty_base) * to_bps
-        return BaseQuote(
-            quotes.delta_bid * scale, quotes.delta_ask * scale, skew, -skew, floor_bps, limit, size
-        )
+        skew = skew_per_unit * float(position.qty_base) * to_bps
+        return BaseQuote(bid * scale, ask * scale, skew, -skew, floor_bps, limit, size)

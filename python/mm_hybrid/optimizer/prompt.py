@@ -12,12 +12,11 @@ import functools
 import json
 import math
 import re
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, Literal, NamedTuple
 
+from mm_hybrid.models import UsualTouch
 from mm_hybrid.optimizer.advice import AdviceReply
 from mm_hybrid.types import Features
 
@@ -60,9 +59,6 @@ _SEED_TEXT = (
 
 SYSTEM_TEXTS: dict[PromptProfile, str] = {"exogenous": _EXOGENOUS_TEXT, "seed": _SEED_TEXT}
 
-_DAY_NS = 86_400 * 1_000_000_000
-_QTY_WINDOW_NS = 600 * 1_000_000_000
-_QTY_SAMPLE_NS = 5 * 1_000_000_000
 _REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-[5-9])")
 _BOUNDS = (
     "minimum",
@@ -124,28 +120,25 @@ class Inventory(NamedTuple):
 
 
 class PromptBuilder:
-    """Turns features into the user message; remembers the day's first mid and recent best quantities."""
+    """Turns features into the user message; what a moment is compared with is remembered in the core."""
 
     def __init__(self, profile: PromptProfile = "exogenous") -> None:
         self.profile: PromptProfile = profile
-        self._day: int | None = None
-        self._first_mid = 0.0
-        self._qtys: deque[tuple[int, float, float]] = deque()
+        self._usual = UsualTouch()
 
-    def observe(self, features: Features) -> None:
-        """Take note of a moment; call it with every one, it keeps few."""
-        day = features.timestamp_ns // _DAY_NS
-        if day != self._day:
-            self._day, self._first_mid = day, features.mid_price
-        now = features.timestamp_ns
-        if not self._qtys or now - self._qtys[-1][0] >= _QTY_SAMPLE_NS:
-            self._qtys.append((now, features.best_bid_qty, features.best_ask_qty))
-        while self._qtys[0][0] < now - _QTY_WINDOW_NS:
-            self._qtys.popleft()
+    def observe(self, features: Features) -> tuple[float, float | None, float | None]:
+        """Take note of a moment; call it with every one, it keeps few.
+
+        Returns:
+            Mid index, best bid and best ask quantity in multiples of the usual.
+        """
+        return self._usual.observe(
+            features.timestamp_ns, features.mid_price, features.best_bid_qty, features.best_ask_qty
+        )
 
     def user_text(self, features: Features, anchors: Anchors, inventory: Inventory = Inventory()) -> str:  # noqa: B008
         """Return the user message: one canonical JSON object, sorted keys, fixed decimals, no whitespace."""
-        self.observe(features)
+        mid_index, bid_qty_rel, ask_qty_rel = self.observe(features)
         common: dict[str, str | bool | float | None] = {
             "contract": CONTRACT,
             "asset": "A1",
@@ -175,14 +168,12 @@ class PromptBuilder:
                     "risk_frac": abs(inventory.bucket),
                 }
             )
-        bid_median = median(sample[1] for sample in self._qtys)
-        ask_median = median(sample[2] for sample in self._qtys)
         return canonical(
             {
                 **common,
-                "mid_index": 1e4 * features.mid_price / self._first_mid,
-                "bid_qty_rel": features.best_bid_qty / bid_median if bid_median > 0 else None,
-                "ask_qty_rel": features.best_ask_qty / ask_median if ask_median > 0 else None,
+                "mid_index": mid_index,
+                "bid_qty_rel": bid_qty_rel,
+                "ask_qty_rel": ask_qty_rel,
             }
         )
 

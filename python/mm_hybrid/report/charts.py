@@ -9,16 +9,15 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from plotly import graph_objects as go
 
 from mm_hybrid.optimizer.blend import BAND
 from mm_hybrid.report.advising import Advising
 from mm_hybrid.report.read import Point, Session
+from mm_hybrid.report.shell import GRID as _GRID
+from mm_hybrid.report.shell import INK as _INK
+from mm_hybrid.report.shell import Figure
+from mm_hybrid.report.shell import figure as _figure
 
-Figure = Any
-
-_INK = "#1f2937"
-_GRID = "#e5e7eb"
 _BUY = "#0f9d8a"
 _SELL = "#d9534f"
 _BID = "#7cc6bb"
@@ -184,25 +183,6 @@ def _edges(samples: list[array[float]], space: Callable[..., Any]) -> Any:
         return np.geomspace(low * 0.95, high * 1.05, _BINS + 1)
     margin = (high - low) * 0.02 or max(abs(high), 1.0) * 0.05
     return np.linspace(low - margin, high + margin, _BINS + 1)
-
-
-def _figure(*, height: int, xaxis_title: str | None = None, yaxis_title: str, **layout: Any) -> Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        template=None,
-        height=height,
-        margin={"l": 70, "r": 16, "t": 8, "b": 44},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        font={"family": "system-ui, sans-serif", "size": 12, "color": _INK},
-        hovermode="closest",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        **layout,
-    )
-    axis = {"gridcolor": _GRID, "linecolor": _GRID, "zerolinecolor": "#9ca3af", "automargin": True}
-    figure.update_xaxes(title=xaxis_title, **axis)
-    figure.update_yaxes(title=escape(yaxis_title), tickformat=",", **axis)
-    return figure
 
 
 def _times(stamps_ns: Iterable[int]) -> Any:

@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import plotly.io
-from plotly.offline import get_plotlyjs
-
 from mm_hybrid.report.charts import advisor_charts, charts
 from mm_hybrid.report.read import Session, read_session, summarise
+from mm_hybrid.report.shell import drawing as _drawing
+from mm_hybrid.report.shell import html_page
+from mm_hybrid.report.shell import section as _section
 from mm_hybrid.report.tables import (
     advice_table,
     count_table,
@@ -22,33 +22,6 @@ from mm_hybrid.report.tables import (
     reason_table,
     state_table,
 )
-
-# No address may be asked for anything; the browser enforces what the page promises.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
-)
-
-_STYLE = """
-:root { --ink: #1f2937; --soft: #6b7280; --line: #e5e7eb; --good: #0b7a6b; --bad: #b93632; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f9; color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
-h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 2px; }
-.lead { color: var(--soft); margin: 4px 0 20px; }
-section, .card { background: white; border: 1px solid var(--line); border-radius: 10px; }
-section { padding: 16px 18px; margin: 16px 0; overflow-x: auto; }
-section > p { color: var(--soft); margin: 0 0 8px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; }
-.card { padding: 10px 14px; } .card b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
-.card span { color: var(--soft); font-size: 13px; } .good { color: var(--good); } .bad { color: var(--bad); }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 0 16px; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th { text-align: left; color: var(--soft); font-weight: 600; }
-th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-h3 { font-size: 14px; margin: 18px 0 2px; } p.words { color: var(--ink); }
-td.n, th.n { text-align: right; } td.wide { min-width: 220px; }
-"""
 
 
 def build_report(journal_path: str | os.PathLike[str], out_html: str | os.PathLike[str]) -> Path:
@@ -77,20 +50,10 @@ def render(session: Session) -> str:
         _section(heading, note, _drawing(figure, f"chart-{index}"))
         for index, (heading, note, figure) in enumerate(charts(session), start=1)
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)} - mm_hybrid</title>
-<style>{_STYLE}</style>
-<script>{get_plotlyjs()}</script>
-</head>
-<body><main>
-<h1>{escape(title)}</h1>
-<p class="lead">{_facts(session)}</p>
-<div class="cards">{_cards(numbers)}</div>
+    return html_page(
+        title,
+        _facts(session),
+        f"""<div class="cards">{_cards(numbers)}</div>
 {drawings}
 <div class="columns">
 {_section("Requests", "What was asked of the venue, by kind.", count_table(session.actions, "action"))}
@@ -101,21 +64,8 @@ def render(session: Session) -> str:
 {_section("Latency", "Milliseconds from intent to the first answer.", latency_table(numbers["latency_ms"]))}
 {_section("Last hour", "Kinds of market, spikes, and how own fills fared.", _hour(session))}
 {_advisor_page(session)}
-{_section("Changes of state", "The last ones, newest first.", state_table(session.states))}
-</main></body></html>
-"""
-
-
-def _section(heading: str, note: str, body: str) -> str:
-    return f"<section><h2>{heading}</h2><p>{note}</p>{body}</section>\n"
-
-
-def _drawing(figure: Any, div_id: str) -> str:
-    settings = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
-    html: str = plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=False, config=settings, div_id=div_id, default_height=None
+{_section("Changes of state", "The last ones, newest first.", state_table(session.states))}""",
     )
-    return html
 
 
 def _facts(session: Session) -> str:

@@ -3,6 +3,7 @@
 mod arrays;
 mod book;
 mod cache;
+mod calibrate;
 mod consolidated;
 mod error;
 mod events;
@@ -14,9 +15,11 @@ mod model;
 mod optimal;
 mod process;
 mod replay;
+mod risk_aversion;
 mod serve;
 mod sim;
 mod tickers;
+mod usual;
 mod watch;
 
 /// The extension module; names only.
@@ -26,6 +29,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::cache::{Cache, CachedCalibration, CachedSnapshot};
+
+    #[pymodule_export]
+    use crate::calibrate::Calibrator;
 
     #[pymodule_export]
     use crate::error::{BookError, CacheError, DecodeError, FeedError, MmHybridError, ReplayError};
@@ -66,10 +72,16 @@ mod _core {
     use crate::replay::{EventReader, MarketScan, convert_files, rebuild_books, scan_files};
 
     #[pymodule_export]
+    use crate::risk_aversion::RiskAversion;
+
+    #[pymodule_export]
     use crate::sim::{Execution, SimExchange};
 
     #[pymodule_export]
     use crate::tickers::{BookSample, BookTicker, DerivativeTicker};
+
+    #[pymodule_export]
+    use crate::usual::UsualTouch;
 
     #[pymodule_export]
     use crate::watch::{AdverseMove, RegimeDetector};

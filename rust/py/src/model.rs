@@ -190,6 +190,8 @@ impl Estimators {
         out.set_item("se_k", intensity.map(|i| i.se_k))?;
         out.set_item("se_log_a", intensity.map(|i| i.se_log_a))?;
         out.set_item("sigma", reading.map(|r| r.sigma))?;
+        out.set_item("drift", reading.map(|r| r.drift))?;
+        out.set_item("se_drift", reading.map(|r| r.se_drift))?;
         out.set_item("orders_seen", reading.map_or(0, |r| r.orders_seen))?;
         out.set_item("seconds_seen", reading.map_or(0.0, |r| r.seconds_seen))?;
         out.set_item("calibrated", reading.is_some_and(|r| r.calibrated))?;

@@ -158,6 +158,11 @@ fn line(py: Python<'_>, line: fit::Line) -> PyResult<Bound<'_, PyDict>> {
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
 pub fn fit_intensity(py: Python<'_>, edges: Vec<f64>, counts: Vec<f64>, seconds: f64) -> PyResult<Bound<'_, PyDict>> {
     let r = py.detach(|| fit::fit_intensity(&edges, &counts, seconds)).map_err(CoreError)?;
+    fits(py, &r)
+}
+
+/// The three fits of one set of bins.
+pub fn fits<'py>(py: Python<'py>, r: &fit::IntensityFit) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     out.set_item("ols", r.ols.map(|l| line(py, l)).transpose()?)?;
     out.set_item("wls", r.wls.map(|l| line(py, l)).transpose()?)?;

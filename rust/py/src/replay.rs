@@ -136,9 +136,10 @@ impl From<replay::MarketScan> for MarketScan {
 
 /// Reads files to their end and describes each symbol, the one with most messages first.
 #[pyfunction]
+#[pyo3(signature = (paths, *, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-pub fn scan_files(py: Python<'_>, paths: Vec<String>) -> PyResult<Vec<MarketScan>> {
-    let mut patience = Patience::default();
+pub fn scan_files(py: Python<'_>, paths: Vec<String>, on_progress: Option<Py<PyAny>>) -> PyResult<Vec<MarketScan>> {
+    let mut patience = Patience::telling(on_progress);
     let scans = py.detach(|| replay::scan(&paths, |progress| patience.go_on(progress))).map_err(CoreError::from)?;
     patience.check()?;
     Ok(scans.into_iter().map(MarketScan::from).collect())

@@ -13,7 +13,9 @@
 
 use std::collections::VecDeque;
 
+use super::drift::DriftEstimator;
 use super::intensity::{Intensity, IntensityConfig, IntensityEstimator};
+use super::reach::ReachTally;
 use super::volatility::EwmaVolatility;
 use crate::Result;
 use crate::types::{Ns, Side};
@@ -26,6 +28,8 @@ const SPIKE_WARM_UP_S: f64 = 30.0;
 const SPIKE_MIN_TICKS: f64 = 3.0;
 const CALIBRATED_ORDERS: u64 = 50;
 const CALIBRATED_SECONDS: f64 = 30.0;
+/// Shorter memories know the drift too badly to use it, longer ones know one that is over.
+pub const DRIFT_HALF_LIFE_S: f64 = 300.0;
 
 /// Start values and memory of the estimators.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +50,8 @@ pub struct EstimatorConfig {
     pub half_life_s: f64,
     /// Half-life of volatility, s.
     pub sigma_half_life_s: f64,
+    /// Half-life of drift, s.
+    pub drift_half_life_s: f64,
     /// Longest silence that still counts as a readable book, s.
     pub max_gap_s: f64,
     /// Standard deviations that make a spike.
@@ -66,6 +72,7 @@ impl EstimatorConfig {
             prior_sigma_s: 15.0,
             half_life_s: 1800.0,
             sigma_half_life_s: 120.0,
+            drift_half_life_s: DRIFT_HALF_LIFE_S,
             max_gap_s: 10.0,
             spike_sigmas: 6.0,
             spike_hold_s: 5.0,
@@ -80,6 +87,10 @@ pub struct Readings {
     pub intensity: Intensity,
     /// Volatility, P/sqrt(s).
     pub sigma: f64,
+    /// Drift of the mid, P/s; 0 until the mid was sampled.
+    pub drift: f64,
+    /// Standard error of `drift`, P/s; infinite until the mid was sampled.
+    pub se_drift: f64,
     /// Market orders behind the intensity since the start.
     pub orders_seen: u64,
     /// Seconds of readable book behind everything since the start.
@@ -120,6 +131,8 @@ pub struct MarketEstimators {
     config: EstimatorConfig,
     intensity: IntensityEstimator,
     volatility: EwmaVolatility,
+    drift: DriftEstimator,
+    tally: Option<ReachTally>,
     touch: Option<Touch>,
     last_ts_ns: Option<Ns>,
     samples: VecDeque<(Ns, f64)>,
@@ -142,7 +155,6 @@ impl MarketEstimators {
         super::domain::positive("prior_sigma", config.prior_sigma)?;
         super::domain::positive("prior_sigma_s", config.prior_sigma_s)?;
         super::domain::positive("max_gap_s", config.max_gap_s)?;
-        super::domain::positive("prior_orders", config.prior_orders)?;
         super::domain::positive("spike_sigmas", config.spike_sigmas)?;
         super::domain::non_negative("spike_hold_s", config.spike_hold_s)?;
         let intensity = IntensityEstimator::new(IntensityConfig {
@@ -155,6 +167,8 @@ impl MarketEstimators {
         let volatility =
             EwmaVolatility::new(config.sigma_half_life_s)?.with_prior(config.prior_sigma, config.prior_sigma_s);
         Ok(Self {
+            drift: DriftEstimator::new(config.drift_half_life_s)?,
+            tally: None,
             config,
             intensity,
             volatility,
@@ -169,6 +183,23 @@ impl MarketEstimators {
             spike_until_ns: Ns::MIN,
             spikes_seen: 0,
         })
+    }
+
+    /// Keeps the reach of every market order from now on, for fits after the fact.
+    #[must_use]
+    pub fn with_tally(mut self) -> Self {
+        self.tally = Some(ReachTally::new(self.config.tick_size));
+        self
+    }
+
+    /// The reaches kept, if they are.
+    pub fn tally(&self) -> Option<&ReachTally> {
+        self.tally.as_ref()
+    }
+
+    /// The estimator of A and k.
+    pub fn intensity(&self) -> &IntensityEstimator {
+        &self.intensity
     }
 
     /// Takes the best prices now in force; `None` when the book cannot be read.
@@ -230,6 +261,8 @@ impl MarketEstimators {
         Readings {
             intensity,
             sigma: self.volatility.sigma().unwrap_or(config.prior_sigma),
+            drift: self.drift.drift(),
+            se_drift: self.drift.standard_error(),
             orders_seen: self.orders_seen,
             seconds_seen: self.seconds_seen,
             calibrated: self.orders_seen >= CALIBRATED_ORDERS && self.seconds_seen >= CALIBRATED_SECONDS,
@@ -254,6 +287,9 @@ impl MarketEstimators {
             let dt_s = ((now - last) as f64 / NS_PER_S).min(self.config.max_gap_s);
             if dt_s > 0.0 {
                 self.intensity.expose(dt_s, touch.threshold);
+                if let Some(tally) = &mut self.tally {
+                    tally.expose(dt_s, touch.threshold);
+                }
                 self.seconds_seen += dt_s;
             }
             self.sample(now, touch.mid);
@@ -279,6 +315,7 @@ impl MarketEstimators {
             self.samples.clear();
         } else {
             self.volatility.observe(mid - last_mid, dt_s);
+            self.drift.observe(mid - last_mid, dt_s);
             self.sampled_s += dt_s;
         }
         if self.samples.len() == HISTORY_SAMPLES {
@@ -316,8 +353,10 @@ impl MarketEstimators {
             Side::Buy => order.worst_price - order.touch.mid,
             Side::Sell => order.touch.mid - order.worst_price,
         };
-        if self.intensity.observe(depth, order.touch.threshold) {
-            self.orders_seen += 1;
+        let counted = self.intensity.observe(depth, order.touch.threshold);
+        self.orders_seen += u64::from(counted);
+        if let Some(tally) = &mut self.tally {
+            tally.order(depth, order.touch.threshold, counted);
         }
     }
 
@@ -381,6 +420,8 @@ mod tests {
         }
         let back = e.read().return_10s_bps.unwrap();
         assert!((9.0..=12.0).contains(&back), "{back}");
+        let reading = e.read();
+        assert!((reading.drift / 0.01 - 1.0).abs() < 0.02 && reading.se_drift > 0.0, "{reading:?}");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Intensity {
 pub struct IntensityEstimator {
     config: IntensityConfig,
     orders: f64,
+    /// Sum of squared weights of the orders: forgetting leaves fewer independent ones than it leaves weight.
+    squared_weights: f64,
     excess: f64,
     side_seconds: f64,
     threshold_side_seconds: f64,
@@ -60,6 +62,7 @@ impl IntensityEstimator {
         Ok(Self {
             config,
             orders: 0.0,
+            squared_weights: 0.0,
             excess: 0.0,
             side_seconds: 0.0,
             threshold_side_seconds: 0.0,
@@ -71,6 +74,7 @@ impl IntensityEstimator {
     pub fn expose(&mut self, dt_s: f64, threshold: f64) {
         let keep = (-dt_s / self.config.half_life_s).exp2();
         self.orders *= keep;
+        self.squared_weights *= keep * keep;
         self.excess *= keep;
         self.side_seconds = keep * self.side_seconds + 2.0 * dt_s;
         self.threshold_side_seconds = keep * self.threshold_side_seconds + 2.0 * dt_s * threshold;
@@ -84,6 +88,7 @@ impl IntensityEstimator {
         let counts = depth >= threshold - self.config.tick_size * 5e-4;
         if counts {
             self.orders += 1.0;
+            self.squared_weights += 1.0;
             self.excess += (depth - threshold).max(0.0);
         }
         counts
@@ -92,6 +97,11 @@ impl IntensityEstimator {
     /// Observed orders still remembered, without the prior.
     pub fn orders(&self) -> f64 {
         self.orders
+    }
+
+    /// How many equally weighted orders would be known as well as the decayed ones, without the prior.
+    pub fn effective_orders(&self) -> f64 {
+        if self.squared_weights > 0.0 { self.orders * self.orders / self.squared_weights } else { 0.0 }
     }
 
     /// The estimate; `None` while there is neither prior nor observation.
@@ -110,9 +120,12 @@ impl IntensityEstimator {
         let prior_seconds = prior_orders * (prior_k * threshold).exp() / prior_a;
         let rate = n / (self.side_seconds + prior_seconds);
         let a = rate * (k * threshold).exp();
-        let se_k = k / n.sqrt();
+        // A decayed sum of n weights varies like one of n^2 / sum of squares; each order of the prior weighs 1.
+        let relative = (self.squared_weights + prior_orders).sqrt() / n;
+        // Fisher information of a geometric excess; k itself in the limit of a fine grid.
+        let se_k = relative * if tau > 0.0 { 2.0 * (k * tau / 2.0).sinh() / tau } else { k };
         // ln A = ln rate + k d0: the two errors are independent.
-        let se_log_a = (1.0 / n + (threshold * se_k).powi(2)).sqrt();
+        let se_log_a = relative.hypot(threshold * se_k);
         (k.is_finite() && k > 0.0 && a.is_finite() && a > 0.0).then_some(Intensity { a, k, se_k, se_log_a })
     }
 }

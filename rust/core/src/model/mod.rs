@@ -5,17 +5,25 @@
 
 pub mod anomaly;
 pub mod avellaneda;
+pub mod calibrate;
+pub mod chi_square;
 mod domain;
+pub mod drift;
 pub mod estimators;
 pub mod exact;
 pub mod fit;
 pub mod flow;
 pub mod glft;
+pub mod horizon;
 pub mod intensity;
 pub mod markout;
 pub mod microprice;
 pub mod price;
+pub mod range;
+pub mod reach;
 pub mod regime;
+pub mod risk_aversion;
 pub mod seed;
 pub mod stream;
+pub mod usual;
 pub mod volatility;

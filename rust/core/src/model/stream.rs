@@ -52,6 +52,7 @@ pub struct StreamEstimators {
     exchange: Option<Arc<str>>,
     book: L2Book,
     market: Option<MarketEstimators>,
+    keeps_reaches: bool,
 }
 
 impl StreamEstimators {
@@ -62,7 +63,8 @@ impl StreamEstimators {
     pub fn new(config: StreamConfig) -> Result<Self> {
         positive("prior_depth_bps", config.prior_depth_bps)?;
         positive("prior_volatility_1m_bps", config.prior_volatility_1m_bps)?;
-        let stream = Self { config, symbol: None, exchange: None, book: L2Book::new(), market: None };
+        let stream =
+            Self { config, symbol: None, exchange: None, book: L2Book::new(), market: None, keeps_reaches: false };
         stream.market_at(1.0, stream.config.tick_size.unwrap_or(1.0))?;
         Ok(stream)
     }
@@ -82,7 +84,8 @@ impl StreamEstimators {
                     if self.market.is_none() {
                         if let Some((bid, ask)) = best {
                             let tick = self.config.tick_size.unwrap_or_else(|| self.inferred_tick());
-                            self.market = Some(self.market_at(f64::midpoint(bid, ask), tick)?);
+                            let market = self.market_at(f64::midpoint(bid, ask), tick)?;
+                            self.market = Some(if self.keeps_reaches { market.with_tally() } else { market });
                         }
                     }
                     if let Some(market) = &mut self.market {
@@ -99,6 +102,24 @@ impl StreamEstimators {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the reach of every market order, for fits after the fact.
+    #[must_use]
+    pub fn keeping_reaches(mut self) -> Self {
+        self.keeps_reaches = true;
+        self.market = self.market.map(MarketEstimators::with_tally);
+        self
+    }
+
+    /// The estimators; `None` before the first book.
+    pub fn market(&self) -> Option<&MarketEstimators> {
+        self.market.as_ref()
+    }
+
+    /// Best bid and ask now in force, P; `None` while the book cannot be read.
+    pub fn touch(&self) -> Option<(f64, f64)> {
+        self.best()
     }
 
     /// The current reading; `None` before the first book.

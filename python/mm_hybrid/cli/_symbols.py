@@ -1,0 +1,21 @@
+"""Which one of the symbols in a set of files is meant."""
+
+from __future__ import annotations
+
+import click
+
+
+def choose(held: list[tuple[str, str]], exchange: str | None, symbol: str | None) -> tuple[str, str]:
+    """Return the one ``(exchange, symbol)`` that fits; refuse none and several with what there is."""
+    if not held:
+        raise click.ClickException("the files hold no book change and no trade up to that time")
+    fitting = [(venue, name) for venue, name in held if exchange in (None, venue) and symbol in (None, name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"{venue} {name}" for venue, name in fitting or held)
+    if fitting:
+        option = "--exchange" if symbol else "--symbol"
+        raise click.UsageError(f"the files hold several symbols, choose one with {option}: {listed}")
+    wanted = " ".join(filter(None, (exchange, symbol)))
+    option = "--symbol" if symbol else "--exchange"
+    raise click.UsageError(f"{option}: {wanted} is not in the files, which hold: {listed}")

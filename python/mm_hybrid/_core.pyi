@@ -295,8 +295,8 @@ class Calibrator:
     def update(self, batch: EventBatch) -> None:
         """Take events in, in local time order."""
 
-    def finish(self, horizons_s: Sequence[int] = [1, 10, 60, 300]) -> dict[str, Any] | None:
-        """Return what the events so far say; ``None`` before the first readable book.
+    def finish(self, horizons_s: Sequence[int] = ...) -> dict[str, Any] | None:
+        """Return what the events so far say; ``None`` before the first readable book. Horizons: 1, 10, 60, 300 s.
 
         Keys:
             ``intensity_a`` (1/s and side), ``intensity_k`` (1/P), ``se_log_a``, ``se_k``, ``effective_orders`` (equally

@@ -77,6 +77,11 @@ def calibrate_files(
             f"{scan.exchange} {scan.symbol}: none of {found['market_orders']} market orders went beyond the touch "
             f"while the book could be read ({found['seconds']:.1f} s): A and k need some; take more data"
         )
+    if not math.isfinite(found["se_k"]):
+        raise MmHybridError(
+            f"{scan.exchange} {scan.symbol}: all {found['orders']} market orders beyond the touch stopped one tick "
+            "beyond it: they tell no decay; take more data"
+        )
     return _document(scan, found, half_life_s, sigma_half_life_s)
 
 

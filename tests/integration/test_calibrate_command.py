@@ -164,6 +164,28 @@ def test_what_cannot_be_calibrated_is_named(capsys, tmp_path):
     assert "beyond the touch" in said or "no trades" in said
 
 
+def test_orders_that_all_go_equally_deep_tell_no_decay(capsys, tmp_path):
+    def message(second, **fields):
+        stamp = f"2024-01-01T00:00:{second:02}.000Z"
+        return {"symbol": "X", "exchange": "bybit", "timestamp": stamp, "localTimestamp": stamp, **fields}
+
+    bids, asks = (
+        [{"price": 100 + side, "amount": 5}, {"price": 100 + 2 * side, "amount": 5}] for side in (-1, 1)
+    )
+    book = {"type": "book_change", "isSnapshot": True, "bids": bids, "asks": asks}
+    messages = [message(second, **book) for second in range(10)]
+    messages += [
+        message(second, type="trade", id=str(second), price=102, amount=1, side="buy")
+        for second in range(2, 9)
+    ]
+    messages.sort(key=lambda line: line["localTimestamp"])
+    path = tmp_path / "deep.ndjson"
+    path.write_text("".join(json.dumps(line) + "\n" for line in messages))
+    code, said = refusal(capsys, "--data", str(path))
+    assert code == 1
+    assert "stopped one tick beyond it: they tell no decay" in said
+
+
 def test_tables_and_csv_files_are_read_as_by_book(capsys, tmp_path, data_dir):
     csv = [
         str(data_dir / f"binance-futures_{kind}_2024-08-08_BTCUSDT.csv.gz")

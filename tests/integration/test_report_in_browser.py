@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from journal_of_a_session import write_session
+from mm_hybrid._core import SyntheticMarket, scan_files
+from mm_hybrid.file_calibration import calibrate_files
 from mm_hybrid.report import build_report
+from mm_hybrid.report.calibrating import calibration_page
 
 _OF_THE_SESSION = (
     "Prices, quotes and fills",
@@ -19,6 +22,7 @@ _OF_THE_SESSION = (
     "Order latency",
 )
 _OF_THE_ADVISOR = ("Advice over the model", "Latency of answers")
+_OF_A_CALIBRATION = ("Fit of the intensity", "Volatility by horizon", "A and k over time")
 _LINES = 6
 
 
@@ -61,6 +65,19 @@ async def test_every_chart_is_drawn_without_a_network(tmp_path: Path) -> None:
     assert [title for title in expected if title not in document] == []
     assert len(drawn) == len(expected)
     assert len(re.findall(r'<path class="js-line"', document)) >= _LINES
+
+
+def test_the_charts_of_a_calibration_are_drawn_too(tmp_path: Path) -> None:
+    market = SyntheticMarket(exchange="bybit", symbol="X", seed=1, start_ns=0, tick_size="0.5", levels=100)
+    data = tmp_path / "market.ndjson"
+    data.write_bytes(b"".join(line[-1] + b"\n" for line in market.advance(120 * 10**9).encode()))
+    found = calibrate_files([str(data)], scan_files([str(data)])[0])
+    page = tmp_path / "calibration.html"
+    page.write_text(calibration_page(found))
+    document = run_browser(page, tmp_path / "profile", "--dump-dom")
+    assert [title for title in _OF_A_CALIBRATION if title not in document] == []
+    drawn = re.findall(r'class="[^"]*js-plotly-plot[^"]*".*?<svg class="main-svg"', document, re.DOTALL)
+    assert len(drawn) == len(_OF_A_CALIBRATION)
 
 
 async def test_a_picture_can_be_taken(tmp_path: Path) -> None:

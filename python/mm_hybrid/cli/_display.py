@@ -107,6 +107,8 @@ def _table(view: SessionView) -> Table:
             "sigma",
             f"{fit.sigma:.3g} ({fit.source})",
         )
+        age = "as configured" if fit.age_s is None else f"{fit.age_s * 1000:.0f} ms"
+        table.add_row("drift", f"{fit.drift:+.3g} P/s", "impact", f"{fit.impact:.3g} P, age {age}")
     return table
 
 

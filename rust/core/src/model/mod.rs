@@ -5,7 +5,7 @@
 
 pub mod anomaly;
 pub mod avellaneda;
-mod domain;
+pub(crate) mod domain;
 pub mod estimators;
 pub mod exact;
 pub mod fit;
@@ -14,6 +14,7 @@ pub mod glft;
 pub mod intensity;
 pub mod markout;
 pub mod microprice;
+pub mod microprice_table;
 pub mod price;
 pub mod regime;
 pub mod seed;

@@ -10,6 +10,7 @@ mod feed;
 mod formulas;
 mod interrupt;
 mod market;
+mod metrics;
 mod model;
 mod optimal;
 mod process;
@@ -50,6 +51,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::market::SyntheticMarket;
+
+    #[pymodule_export]
+    use crate::metrics::MarketMetrics;
 
     #[pymodule_export]
     use crate::model::{

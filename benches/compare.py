@@ -26,6 +26,8 @@ UNITS = {
     "decode": "messages",
     "json": "messages",
     "csv": "updates",
+    "metrics": "updates",
+    "json_metrics": "messages",
 }
 TITLES = {
     "apply": "decoded changes to a book, best prices after each",
@@ -34,6 +36,8 @@ TITLES = {
     "decode": "JSON messages to events",
     "json": "JSON messages to a book, best prices and depth sums after each",
     "csv": "Tardis book file, plain, to memory (rows)",
+    "metrics": "decoded changes to a book with every metric, all read after each",
+    "json_metrics": "JSON messages to every metric, all read after each",
     "socket": "WebSocket on loopback, whole messages",
 }
 LATENCIES = ("p50_us", "p90_us", "p99_us", "p999_us")

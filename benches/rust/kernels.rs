@@ -1,6 +1,7 @@
 //! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
 //!
-//! `kernels decode|apply|csv|snapshot|copy|estimate|quote|exact ROUNDS` runs a kernel that many rounds over a fixed input;
+//! `kernels decode|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS` runs a kernel that many rounds over a
+//! fixed input;
 //! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
@@ -36,18 +37,21 @@ struct Kernel {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kernel, what] = arguments.as_slice() else {
-        panic!("usage: kernels decode|apply|csv|snapshot|copy|estimate|quote|exact ROUNDS|--operations|--time");
+        panic!("usage: kernels decode|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS|--operations|--time");
     };
     let mut kernel = match kernel.as_str() {
         "decode" => decode(),
         "apply" => apply(),
+        "metrics" => metrics(),
         "csv" => csv(),
         "snapshot" => snapshot(),
         "copy" => copy(),
         "estimate" => estimate(),
         "quote" => quote(),
         "exact" => exact(),
-        other => panic!("no kernel is called {other}: decode, apply, csv, snapshot, copy, estimate, quote, exact"),
+        other => {
+            panic!("no kernel is called {other}: decode, apply, metrics, csv, snapshot, copy, estimate, quote, exact")
+        }
     };
     // The gate's own test makes every kernel dearer without changing it.
     let repeats: usize = std::env::var("MM_HYBRID_BENCH_REPEAT").map_or(1, |n| n.parse().expect("a whole number"));
@@ -95,6 +99,21 @@ fn apply() -> Kernel {
     let round = move || {
         for change in &changes {
             black_box(book.apply(black_box(change)));
+        }
+    };
+    Kernel { operations, round: Box::new(round) }
+}
+
+/// One operation: one book change applied to a book that keeps every metric, and all of them read.
+fn metrics() -> Kernel {
+    let changes = book_changes();
+    let config = mm_core::metrics::MetricsConfig::default();
+    let mut book = empty_book(&changes).with_metrics(config).expect("the defaults are valid");
+    let operations = changes.len();
+    let round = move || {
+        for change in &changes {
+            book.apply(black_box(change));
+            black_box(book.read_metrics());
         }
     };
     Kernel { operations, round: Box::new(round) }

@@ -17,6 +17,7 @@ use clock::cpu_seconds;
 use mm_core::book::{BookState, SymbolBook};
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind, Level};
+use mm_core::metrics::{MetricsConfig, MetricsReading};
 use mm_core::replay::{Reader, convert, rebuild};
 use mm_core::types::Decimal;
 use serde::Deserialize;
@@ -37,7 +38,7 @@ struct Truth {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [row, folder, rounds] = arguments.as_slice() else {
-        panic!("usage: throughput apply|columns|decode|json|csv|table FOLDER ROUNDS");
+        panic!("usage: throughput apply|columns|decode|json|csv|table|metrics|json_metrics FOLDER ROUNDS");
     };
     let rounds: usize = rounds.parse().expect("a whole number of rounds");
     let folder = PathBuf::from(folder);
@@ -50,6 +51,8 @@ fn main() {
         "json" => json(&folder),
         "csv" => csv(&folder, &truth),
         "table" => table(&folder),
+        "metrics" => metrics(&folder),
+        "json_metrics" => json_metrics(&folder),
         other => panic!("no row is called {other}"),
     };
     for _ in 0..rounds {
@@ -212,6 +215,77 @@ fn json(folder: &Path) -> Box<dyn FnMut() -> Done> {
             black_box(book.book().depth());
             messages += 1;
         }
+        Done { taken: messages, book: Some(book), fallbacks: decoder.fallbacks() }
+    })
+}
+
+fn measured_book() -> SymbolBook {
+    new_book().with_metrics(MetricsConfig::default()).expect("the defaults are valid")
+}
+
+/// Every figure of a reading, added up so that none can be left out.
+#[inline]
+fn checksum(reading: &MetricsReading) -> f64 {
+    let known = |value: Option<f64>| value.unwrap_or(0.0);
+    let window = reading.window.map_or(0.0, |w| w.realized + w.bipower + w.two_scales + w.parkinson);
+    let depth = reading.depth;
+    known(reading.mid)
+        + known(reading.spread_bps)
+        + known(reading.weighted_mid)
+        + known(reading.microprice)
+        + known(reading.imbalance)
+        + depth.bid_base
+        + depth.ask_base
+        + depth.bid_quote
+        + depth.ask_quote
+        + depth.covered_pct
+        + known(reading.momentum_1s_bps)
+        + known(reading.momentum_10s_bps)
+        + known(reading.momentum_60s_bps)
+        + reading.ofi_10s
+        + reading.ofi_60s
+        + reading.trade_flow_10s
+        + reading.trade_flow_60s
+        + known(reading.trade_imbalance_60s)
+        + reading.prints_per_s
+        + known(reading.vpin)
+        + known(reading.sigma)
+        + window
+        + known(reading.volatility_1m_bps)
+        + reading.intensity.map_or(0.0, |i| i.a + i.k + i.se_k + i.se_log_a)
+        + f64::from(reading.alarms)
+}
+
+/// Decoded events through a book that keeps every metric, all of them read after each.
+fn metrics(folder: &Path) -> Box<dyn FnMut() -> Done> {
+    let events = events(folder);
+    Box::new(move || {
+        let mut book = measured_book();
+        let mut sum = 0.0;
+        for event in &events {
+            book.apply(event);
+            sum += book.read_metrics().as_ref().map_or(0.0, checksum);
+        }
+        black_box(sum);
+        Done { taken: events.len() as u64, book: Some(book), fallbacks: 0 }
+    })
+}
+
+/// Messages to metrics, all of them read after each.
+fn json_metrics(folder: &Path) -> Box<dyn FnMut() -> Done> {
+    let input = Messages::read(folder);
+    Box::new(move || {
+        let mut decoder = Decoder::new();
+        let mut book = measured_book();
+        let (mut messages, mut sum) = (0, 0.0);
+        for line in input.iter() {
+            let Ok(Message::Event(event)) = decoder.decode(line) else { continue };
+            book.apply(&event);
+            decoder.recycle(event);
+            sum += book.read_metrics().as_ref().map_or(0.0, checksum);
+            messages += 1;
+        }
+        black_box(sum);
         Done { taken: messages, book: Some(book), fallbacks: decoder.fallbacks() }
     })
 }

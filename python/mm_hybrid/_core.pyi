@@ -222,6 +222,47 @@ def ewma_vol(*, t_s: Sequence[float], mid: Sequence[float], half_life_s: float) 
     """
 
 @final
+class MarketMetrics:
+    """Every metric of one symbol and its alarms, kept as events come; constant memory, constant time an event.
+
+    Args:
+        symbol: symbol as the feed writes it; ``None`` takes the first one seen.
+        tick_size: price grid, P; ``None`` takes the grid of the first book.
+        imbalance_levels: levels a side that the imbalance counts, 1 to 50.
+        volatility_window_s: seconds of the windowed volatilities.
+        volatility_slow_s: stride of their slow scale, s.
+        vpin_bucket: base units of a bucket; ``None`` takes a mean minute's volume of the first five.
+        vpin_buckets: buckets of VPIN.
+        false_alarms_per_hour: episodes an hour that may be false; thresholds follow from it.
+        alarm_warm_up_s: seconds before the first alarm; thresholds need scores to rest on.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    def __new__(
+        cls,
+        *,
+        symbol: str | None = None,
+        tick_size: float | None = None,
+        imbalance_levels: int = 5,
+        volatility_window_s: int = 300,
+        volatility_slow_s: int = 5,
+        vpin_bucket: float | None = None,
+        vpin_buckets: int = 50,
+        false_alarms_per_hour: float = 2.0,
+        alarm_warm_up_s: float = 600.0,
+    ) -> Self: ...
+    def update(self, batch: EventBatch) -> None:
+        """Take events in, in the order of their local time; events of other symbols are skipped."""
+
+    def read(self) -> dict[str, Any]:
+        """Return every figure as of the last event, ``None`` where it is not known; ``docs/metrics.md`` lists them."""
+
+    def take_episodes(self) -> list[dict[str, Any]]:
+        """Take the episodes of alarm that are over: kind, start_ns, end_ns, severity, score, threshold, mid, reason."""
+
+@final
 class Estimators:
     """Streaming estimators of one symbol: fill intensity, volatility, returns, trade imbalance, spikes.
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 from desk import BUY, SELL, TIMES, created_ids, journalled_fills, settled, trading, wanted
-from venue_client import Venue, serve, until
+from venue_client import SYMBOL, Venue, connect, serve, until
 
 from mm_hybrid.errors import RiskStopError
 from mm_hybrid.journal import JournalReader, replay
@@ -96,6 +96,34 @@ async def test_an_execution_whose_order_the_venue_does_not_show_yet_stays_ours(t
             assert executor.halted is None
         (client_id,) = created_ids(tmp_path)
         assert [row[1:] for row in journalled_fills(tmp_path)] == [(client_id, BUY.qty)]
+
+
+async def test_a_start_asks_again_for_executions_that_died_waiting_for_their_order(tmp_path):
+    """What waits is in memory only: the time up to which everything is known must not pass it."""
+    async with serve("bitget", state=tmp_path / "state.db") as server:
+        venue = Venue(server)
+        async with trading("bitget", venue.url, tmp_path, unmatched_s=60) as executor:
+            venue.script(
+                {"on": "order_detail", "fault": "reject", "code": "40109"},
+                {"on": "push_execution", "fault": "drop"},
+            )
+            executor._reconciler._overlapped_ms = server.account.now_ms  # as if it had waited for very long
+            other = connect(server)
+            await other.create_order(SYMBOL, "market", "buy", 0.003)
+            await other.close()
+            await executor._reconciler.fetch(last=True)
+            assert executor.position.qty_base == 0, "whose it is cannot be known yet"
+            assert executor._account.executed_base == D("0.003")
+            await asyncio.sleep(0.01)
+            await executor._reconciler.fetch(last=True)
+            executor._stopping = True  # what follows is a death: nothing is settled
+            for task in executor._loops:
+                task.cancel()
+            await executor._streams.close()
+        venue.heal()
+        async with trading("bitget", venue.url, tmp_path) as executor:
+            assert executor.position.qty_base == D("0.003")
+            assert executor.halted is None
 
 
 async def test_a_venue_s_own_trade_is_taken_in_and_explains_the_position(venue, tmp_path):

@@ -25,6 +25,7 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "demo": "The whole system on loopback: no key, no network.",
     "book": "Rebuild books from Tardis files and print one.",
+    "spikes": "List the alarms a recorded market would have raised.",
     "paper": "Run a strategy on live data against a local exchange.",
     "live": "Run a strategy on live data against the venue.",
     "serve": "Run one of the local servers: tardis, exchange, advisor.",

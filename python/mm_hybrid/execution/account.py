@@ -191,6 +191,11 @@ class Account:
             else:
                 self._unmatched.append((came_ns, fill))
 
+    @property
+    def oldest_unmatched_ms(self) -> int | None:
+        """Venue time of the oldest execution that waits for its order, and so is not in the journal yet."""
+        return min((fill.exchange_ts_ns // 1_000_000 for _, fill in self._unmatched), default=None)
+
     def unmatched_orders(self, older_than_ns: int) -> set[str]:
         """Return exchange ids of orders that executions have waited for since before a monotonic time."""
         return {fill.order_id for came_ns, fill in self._unmatched if came_ns < older_than_ns}

@@ -195,7 +195,9 @@ class Reconciler:
             self._account.take_funding(payment)
         if self._funding_known:
             self.funding_watermark_ms = self._advance(FUNDING_WATERMARK, self.funding_watermark_ms, asked_ms)
-        self.watermark_ms = self._advance(WATERMARK, self.watermark_ms, asked_ms)
+        waiting_ms = self._account.oldest_unmatched_ms
+        known_ms = asked_ms if waiting_ms is None else min(asked_ms, waiting_ms - 1)
+        self.watermark_ms = self._advance(WATERMARK, self.watermark_ms, known_ms)
 
     async def _funding(self) -> list[Funding]:
         """Return funding payments since their watermark; a venue that cannot tell stops nothing, and is noted."""

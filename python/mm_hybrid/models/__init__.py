@@ -8,6 +8,7 @@ risk aversion in 1/(P x base).
 from mm_hybrid._core import (
     AdverseMove,
     GlftQuotes,
+    MarketMetrics,
     RegimeDetector,
     RiskAversion,
     TouchPrices,
@@ -37,6 +38,7 @@ from mm_hybrid._core import (
 __all__ = [
     "AdverseMove",
     "GlftQuotes",
+    "MarketMetrics",
     "RegimeDetector",
     "RiskAversion",
     "TouchPrices",

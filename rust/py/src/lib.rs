@@ -11,6 +11,7 @@ mod feed;
 mod formulas;
 mod interrupt;
 mod market;
+mod metrics;
 mod model;
 mod optimal;
 mod process;
@@ -56,6 +57,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::market::SyntheticMarket;
+
+    #[pymodule_export]
+    use crate::metrics::MarketMetrics;
 
     #[pymodule_export]
     use crate::model::{

@@ -38,6 +38,41 @@ impl fmt::Display for BookState {
     }
 }
 
+/// What a book's integers are worth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GridUnits {
+    step: i64,
+    per_unit: f64,
+    per_lot_unit: f64,
+}
+
+impl GridUnits {
+    /// The price of a step of the grid, P; exactly rounded while it fits 2^53.
+    #[inline]
+    pub fn price(&self, steps: i64) -> f64 {
+        steps.wrapping_mul(self.step) as f64 / self.per_unit
+    }
+
+    /// A quantity, base units.
+    #[inline]
+    pub fn qty(&self, lots: i64) -> f64 {
+        lots as f64 / self.per_lot_unit
+    }
+}
+
+/// Best levels in whole steps of a book's grid and whole lots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GridTouch {
+    /// Best bid, steps.
+    pub bid: i64,
+    /// Lots there.
+    pub bid_lots: i64,
+    /// Best ask, steps.
+    pub ask: i64,
+    /// Lots there.
+    pub ask_lots: i64,
+}
+
 /// Both sides on one integer price grid, which becomes finer when a finer price arrives.
 #[derive(Debug, Clone)]
 pub struct L2Book {
@@ -300,6 +335,48 @@ impl L2Book {
             ask_quote: quote(&self.asks),
             covered_pct: covered(&self.bids).min(covered(&self.asks)),
         }
+    }
+
+    /// The touch in whole steps of the grid and whole lots; `None` while a side has no level. O(1).
+    #[inline]
+    pub fn grid_touch(&self) -> Option<GridTouch> {
+        let ((bid, bid_lots), (ask, ask_lots)) = self.bids.best_lots().zip(self.asks.best_lots())?;
+        Some(GridTouch { bid, bid_lots, ask, ask_lots })
+    }
+
+    /// What one step of the grid and one lot are worth. Both become finer when finer numbers arrive.
+    #[inline]
+    pub fn grid_units(&self) -> GridUnits {
+        let Grid { decimals, step, lot_decimals } = self.grid;
+        let scale = |decimals: u8| POW10[usize::from(decimals)] as f64;
+        GridUnits { step, per_unit: scale(decimals), per_lot_unit: scale(lot_decimals) }
+    }
+
+    /// Lots of the best `levels` levels: bids, asks. O(`levels`).
+    #[inline]
+    pub fn near_lots(&self, levels: usize) -> (f64, f64) {
+        let sum = |side: &Ladder| side.lots().take(levels).map(|(_, lots)| lots as f64).sum();
+        (sum(&self.bids), sum(&self.asks))
+    }
+
+    /// What rests not further than `pct` percent from mid, with the range the book covers. O(levels in the band);
+    /// [`L2Book::depth`] keeps its own band as levels change.
+    pub fn depth_within(&self, pct: f64) -> Depth {
+        let Some(mid) = self.mid() else { return Depth::default() };
+        let units = self.grid_units();
+        let band = mid.abs() * pct / 100.0;
+        let sums = |side: &Ladder| {
+            let within = side.lots().map(|(price, lots)| (units.price(price), units.qty(lots)));
+            let within = within.take_while(|(price, _)| (price - mid).abs() <= band * (1.0 + 1e-12));
+            within.fold((0.0, 0.0), |(base, quote), (price, qty)| (base + qty, quote + price * qty))
+        };
+        let covered = |side: &Ladder| {
+            let worst = side.worst_price().map_or(0.0, |worst| (units.price(worst) - mid).abs() * 100.0 / mid.abs());
+            worst.min(pct)
+        };
+        let ((bid_base, bid_quote), (ask_base, ask_quote)) = (sums(&self.bids), sums(&self.asks));
+        let covered_pct = covered(&self.bids).min(covered(&self.asks));
+        Depth { bid_base, ask_base, bid_quote, ask_quote, covered_pct }
     }
 
     /// Copies the best levels of a side as price, qty, price, qty … into `out`, fills the rest with NaN, and returns how

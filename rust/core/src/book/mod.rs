@@ -9,7 +9,7 @@ mod symbol;
 mod window;
 
 pub use consolidated::{Consolidated, ConsolidatedLevel, Excluded};
-pub use l2::{BookState, L2Book};
+pub use l2::{BookState, GridTouch, GridUnits, L2Book};
 pub use map::BookMap;
 pub use side::Ladder;
 pub use symbol::{BookSnapshot, SymbolBook};

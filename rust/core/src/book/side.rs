@@ -100,6 +100,12 @@ impl Ladder {
         self.best_price().map(|price| (price, self.qty(self.window.get(self.best))))
     }
 
+    /// Price, on the grid, and lots of the best level.
+    #[inline]
+    pub(super) fn best_lots(&self) -> Option<(i64, i64)> {
+        self.best_price().map(|price| (price, self.window.get(self.best)))
+    }
+
     /// Price, on the grid, of the level furthest from the touch.
     pub fn worst_price(&self) -> Option<i64> {
         self.worst_key().map(|key| key * self.sign)

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::Result;
 use crate::event::{Event, EventKind, Level};
-use crate::metrics::{self, Depth, Volatility};
+use crate::metrics::{self, Depth, MarketMetrics, MetricsConfig, MetricsReading, Volatility};
 use crate::types::{Decimal, Ns};
 
 use super::l2::{BookState, L2Book};
@@ -19,6 +20,8 @@ pub struct SymbolBook {
     symbol: Arc<str>,
     book: L2Book,
     volatility: Volatility,
+    /// Kept when asked for.
+    metrics: Option<Box<MarketMetrics>>,
     messages: u64,
     book_changes: u64,
     trades: u64,
@@ -95,6 +98,7 @@ impl SymbolBook {
             symbol,
             book: L2Book::new(),
             volatility: Volatility::new(),
+            metrics: None,
             messages: 0,
             book_changes: 0,
             trades: 0,
@@ -102,6 +106,33 @@ impl SymbolBook {
             exchange_ts_ns: 0,
             seen_ts_ns: 0,
         }
+    }
+
+    /// The same book, which keeps every metric from its next event on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Domain`] naming the value of the configuration that is out of range.
+    pub fn with_metrics(mut self, config: MetricsConfig) -> Result<Self> {
+        self.metrics = Some(Box::new(MarketMetrics::new(config)?));
+        Ok(self)
+    }
+
+    /// Every metric as of the last event; `None` unless [`SymbolBook::with_metrics`] asked for them.
+    #[inline]
+    pub fn read_metrics(&self) -> Option<MetricsReading> {
+        let mut reading = self.metrics.as_ref()?.read(&self.book);
+        reading.volatility_1m_bps = self.volatility.bps_per_minute();
+        Some(reading)
+    }
+
+    /// The metrics with their alarms, when they are kept.
+    pub fn metrics(&self) -> Option<&MarketMetrics> {
+        self.metrics.as_deref()
+    }
+
+    /// The metrics, to take finished episodes from their alarms.
+    pub fn metrics_mut(&mut self) -> Option<&mut MarketMetrics> {
+        self.metrics.as_deref_mut()
     }
 
     /// The book itself.
@@ -132,10 +163,14 @@ impl SymbolBook {
                 let (bids, asks) = (bids.iter().copied(), asks.iter().copied());
                 self.apply_levels(*is_snapshot, bids, asks, event.exchange_ts_ns, event.local_ts_ns)
             }
-            EventKind::Trade { .. } => {
+            EventKind::Trade { price, qty, side, .. } => {
                 self.messages += 1;
                 self.trades += 1;
                 self.volatility.advance(event.local_ts_ns);
+                if let Some(metrics) = &mut self.metrics {
+                    let (price, qty) = (price.to_f64(), qty.to_f64());
+                    metrics.on_trade(event.local_ts_ns, event.exchange_ts_ns, price, qty, *side);
+                }
                 false
             }
             EventKind::Disconnect => {
@@ -165,6 +200,9 @@ impl SymbolBook {
             self.exchange_ts_ns = exchange_ts_ns;
         }
         self.measure(local_ts_ns);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.on_book(local_ts_ns, &self.book);
+        }
         applied
     }
 
@@ -181,6 +219,9 @@ impl SymbolBook {
     pub fn unsync(&mut self, reason: &str) {
         self.book.unsync(reason);
         self.volatility.interrupt();
+        if let Some(metrics) = &mut self.metrics {
+            metrics.on_lost(reason);
+        }
     }
 
     /// Copies the best levels into `out`: price, qty, price, qty … of the bids in its first half, best first, of the asks

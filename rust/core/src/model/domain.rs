@@ -7,16 +7,16 @@ fn refuse(name: &'static str, value: f64, wanted: &str) -> Error {
 }
 
 /// Accepts finite values.
-pub(super) fn finite(name: &'static str, value: f64) -> Result<f64> {
+pub(crate) fn finite(name: &'static str, value: f64) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(refuse(name, value, "a finite number")) }
 }
 
 /// Accepts finite values above 0.
-pub(super) fn positive(name: &'static str, value: f64) -> Result<f64> {
+pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err(refuse(name, value, "above 0 and finite")) }
 }
 
 /// Accepts finite values of at least 0.
-pub(super) fn non_negative(name: &'static str, value: f64) -> Result<f64> {
+pub(crate) fn non_negative(name: &'static str, value: f64) -> Result<f64> {
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(refuse(name, value, "at least 0 and finite")) }
 }

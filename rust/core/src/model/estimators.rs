@@ -126,7 +126,7 @@ struct PendingOrder {
 }
 
 /// Estimators of one symbol, fed with its best prices and prints in local time order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MarketEstimators {
     config: EstimatorConfig,
     intensity: IntensityEstimator,

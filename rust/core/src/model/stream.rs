@@ -44,6 +44,33 @@ impl Default for StreamConfig {
     }
 }
 
+impl StreamConfig {
+    /// Refuses values no estimator can start from.
+    ///
+    /// # Errors
+    /// [`crate::Error::Domain`] naming the value that is out of range.
+    pub fn check(&self) -> Result<()> {
+        positive("prior_depth_bps", self.prior_depth_bps)?;
+        positive("prior_volatility_1m_bps", self.prior_volatility_1m_bps)?;
+        self.estimators_at(1.0, self.tick_size.unwrap_or(1.0)).map(drop)
+    }
+
+    /// Estimators that expect of a market at `mid`, P, what the configuration says in proportion to price.
+    ///
+    /// # Errors
+    /// [`crate::Error::Domain`] naming the value that is out of range.
+    pub fn estimators_at(&self, mid: f64, tick_size: f64) -> Result<MarketEstimators> {
+        let depth = (self.prior_depth_bps * 1e-4 * mid).max(tick_size);
+        let sigma = self.prior_volatility_1m_bps * 1e-4 * mid / 60.0f64.sqrt();
+        MarketEstimators::new(EstimatorConfig {
+            prior_orders: self.prior_orders,
+            half_life_s: self.half_life_s,
+            sigma_half_life_s: self.sigma_half_life_s,
+            ..EstimatorConfig::new(tick_size, self.prior_intensity_a, 1.0 / depth, sigma)
+        })
+    }
+}
+
 /// Estimators of one symbol, fed with events in local time order; events of other symbols are skipped.
 #[derive(Debug)]
 pub struct StreamEstimators {
@@ -61,12 +88,8 @@ impl StreamEstimators {
     /// # Errors
     /// [`crate::Error::Domain`] naming the configuration value that is out of range.
     pub fn new(config: StreamConfig) -> Result<Self> {
-        positive("prior_depth_bps", config.prior_depth_bps)?;
-        positive("prior_volatility_1m_bps", config.prior_volatility_1m_bps)?;
-        let stream =
-            Self { config, symbol: None, exchange: None, book: L2Book::new(), market: None, keeps_reaches: false };
-        stream.market_at(1.0, stream.config.tick_size.unwrap_or(1.0))?;
-        Ok(stream)
+        config.check()?;
+        Ok(Self { config, symbol: None, exchange: None, book: L2Book::new(), market: None, keeps_reaches: false })
     }
 
     /// Takes events in.
@@ -84,7 +107,7 @@ impl StreamEstimators {
                     if self.market.is_none() {
                         if let Some((bid, ask)) = best {
                             let tick = self.config.tick_size.unwrap_or_else(|| self.inferred_tick());
-                            let market = self.market_at(f64::midpoint(bid, ask), tick)?;
+                            let market = self.config.estimators_at(f64::midpoint(bid, ask), tick)?;
                             self.market = Some(if self.keeps_reaches { market.with_tally() } else { market });
                         }
                     }
@@ -155,18 +178,6 @@ impl StreamEstimators {
         }
         let price = |grid: i64| self.book.price(grid).to_f64();
         Some((price(self.book.bids().best_price()?), price(self.book.asks().best_price()?)))
-    }
-
-    fn market_at(&self, mid: f64, tick_size: f64) -> Result<MarketEstimators> {
-        let config = &self.config;
-        let depth = (config.prior_depth_bps * 1e-4 * mid).max(tick_size);
-        let sigma = config.prior_volatility_1m_bps * 1e-4 * mid / 60.0f64.sqrt();
-        MarketEstimators::new(EstimatorConfig {
-            prior_orders: config.prior_orders,
-            half_life_s: config.half_life_s,
-            sigma_half_life_s: config.sigma_half_life_s,
-            ..EstimatorConfig::new(tick_size, config.prior_intensity_a, 1.0 / depth, sigma)
-        })
     }
 
     /// Greatest common divisor of the book's prices.

@@ -1,0 +1,115 @@
+"""``mm-hybrid spikes``: the alarms a recorded market would have raised."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mm_hybrid._core import EventReader, scan_files
+from mm_hybrid.cli._progress import LongOperation
+from mm_hybrid.models import MarketMetrics
+from mm_hybrid.report.spikes import write_page
+
+_BATCH_EVENTS = 2000
+_SAMPLE_NS = 100_000_000
+
+
+@click.command()
+@click.option(
+    "--data",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, readable=True),
+    help="Tardis file or folder; may be repeated.",
+)
+@click.option("--exchange", help="Tardis exchange id; needed when the files hold several.")
+@click.option("--symbol", help="Symbol as the exchange writes it; the one with most messages by default.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="False episodes an hour that are allowed; thresholds follow from it.",
+)
+@click.option(
+    "--warm-up",
+    "warm_up_s",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    help="Seconds before the first alarm, in which the thresholds are learned; a session takes 600.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with a plot.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    *,
+    files: tuple[str, ...],
+    exchange: str | None,
+    symbol: str | None,
+    budget: float,
+    warm_up_s: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Play recorded files through the alarms and list the episodes: spikes, thin or one-sided book, bursts, faults."""
+    exchange, symbol = _choose(files, exchange, symbol)
+    metrics = MarketMetrics(symbol=symbol, false_alarms_per_hour=budget, alarm_warm_up_s=warm_up_s)
+    reader = EventReader(list(files), exchange=exchange, symbol=symbol)
+    times: list[int] = []
+    mids: list[float | None] = []
+    episodes: list[dict[str, Any]] = []
+    with LongOperation("playing") as shown:
+        until_ns = reader.next_local_ts_ns
+        while until_ns is not None:
+            until_ns += _SAMPLE_NS
+            while len(batch := reader.read(_BATCH_EVENTS, until_ns)):
+                metrics.update(batch)
+            reading = metrics.read()
+            if reading["timestamp_ns"]:
+                times.append(reading["timestamp_ns"])
+                mids.append(reading["mid_price"])
+            episodes += metrics.take_episodes()
+            shown.on_bytes(*reader.progress(), len(times))
+            until_ns = reader.next_local_ts_ns
+    episodes.sort(key=lambda episode: episode["start_ns"])
+    hours = (times[-1] - times[0]) / 3.6e12 if times else 0.0
+    document = {
+        "exchange": exchange,
+        "symbol": symbol,
+        "hours": hours,
+        "budget_per_hour": budget,
+        "warm_up_s": warm_up_s,
+        "episodes_seen": metrics.read()["episodes"],
+        "counts": dict(Counter(episode["kind"] for episode in episodes)),
+        "episodes": episodes,
+    }
+    if out is not None:
+        write_page(out, times, mids, document)
+        document["page"] = str(out)
+    if as_json:
+        click.echo(json.dumps(document, allow_nan=False))
+        return
+    click.echo(f"{exchange} {symbol}: {len(episodes)} finished episodes in {hours:.2f} h")
+    for episode in episodes:
+        line = f"{episode['start_ns']}  {episode['kind']:<12} {episode['severity']:<8} {episode['reason']}"
+        click.echo(line)
+
+
+def _choose(files: tuple[str, ...], exchange: str | None, symbol: str | None) -> tuple[str, str]:
+    fitting = [
+        market
+        for market in scan_files(list(files))
+        if exchange in (None, market.exchange) and symbol in (None, market.symbol)
+    ]
+    if not fitting:
+        raise click.UsageError("--exchange, --symbol: the files hold no such market")
+    if len({market.exchange for market in fitting}) > 1:
+        listed = ", ".join(sorted({market.exchange for market in fitting}))
+        raise click.UsageError(f"the files hold several exchanges, choose one with --exchange: {listed}")
+    most = max(fitting, key=lambda market: market.messages)
+    return most.exchange, most.symbol

@@ -1,0 +1,162 @@
+//! Streaming metrics and alarms of one symbol for Python.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mm_core::book::SymbolBook;
+use mm_core::event::EventKind;
+use mm_core::metrics::alarms::{AlarmKind, Episode};
+use mm_core::metrics::{MetricsConfig, MetricsReading};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::error::CoreError;
+use crate::events::EventBatch;
+
+struct State {
+    config: MetricsConfig,
+    symbol: Option<String>,
+    /// Made with the first event of the symbol.
+    book: Option<SymbolBook>,
+}
+
+/// Every metric of one symbol, with alarms; see `mm_core::metrics`.
+#[pyclass(frozen, module = "mm_hybrid._core")]
+pub struct MarketMetrics(Mutex<State>);
+
+#[pymethods]
+impl MarketMetrics {
+    #[new]
+    #[pyo3(signature = (*, symbol=None, tick_size=None, imbalance_levels=5, volatility_window_s=300, volatility_slow_s=5, vpin_bucket=None, vpin_buckets=50, false_alarms_per_hour=2.0, alarm_warm_up_s=600.0))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn new(
+        symbol: Option<String>,
+        tick_size: Option<f64>,
+        imbalance_levels: usize,
+        volatility_window_s: usize,
+        volatility_slow_s: usize,
+        vpin_bucket: Option<f64>,
+        vpin_buckets: usize,
+        false_alarms_per_hour: f64,
+        alarm_warm_up_s: f64,
+    ) -> Result<Self, CoreError> {
+        let mut config = MetricsConfig {
+            imbalance_levels,
+            volatility_window_s,
+            volatility_slow_s,
+            vpin_bucket,
+            vpin_buckets,
+            ..MetricsConfig::default()
+        };
+        config.estimators.tick_size = tick_size;
+        config.alarms.budget_per_hour = false_alarms_per_hour;
+        config.alarms.warm_up_s = alarm_warm_up_s;
+        config.check()?;
+        Ok(Self(Mutex::new(State { config, symbol, book: None })))
+    }
+
+    /// Takes a batch of events in.
+    fn update(&self, py: Python<'_>, batch: &Bound<'_, EventBatch>) -> Result<(), CoreError> {
+        let events = batch.get().events();
+        py.detach(|| {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            for event in events {
+                let State { config, symbol, book } = &mut *state;
+                if let Some(book) = book {
+                    let ours = *event.exchange == **book.exchange() && *event.symbol == **book.symbol();
+                    if ours || event.disconnects(book.exchange(), book.symbol()) {
+                        book.apply(event);
+                    }
+                    continue;
+                }
+                let wanted = symbol.as_deref().is_none_or(|symbol| *symbol == *event.symbol);
+                if wanted && event.kind != EventKind::Disconnect {
+                    let fresh = SymbolBook::new(Arc::clone(&event.exchange), Arc::clone(&event.symbol));
+                    book.insert(fresh.with_metrics(config.clone())?).apply(event);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The current reading; `None` where nothing is known.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = state.book.as_ref().and_then(SymbolBook::read_metrics);
+        reading_to_dict(py, &reading.unwrap_or_default())
+    }
+
+    /// Takes the episodes of alarm that are over.
+    fn take_episodes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = state.book.as_mut().and_then(SymbolBook::metrics_mut);
+        let episodes = metrics.map_or_else(Vec::new, |metrics| {
+            let now_ns = metrics.now_ns();
+            metrics.alarms_mut().take_finished(now_ns)
+        });
+        let rows = episodes.iter().map(|episode| episode_to_dict(py, episode)).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, rows)
+    }
+}
+
+fn episode_to_dict<'py>(py: Python<'py>, episode: &Episode) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("kind", episode.kind.name())?;
+    out.set_item("start_ns", episode.start_ns)?;
+    out.set_item("end_ns", episode.end_ns)?;
+    out.set_item("severity", episode.severity().to_string())?;
+    out.set_item("score", episode.score)?;
+    out.set_item("threshold", episode.threshold)?;
+    out.set_item("mid", Some(episode.mid).filter(|mid| mid.is_finite()))?;
+    out.set_item("reason", episode.reason())?;
+    Ok(out)
+}
+
+fn reading_to_dict<'py>(py: Python<'py>, r: &MetricsReading) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    let depth = PyDict::new(py);
+    for (name, value) in [
+        ("bid_base", r.depth.bid_base),
+        ("ask_base", r.depth.ask_base),
+        ("bid_quote", r.depth.bid_quote),
+        ("ask_quote", r.depth.ask_quote),
+        ("covered_pct", r.depth.covered_pct),
+    ] {
+        depth.set_item(name, value)?;
+    }
+    out.set_item("timestamp_ns", r.local_ts_ns)?;
+    out.set_item("depth_10pct", depth)?;
+    for (name, value) in [
+        ("mid_price", r.mid),
+        ("spread_bps", r.spread_bps),
+        ("weighted_mid", r.weighted_mid),
+        ("microprice", r.microprice),
+        ("imbalance", r.imbalance),
+        ("momentum_1s_bps", r.momentum_1s_bps),
+        ("momentum_10s_bps", r.momentum_10s_bps),
+        ("momentum_60s_bps", r.momentum_60s_bps),
+        ("ofi_10s", Some(r.ofi_10s)),
+        ("ofi_60s", Some(r.ofi_60s)),
+        ("trade_flow_10s", Some(r.trade_flow_10s)),
+        ("trade_flow_60s", Some(r.trade_flow_60s)),
+        ("trade_imbalance_60s", r.trade_imbalance_60s),
+        ("prints_per_s", Some(r.prints_per_s)),
+        ("vpin", r.vpin),
+        ("sigma_ewma", r.sigma),
+        ("sigma_realized", r.window.map(|w| w.realized)),
+        ("sigma_bipower", r.window.map(|w| w.bipower)),
+        ("sigma_two_scales", r.window.map(|w| w.two_scales)),
+        ("sigma_parkinson", r.window.map(|w| w.parkinson)),
+        ("volatility_1m", r.volatility_1m_bps),
+        ("intensity_a", r.intensity.map(|i| i.a)),
+        ("intensity_k", r.intensity.map(|i| i.k)),
+        ("se_k", r.intensity.map(|i| i.se_k)),
+        ("se_log_a", r.intensity.map(|i| i.se_log_a)),
+    ] {
+        out.set_item(name, value)?;
+    }
+    out.set_item("orders_seen", r.orders_seen)?;
+    let on = AlarmKind::ALL.into_iter().filter(|kind| r.alarms & kind.bit() != 0).map(AlarmKind::name);
+    out.set_item("alarms", PyList::new(py, on.collect::<Vec<_>>())?)?;
+    out.set_item("episodes", r.episodes)?;
+    Ok(out)
+}

@@ -11,6 +11,7 @@ import click
 
 from mm_hybrid._core import EventReader, scan_files
 from mm_hybrid.cli._progress import LongOperation
+from mm_hybrid.cli._symbols import choose
 from mm_hybrid.models import MarketMetrics
 from mm_hybrid.report.spikes import write_page
 
@@ -28,7 +29,7 @@ _SAMPLE_NS = 100_000_000
     help="Tardis file or folder; may be repeated.",
 )
 @click.option("--exchange", help="Tardis exchange id; needed when the files hold several.")
-@click.option("--symbol", help="Symbol as the exchange writes it; the one with most messages by default.")
+@click.option("--symbol", help="Symbol as the exchange writes it; needed when the files hold several.")
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
@@ -57,7 +58,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Play recorded files through the alarms and list the episodes: spikes, thin or one-sided book, bursts, faults."""
-    exchange, symbol = _choose(files, exchange, symbol)
+    held = sorted((scan.exchange, scan.symbol) for scan in scan_files(list(files)))
+    exchange, symbol = choose(held, exchange, symbol)
     metrics = MarketMetrics(symbol=symbol, false_alarms_per_hour=budget, alarm_warm_up_s=warm_up_s)
     reader = EventReader(list(files), exchange=exchange, symbol=symbol)
     times: list[int] = []
@@ -98,18 +100,3 @@ def command(
     for episode in episodes:
         line = f"{episode['start_ns']}  {episode['kind']:<12} {episode['severity']:<8} {episode['reason']}"
         click.echo(line)
-
-
-def _choose(files: tuple[str, ...], exchange: str | None, symbol: str | None) -> tuple[str, str]:
-    fitting = [
-        market
-        for market in scan_files(list(files))
-        if exchange in (None, market.exchange) and symbol in (None, market.symbol)
-    ]
-    if not fitting:
-        raise click.UsageError("--exchange, --symbol: the files hold no such market")
-    if len({market.exchange for market in fitting}) > 1:
-        listed = ", ".join(sorted({market.exchange for market in fitting}))
-        raise click.UsageError(f"the files hold several exchanges, choose one with --exchange: {listed}")
-    most = max(fitting, key=lambda market: market.messages)
-    return most.exchange, most.symbol

@@ -13,6 +13,8 @@ from mm_hybrid._core import SyntheticMarket, scan_files
 from mm_hybrid.file_calibration import calibrate_files
 from mm_hybrid.report import build_report
 from mm_hybrid.report.calibrating import calibration_page
+from mm_hybrid.report.read import Thinned
+from mm_hybrid.report.spikes import spikes_page
 
 _OF_THE_SESSION = (
     "Prices, quotes and fills",
@@ -78,6 +80,21 @@ def test_the_charts_of_a_calibration_are_drawn_too(tmp_path: Path) -> None:
     assert [title for title in _OF_A_CALIBRATION if title not in document] == []
     drawn = re.findall(r'class="[^"]*js-plotly-plot[^"]*".*?<svg class="main-svg"', document, re.DOTALL)
     assert len(drawn) == len(_OF_A_CALIBRATION)
+
+
+def test_the_alarms_of_a_market_are_drawn_and_what_they_say_is_text(tmp_path: Path) -> None:
+    moments: Thinned[tuple[int, float | None]] = Thinned()
+    for step in range(50):
+        moments.add((step * 10**8, None if step == 9 else 100.0 + step % 3))
+    alarm = {"kind": "spike", "start_ns": 2 * 10**9, "mid": 102.0, "reason": "<b>far</b>"}
+    document = {"exchange": "bybit", "symbol": "<i>X</i>", "hours": 0.1, "episodes": [alarm]}
+    page = tmp_path / "spikes.html"
+    page.write_text(spikes_page(moments, document))
+    assert "<i>X" not in page.read_text()
+    shown = run_browser(page, tmp_path / "profile", "--dump-dom")
+    # The mid before the gap and after it, and the line of the legend.
+    assert len(re.findall(r'<path class="js-line"', shown)) == 3
+    assert "spike (1)" in shown
 
 
 async def test_a_picture_can_be_taken(tmp_path: Path) -> None:

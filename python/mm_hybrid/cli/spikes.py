@@ -13,7 +13,8 @@ from mm_hybrid._core import EventReader, scan_files
 from mm_hybrid.cli._progress import LongOperation
 from mm_hybrid.cli._symbols import choose
 from mm_hybrid.models import MarketMetrics
-from mm_hybrid.report.spikes import write_page
+from mm_hybrid.report.read import Thinned
+from mm_hybrid.report.spikes import spikes_page
 
 _BATCH_EVENTS = 2000
 _SAMPLE_NS = 100_000_000
@@ -58,12 +59,14 @@ def command(
     as_json: bool,
 ) -> None:
     """Play recorded files through the alarms and list the episodes: spikes, thin or one-sided book, bursts, faults."""
-    held = sorted((scan.exchange, scan.symbol) for scan in scan_files(list(files)))
+    with LongOperation("looking through the files") as shown:
+        scans = scan_files(list(files), on_progress=shown.on_bytes)
+    held = sorted((scan.exchange, scan.symbol) for scan in scans)
     exchange, symbol = choose(held, exchange, symbol)
     metrics = MarketMetrics(symbol=symbol, false_alarms_per_hour=budget, alarm_warm_up_s=warm_up_s)
     reader = EventReader(list(files), exchange=exchange, symbol=symbol)
-    times: list[int] = []
-    mids: list[float | None] = []
+    moments: Thinned[tuple[int, float | None]] = Thinned()
+    first_ns = last_ns = events = 0
     episodes: list[dict[str, Any]] = []
     with LongOperation("playing") as shown:
         until_ns = reader.next_local_ts_ns
@@ -71,19 +74,20 @@ def command(
             until_ns += _SAMPLE_NS
             while len(batch := reader.read(_BATCH_EVENTS, until_ns)):
                 metrics.update(batch)
+                events += len(batch)
             reading = metrics.read()
             if reading["timestamp_ns"]:
-                times.append(reading["timestamp_ns"])
-                mids.append(reading["mid_price"])
+                last_ns = reading["timestamp_ns"]
+                first_ns = first_ns or last_ns
+                moments.add((last_ns, reading["mid_price"]))
             episodes += metrics.take_episodes()
-            shown.on_bytes(*reader.progress(), len(times))
+            shown.update(*reader.progress(), f"{events:,} events")
             until_ns = reader.next_local_ts_ns
     episodes.sort(key=lambda episode: episode["start_ns"])
-    hours = (times[-1] - times[0]) / 3.6e12 if times else 0.0
     document = {
         "exchange": exchange,
         "symbol": symbol,
-        "hours": hours,
+        "hours": (last_ns - first_ns) / 3.6e12,
         "budget_per_hour": budget,
         "warm_up_s": warm_up_s,
         "episodes_seen": metrics.read()["episodes"],
@@ -91,12 +95,12 @@ def command(
         "episodes": episodes,
     }
     if out is not None:
-        write_page(out, times, mids, document)
+        out.write_text(spikes_page(moments, document), encoding="utf-8")
         document["page"] = str(out)
     if as_json:
         click.echo(json.dumps(document, allow_nan=False))
         return
-    click.echo(f"{exchange} {symbol}: {len(episodes)} finished episodes in {hours:.2f} h")
+    click.echo(f"{exchange} {symbol}: {len(episodes)} finished episodes in {document['hours']:.2f} h")
     for episode in episodes:
         line = f"{episode['start_ns']}  {episode['kind']:<12} {episode['severity']:<8} {episode['reason']}"
         click.echo(line)

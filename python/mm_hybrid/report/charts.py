@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -17,6 +17,7 @@ from mm_hybrid.report.shell import GRID as _GRID
 from mm_hybrid.report.shell import INK as _INK
 from mm_hybrid.report.shell import Figure
 from mm_hybrid.report.shell import figure as _figure
+from mm_hybrid.report.shell import times as _times
 
 _BUY = "#0f9d8a"
 _SELL = "#d9534f"
@@ -183,10 +184,6 @@ def _edges(samples: list[array[float]], space: Callable[..., Any]) -> Any:
         return np.geomspace(low * 0.95, high * 1.05, _BINS + 1)
     margin = (high - low) * 0.02 or max(abs(high), 1.0) * 0.05
     return np.linspace(low - margin, high + margin, _BINS + 1)
-
-
-def _times(stamps_ns: Iterable[int]) -> Any:
-    return np.array(list(stamps_ns), dtype="int64").astype("datetime64[ns]").astype("datetime64[us]")
 
 
 def _column(points: list[Point], name: str) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+import numpy as np
 import plotly.io
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -94,3 +96,8 @@ def figure(*, height: int, xaxis_title: str | None = None, yaxis_title: str, **l
     chart.update_xaxes(title=xaxis_title, **axis)
     chart.update_yaxes(title=escape(yaxis_title), tickformat=",", **axis)
     return chart
+
+
+def times(stamps_ns: Iterable[int]) -> Any:
+    """Return moments, ns since the epoch, as a figure takes them."""
+    return np.array(list(stamps_ns), dtype="int64").astype("datetime64[ns]").astype("datetime64[us]")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from html import escape
 from typing import Any
 
-import numpy as np
-from plotly import graph_objects as go
+from mm_hybrid.report.read import Thinned
+from mm_hybrid.report.shell import INK, drawing, figure, html_page, section, times
 
 _COLORS = {
     "spike": "#d9534f",
@@ -18,30 +18,30 @@ _COLORS = {
 }
 
 
-def write_page(
-    path: Path, times_ns: Sequence[int], mids: Sequence[float | None], document: Mapping[str, Any]
-) -> None:
-    """Write the plot as one page that needs no network.
+def spikes_page(moments: Thinned[tuple[int, float | None]], document: Mapping[str, Any]) -> str:
+    """Return the page as HTML.
 
     Args:
-        path: where to; overwritten.
-        times_ns: local times, ns.
-        mids: mid at each of them, P; ``None`` while the book was not live.
-        document: exchange, symbol and episodes as ``mm-hybrid spikes`` prints them.
+        moments: local time, ns, and mid, P, then; ``None`` while the book was not live.
+        document: the object that ``mm-hybrid spikes --json`` prints.
     """
-    figure = go.Figure()
-    moments = np.array(times_ns, dtype="datetime64[ns]")
-    figure.add_scattergl(x=moments, y=list(mids), name="mid", mode="lines", line={"color": "#1f2937"})
+    chart = figure(height=430, yaxis_title="mid")
+    times_ns, mids = zip(*moments.items, strict=True) if moments.seen else ((), ())
+    chart.add_scatter(
+        x=times(times_ns), y=list(mids), name="mid", mode="lines", line={"color": INK, "width": 1.2}
+    )
     for kind, color in _COLORS.items():
         own = [one for one in document["episodes"] if one["kind"] == kind and one["mid"] is not None]
         if own:
-            figure.add_scatter(
-                x=np.array([one["start_ns"] for one in own], dtype="datetime64[ns]"),
+            chart.add_scatter(
+                x=times(one["start_ns"] for one in own),
                 y=[one["mid"] for one in own],
-                text=[one["reason"] for one in own],
+                text=[escape(one["reason"]) for one in own],
                 name=f"{kind} ({len(own)})",
                 mode="markers",
                 marker={"color": color, "size": 10},
             )
-    figure.update_layout(title=f"{document['exchange']} {document['symbol']}", template="plotly_white")
-    figure.write_html(path, include_plotlyjs=True)
+    lead = f"{len(document['episodes'])} finished episodes in {document['hours']:.2f} h"
+    note = f"Every {moments.step}th of {moments.seen} moments is drawn." if moments.step > 1 else ""
+    title = f"Alarms of {document['symbol']} on {document['exchange']}"
+    return html_page(title, lead, section("Mid and alarms", note, drawing(chart, "chart-1")))

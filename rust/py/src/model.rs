@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::error::CoreError;
 use crate::events::EventBatch;
+use crate::risk_aversion::params;
 
 /// Optimal distances from the reference price; see `mm_core::model::glft`.
 #[pyclass(frozen, module = "mm_hybrid._core")]
@@ -80,8 +81,7 @@ pub fn gamma_for_inventory_sd(
     impact: f64,
     age_s: f64,
 ) -> Result<f64, CoreError> {
-    let params =
-        glft::GlftParams { intensity_a, intensity_k, sigma, size, fee, impact, age_s, ..glft::GlftParams::default() };
+    let params = params(intensity_a, intensity_k, sigma, size, fee, impact, age_s);
     Ok(glft::gamma_for_inventory_sd(&params, sd_lots)?)
 }
 
@@ -99,18 +99,8 @@ pub fn inventory_sd_lots(
     impact: f64,
     age_s: f64,
 ) -> Result<f64, CoreError> {
-    let params = glft::GlftParams {
-        gamma,
-        intensity_a,
-        intensity_k,
-        sigma,
-        size,
-        fee,
-        impact,
-        age_s,
-        ..glft::GlftParams::default()
-    };
-    Ok(glft::inventory_sd_lots(&params)?)
+    let market = params(intensity_a, intensity_k, sigma, size, fee, impact, age_s);
+    Ok(glft::inventory_sd_lots(&glft::GlftParams { gamma, ..market })?)
 }
 
 /// Prices derived from the best level of each side.

@@ -67,6 +67,15 @@ impl RiskAversion {
     }
 }
 
-fn params(intensity_a: f64, intensity_k: f64, sigma: f64, size: f64, fee: f64, impact: f64, age_s: f64) -> GlftParams {
+/// The market as the closed form takes it, without risk aversion and drift.
+pub(crate) fn params(
+    intensity_a: f64,
+    intensity_k: f64,
+    sigma: f64,
+    size: f64,
+    fee: f64,
+    impact: f64,
+    age_s: f64,
+) -> GlftParams {
     GlftParams { intensity_a, intensity_k, sigma, size, fee, impact, age_s, ..GlftParams::default() }
 }

@@ -359,35 +359,14 @@ impl L2Book {
         (sum(&self.bids), sum(&self.asks))
     }
 
-    /// What rests not further than `pct` percent from mid, with the range the book covers. O(levels in the band);
-    /// [`L2Book::depth`] keeps its own band as levels change.
-    pub fn depth_within(&self, pct: f64) -> Depth {
-        let Some(mid) = self.mid() else { return Depth::default() };
-        let units = self.grid_units();
-        let band = mid.abs() * pct / 100.0;
-        let sums = |side: &Ladder| {
-            let within = side.lots().map(|(price, lots)| (units.price(price), units.qty(lots)));
-            let within = within.take_while(|(price, _)| (price - mid).abs() <= band * (1.0 + 1e-12));
-            within.fold((0.0, 0.0), |(base, quote), (price, qty)| (base + qty, quote + price * qty))
-        };
-        let covered = |side: &Ladder| {
-            let worst = side.worst_price().map_or(0.0, |worst| (units.price(worst) - mid).abs() * 100.0 / mid.abs());
-            worst.min(pct)
-        };
-        let ((bid_base, bid_quote), (ask_base, ask_quote)) = (sums(&self.bids), sums(&self.asks));
-        let covered_pct = covered(&self.bids).min(covered(&self.asks));
-        Depth { bid_base, ask_base, bid_quote, ask_quote, covered_pct }
-    }
-
     /// Copies the best levels of a side as price, qty, price, qty … into `out`, fills the rest with NaN, and returns how
     /// many levels there were. O(`out`).
     pub(super) fn copy_top(&self, side: &Ladder, out: &mut [f64]) -> usize {
-        let lot = POW10[usize::from(self.grid.lot_decimals)] as f64;
-        let unit = POW10[usize::from(self.grid.decimals)] as f64;
+        let units = self.grid_units();
         let mut rows = out.chunks_exact_mut(2);
         let mut copied = 0;
         for ((price, lots), row) in side.lots().zip(&mut rows) {
-            row.copy_from_slice(&[price.wrapping_mul(self.grid.step) as f64 / unit, lots as f64 / lot]);
+            row.copy_from_slice(&[units.price(price), units.qty(lots)]);
             copied += 1;
         }
         out[2 * copied..].fill(f64::NAN);

@@ -21,7 +21,12 @@ pub struct Depth {
 
 /// Signed imbalance of the quantities of the best `levels` levels: 1 all bids, -1 all asks, 0 when both are empty.
 pub fn imbalance(levels: usize, bids: impl Iterator<Item = f64>, asks: impl Iterator<Item = f64>) -> f64 {
-    let (bid, ask): (f64, f64) = (bids.take(levels).sum(), asks.take(levels).sum());
+    lean(bids.take(levels).sum(), asks.take(levels).sum())
+}
+
+/// Difference of two quantities over their sum, -1..1; 0 when both are 0.
+#[inline]
+pub fn lean(bid: f64, ask: f64) -> f64 {
     if bid + ask > 0.0 { (bid - ask) / (bid + ask) } else { 0.0 }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::alarms::{AlarmConfig, Alarms, MarketSample};
 use super::depth::Depth;
 use super::seconds::Seconds;
-use super::{mid, spread_bps};
+use super::{lean, mid, spread_bps, weighted_mid};
 use crate::book::{BookState, GridTouch, GridUnits, L2Book};
 use crate::model::estimators::MarketEstimators;
 use crate::model::flow::{Touch, Vpin};
@@ -430,7 +430,7 @@ impl MarketMetrics {
             ofi_60s: flows_60.ofi,
             trade_flow_10s: flows_10.buy - flows_10.sell,
             trade_flow_60s: flows_60.buy - flows_60.sell,
-            trade_imbalance_60s: (traded > 0.0).then(|| (flows_60.buy - flows_60.sell) / traded),
+            trade_imbalance_60s: (traded > 0.0).then(|| lean(flows_60.buy, flows_60.sell)),
             prints_per_s: flows_60.prints / seconds,
             vpin: self.vpin.as_ref().and_then(Vpin::value),
             sigma: self.slow.sigma,
@@ -444,8 +444,7 @@ impl MarketMetrics {
         let Some(near) = &self.near else { return reading };
         let Near { grid, bid, ask, mid } = *near;
         let (bid_qty, ask_qty) = (grid.bid_lots as f64, grid.ask_lots as f64);
-        let share = bid_qty / (bid_qty + ask_qty);
-        let weighted = super::weighted_mid(bid, bid_qty, ask, ask_qty);
+        let weighted = weighted_mid(bid, bid_qty, ask, ask_qty);
         let (bids, asks) = book.near_lots(self.config.imbalance_levels);
         reading.mid = Some(mid);
         reading.spread_bps = Some(spread_bps(bid, ask));
@@ -453,11 +452,11 @@ impl MarketMetrics {
         reading.microprice = Some(match &self.config.microprice {
             Some(table) => {
                 let spread = ((ask - bid) / self.tick_size).round() as i64;
-                mid + self.tick_size * table.adjustment_ticks(share, spread)
+                mid + self.tick_size * table.adjustment_ticks(bid_qty / (bid_qty + ask_qty), spread)
             }
             None => weighted,
         });
-        reading.imbalance = Some(if bids + asks > 0.0 { (bids - asks) / (bids + asks) } else { 0.0 });
+        reading.imbalance = Some(lean(bids, asks));
         reading.depth = book.depth();
         let momentum = |bps: f64| Some(mid * bps - 1e4).filter(|moved| !moved.is_nan());
         reading.momentum_1s_bps = momentum(self.bps_per_move[0]);

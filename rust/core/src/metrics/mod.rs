@@ -7,7 +7,7 @@ mod price;
 mod seconds;
 mod volatility;
 
-pub use depth::{DEPTH_BAND_PCT, Depth, imbalance};
+pub use depth::{DEPTH_BAND_PCT, Depth, imbalance, lean};
 pub use market::{MarketMetrics, MetricsConfig, MetricsReading};
 pub use price::{mid, spread_bps, weighted_mid};
 pub use volatility::{MIN_RETURNS, Volatility};

@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 FUZZ_CASES ?= 20000
 SOAK_SECONDS ?= 600
+SOAK_SOURCE ?= tardis
 FUZZ_INPUTS ?= 10000000
 FUZZ_EXAMPLES ?= 100000
 
@@ -156,10 +157,10 @@ SOAK_MINUTES ?= 30
 soak-execution: $(VENV)/.package $(VENV)/.dev
 	$(BIN)/python -m tests.chaos.soak --exchange bybit --minutes $(SOAK_MINUTES)
 
-## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60)
+## soak: keep a feed under every fault for ten minutes (make soak SOAK_SECONDS=60 SOAK_SOURCE=bybit)
 .PHONY: soak
 soak: $(VENV)/.package $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m soak.hostile_feed --seconds $(SOAK_SECONDS)
+	PYTHONPATH=tests $(BIN)/python -m soak.hostile_feed --seconds $(SOAK_SECONDS) --source $(SOAK_SOURCE)
 
 ## wheel: build the wheel into dist/
 .PHONY: wheel

@@ -924,17 +924,22 @@ class Books:
 
 @final
 class Feed:
-    """A live stream of one exchange from a Tardis machine, on a thread of its own.
+    """A live stream of one exchange, from a Tardis machine or the exchange itself, on a thread of its own.
 
-    Always asks for ``disconnect`` messages, without which a book survives an outage unnoticed. Lost
-    connections come back with jittered exponential backoff that only a message resets. Safe to read from any
-    thread, and not after a fork.
+    A Tardis machine is always asked for ``disconnect`` messages, without which a book survives an outage
+    unnoticed. An exchange's own stream is numbered: a message that is missing, a wrong checksum and a change that
+    crosses the book cost the book, which is asked for again and ``LIVE`` with its next snapshot. Lost connections
+    come back with jittered exponential backoff that only a message resets. Safe to read from any thread, and not
+    after a fork.
 
     Args:
-        url: WebSocket address of the machine, ``ws://host:port``, without a path.
+        url: WebSocket address of the source, ``ws://host:port``, without a path.
         exchange: Tardis exchange id, such as ``bybit``.
         symbols: symbols in the exchange's spelling.
         data_types: Tardis data types.
+        source: ``tardis``; or the exchange's own stream: ``bybit`` (v5), ``bitget`` (v3), ``bitget-v2``. These have
+            ``book_change`` and ``trade``, and of futures ``derivative_ticker`` and (Bybit) ``liquidation``.
+        book_depth: levels a side to ask Bybit for: 1, 50, 200 or 1000.
         stale_after_ms: a book without a change for longer is ``STALE``.
         resync_after_ms: a book without a snapshot, or a peer without an answer, for longer makes it
             reconnect.
@@ -943,7 +948,8 @@ class Feed:
         queue_events: bound of the event queue for :meth:`drain`; 0 keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where one row a second and symbol goes.
-        record_folder: where every message goes as it comes, with its arrival time; zstd, one frame a second.
+        record_folder: where every message goes as it comes, with its arrival time; zstd, one frame a second. What
+            an exchange sends itself is recorded in the normalised form.
         record_rotate_mb: size at which a new file begins, compressed.
         record_rotate_minutes: time after which a new file begins.
 
@@ -958,6 +964,8 @@ class Feed:
         exchange: str,
         symbols: Sequence[str],
         data_types: Sequence[str] | None = None,
+        source: str = "tardis",
+        book_depth: int = 200,
         stale_after_ms: int = 3000,
         resync_after_ms: int = 10_000,
         reconnect_min_ms: int = 100,

@@ -46,22 +46,49 @@ def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
     return url.rstrip("/")
 
 
-class MarketConfig(_Section):
-    """Where market data comes from: a tardis-machine.
+SOURCE_URLS = {
+    "tardis": None,
+    "bybit": "wss://stream.bybit.com",
+    "bitget": "wss://ws.bitget.com",
+    "bitget-v2": "wss://ws.bitget.com",
+}
+"""Sources of market data, each with the address of its public stream; a tardis-machine has none but its own."""
 
-    ``url`` is its WebSocket address without a path; ``exchange`` the Tardis id (``bybit``, ``bitget-futures``).
+
+class MarketConfig(_Section):
+    """Where market data comes from: a tardis-machine, or the exchange's own public stream.
+
+    ``url`` is its WebSocket address without a path, by default that of the exchange; ``exchange`` the Tardis id
+    (``bybit``, ``bitget-futures``); ``book_depth`` the levels a side to ask Bybit for.
     """
 
+    source: Literal["tardis", "bybit", "bitget", "bitget-v2"] = "tardis"
     url: str
     exchange: str = Field(pattern=r"^[a-z0-9-]+$")
     symbol: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    book_depth: Literal[1, 50, 200, 1000] = 200
     stale_after_ms: Milliseconds = 3000
     resync_after_ms: Milliseconds = 10_000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_of_source(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "url" not in values:
+            url = SOURCE_URLS.get(values.get("source", "tardis"))
+            return values if url is None else {**values, "url": url}
+        return values
 
     @field_validator("url")
     @classmethod
     def _url(cls, url: str) -> str:
         return _checked_url(url, ("ws", "wss"))
+
+    @model_validator(mode="after")
+    def _exchange_of_source(self) -> Self:
+        venue = self.source.removesuffix("-v2")
+        if self.source != "tardis" and not self.exchange.startswith(venue):
+            raise ValueError(f"exchange = {self.exchange!r} does not come from source = {self.source!r}")
+        return self
 
 
 class VenueConfig(_Section):

@@ -53,7 +53,11 @@ async def check_config(config: SessionConfig) -> list[Check]:
     """Check the addresses and secrets a session with this configuration would use."""
     checks = [
         await _reachable(
-            "market", config.market.url, "start a tardis-machine there, or mm-hybrid serve tardis"
+            "market",
+            config.market.url,
+            "start a tardis-machine there, or mm-hybrid serve tardis"
+            if config.market.source == "tardis"
+            else "check the network, or market.url",
         ),
     ]
     checks += await _check_venue(config)

@@ -38,10 +38,12 @@ class LiveFeed:
     Reading a book never waits for the network, and the network never waits for a reader.
 
     Args:
-        url: WebSocket address of a Tardis machine, ``ws://host:port``.
+        url: WebSocket address of the source, ``ws://host:port``.
         exchange: Tardis exchange id, such as ``bybit``.
         symbols: symbols in the exchange's spelling.
         data_types: Tardis data types to ask for.
+        source: ``tardis``, or the exchange's own stream: ``bybit``, ``bitget``, ``bitget-v2``.
+        book_depth: levels a side to ask Bybit for.
         stale_after_ms: a book without a change for longer is ``STALE``.
         resync_after_ms: a book without a snapshot for longer makes the feed reconnect.
         reconnect_min_ms: shortest wait before a reconnect.
@@ -67,6 +69,8 @@ class LiveFeed:
         exchange: str,
         symbols: Sequence[str],
         data_types: Sequence[str] = ("book_change", "trade"),
+        source: str = "tardis",
+        book_depth: int = 200,
         stale_after_ms: int = 3000,
         resync_after_ms: int = 10_000,
         reconnect_min_ms: int = 100,
@@ -83,6 +87,8 @@ class LiveFeed:
             exchange=exchange,
             symbols=symbols,
             data_types=data_types,
+            source=source,
+            book_depth=book_depth,
             stale_after_ms=stale_after_ms,
             resync_after_ms=resync_after_ms,
             reconnect_min_ms=reconnect_min_ms,
@@ -106,6 +112,8 @@ class LiveFeed:
             market.url,
             exchange=market.exchange,
             symbols=[market.symbol],
+            source=market.source,
+            book_depth=market.book_depth,
             stale_after_ms=market.stale_after_ms,
             resync_after_ms=market.resync_after_ms,
             queue_events=QUEUE_EVENTS,

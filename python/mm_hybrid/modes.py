@@ -86,7 +86,8 @@ async def _with_local_exchange(
     arguments = (
         *("--port", "{port}", "--venue", config.venue.name, "--symbol", symbol),
         *("--tick-size", str(tick_size), "--lot-size", str(lot_size)),
-        *("--market-url", config.market.url, "--market-exchange", config.market.exchange),
+        *("--market-source", config.market.source, "--market-url", config.market.url),
+        *("--market-exchange", config.market.exchange),
         *("--market-symbol", config.market.symbol, "--ledger", str(config.output.dir / "executions.jsonl")),
         # The paper account goes on where the last session left it, as the journal beside it does.
         *("--state", str(config.output.dir / EXCHANGE_FILE)),

@@ -1,4 +1,4 @@
-"""``mm-hybrid record``: a tardis-machine's live stream into files that can be replayed."""
+"""``mm-hybrid record``: a live stream into files that can be replayed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ import click
 from mm_hybrid.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from mm_hybrid.cli._progress import LongOperation
 from mm_hybrid.cli._signals import run_until_stopped
+from mm_hybrid.config import SOURCE_URLS
 from mm_hybrid.feed import LiveFeed, RecordTo
 
 LOOK_S = 0.25
+LOCAL_TARDIS_URL = "ws://127.0.0.1:8001"
 
 Stats = dict[str, int | float | str | bool]
 
 
 @click.command()
 @click.option(
-    "--url", default="ws://127.0.0.1:8001", show_default=True, help="WebSocket address of the tardis-machine."
+    "--source",
+    type=click.Choice(list(SOURCE_URLS)),
+    default="tardis",
+    show_default=True,
+    help="A tardis-machine, or the exchange's own public stream.",
+)
+@click.option(
+    "--url",
+    default=None,
+    help="WebSocket address of the source; default ws://127.0.0.1:8001, or the exchange's own.",
 )
 @click.option("--exchange", required=True, help="Tardis exchange id, such as bybit.")
 @click.option("--symbol", "symbols", required=True, multiple=True, help="Symbol; may be given many times.")
@@ -47,6 +58,8 @@ Stats = dict[str, int | float | str | bool]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, folder: Path, as_json: bool, **values: Any) -> int:
     """Record a live stream: raw messages with their arrival times, compressed, one line each.
+
+    What comes from an exchange itself is recorded in the form in which a tardis-machine would send it.
 
     Each second is on disk before the next is over: a crash or kill -9 loses at most the last one. Ctrl-C ends the
     recording in order. ``mm-hybrid book``, ``convert`` and ``serve tardis --data`` read the folder.
@@ -85,7 +98,8 @@ async def _record(
     stop: asyncio.Event,
     shown: LongOperation,
     *,
-    url: str,
+    source: str,
+    url: str | None,
     exchange: str,
     symbols: tuple[str, ...],
     data_types: tuple[str, ...],
@@ -95,7 +109,8 @@ async def _record(
     rotate_minutes: int,
 ) -> Stats:
     feed = LiveFeed(
-        url,
+        url or SOURCE_URLS[source] or LOCAL_TARDIS_URL,
+        source=source,
         exchange=exchange,
         symbols=symbols,
         data_types=data_types,

@@ -99,6 +99,13 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
 @click.option(
     "--market-url", default="ws://127.0.0.1:8001", show_default=True, help="tardis-machine WebSocket address."
 )
+@click.option(
+    "--market-source",
+    type=click.Choice(["tardis", "bybit", "bitget", "bitget-v2"]),
+    default="tardis",
+    show_default=True,
+    help="Whose stream that is.",
+)
 @click.option("--market-exchange", default=None, help="Tardis exchange id; default bybit or bitget-futures.")
 @click.option("--market-symbol", default=None, help="Symbol there; default the one traded.")
 @click.option(

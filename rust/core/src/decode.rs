@@ -18,6 +18,7 @@ use crate::time::parse_iso_ns;
 use crate::types::{Decimal, Ns, Side};
 
 pub(crate) mod plain;
+pub(crate) mod spare;
 mod tickers;
 
 /// A message that cannot be understood; [`Malformed::at`] adds where it was.

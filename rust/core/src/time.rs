@@ -1,9 +1,16 @@
 //! Times as Tardis writes them: ISO 8601, UTC, with up to nine digits of a second; and nanoseconds since the epoch.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::types::Ns;
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+
+/// Wall-clock time now; 0 on a clock set before 1970.
+pub fn now_ns() -> Ns {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as Ns)
+}
 
 /// Nanoseconds since the epoch of `2024-08-08T23:54:16.322Z`. The fraction may have 0 to 9 digits, the zone is `Z` or
 /// absent (UTC). `None` when the text is no such time.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::SinkExt;
 use mm_core::book::BookState;
-use mm_core::feed::{Feed, FeedConfig};
+use mm_core::feed::{Feed, FeedConfig, Source};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
@@ -18,6 +18,8 @@ const SNAPSHOT: &str = r#"{"type":"book_change","symbol":"BTCUSDT","exchange":"b
 
 fn config(address: SocketAddr) -> FeedConfig {
     FeedConfig {
+        source: Source::Tardis,
+        book_depth: 200,
         url: format!("ws://{address}"),
         exchange: "bybit".into(),
         symbols: vec!["BTCUSDT".into()],

@@ -19,7 +19,7 @@ use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::process::OwnerProcess;
 
-/// A live stream of one exchange from a Tardis machine.
+/// A live stream of one exchange, from a Tardis machine or the exchange itself.
 ///
 /// Reading takes microseconds and waits for no other Python thread, so it keeps the interpreter attached: a thread that
 /// detached would be ended in the middle of Rust code, which aborts the process, when the interpreter ends meanwhile.
@@ -54,9 +54,9 @@ impl Feed {
 impl Feed {
     #[new]
     #[pyo3(signature = (
-        url, *, exchange, symbols, data_types=None, stale_after_ms=3000, resync_after_ms=10_000, reconnect_min_ms=100,
-        reconnect_max_ms=32_000, queue_events=0, end_on_finish=false, cache=None, record_folder=None, record_rotate_mb=256,
-        record_rotate_minutes=60
+        url, *, exchange, symbols, data_types=None, source="tardis", book_depth=200, stale_after_ms=3000,
+        resync_after_ms=10_000, reconnect_min_ms=100, reconnect_max_ms=32_000, queue_events=0, end_on_finish=false,
+        cache=None, record_folder=None, record_rotate_mb=256, record_rotate_minutes=60
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -65,6 +65,8 @@ impl Feed {
         exchange: String,
         symbols: Vec<String>,
         data_types: Option<Vec<String>>,
+        source: &str,
+        book_depth: u32,
         stale_after_ms: u64,
         resync_after_ms: u64,
         reconnect_min_ms: u64,
@@ -77,10 +79,12 @@ impl Feed {
         record_rotate_minutes: u64,
     ) -> PyResult<Self> {
         let config = FeedConfig {
+            source: source.parse().map_err(CoreError)?,
             url,
             exchange,
             symbols,
             data_types: data_types.unwrap_or_else(|| vec!["book_change".to_owned(), "trade".to_owned()]),
+            book_depth,
             stale_after: Duration::from_millis(stale_after_ms),
             resync_after: Duration::from_millis(resync_after_ms),
             reconnect_min: Duration::from_millis(reconnect_min_ms),
@@ -176,6 +180,9 @@ impl Feed {
         dict.set_item("tickers", stats.tickers)?;
         dict.set_item("upstream_errors", stats.upstream_errors)?;
         dict.set_item("decode_errors", stats.decode_errors)?;
+        dict.set_item("gaps", stats.gaps)?;
+        dict.set_item("bad_checksums", stats.bad_checksums)?;
+        dict.set_item("crosses", stats.crosses)?;
         dict.set_item("unknown_messages", stats.unknown_messages)?;
         dict.set_item("decode_fallbacks", stats.decode_fallbacks)?;
         dict.set_item("connects", stats.connects)?;

@@ -78,6 +78,7 @@ class ExchangeServerConfig(BaseModel):
         api_secret: what signatures are made with.
         api_password: Bitget's passphrase; not used by Bybit.
         market_url: ``ws://host:port`` of a tardis-machine server; ``None`` if the caller applies the market.
+        market_source: ``tardis``; ``bybit``, ``bitget`` or ``bitget-v2`` when it is the exchange's own stream.
         market_exchange: exchange of the market data as Tardis spells it; the venue's own by default.
         market_symbol: symbol of the market data; ``symbol`` by default.
         rate_limit_per_s: private requests a second per kind; generous, since this is a test ground.
@@ -117,6 +118,7 @@ class ExchangeServerConfig(BaseModel):
     api_secret: SecretStr = SecretStr("demo-secret")
     api_password: SecretStr = SecretStr("demo-password")
     market_url: str | None = None
+    market_source: str = "tardis"
     market_exchange: str | None = None
     market_symbol: str | None = None
     rate_limit_per_s: int = Field(default=1000, ge=1)

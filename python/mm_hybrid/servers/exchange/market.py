@@ -27,6 +27,7 @@ class MarketFeed:
             config.market_url,
             exchange=config.feed_exchange,
             symbols=[config.feed_symbol],
+            source=config.market_source,
             queue_events=_QUEUE_EVENTS,
         )
 

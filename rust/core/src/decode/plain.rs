@@ -11,13 +11,10 @@
 use std::sync::Arc;
 
 use super::Interner;
+use super::spare::SpareEvents;
 use crate::event::{Event, EventKind, Level};
 use crate::time::parse_iso_ns;
 use crate::types::{Decimal, Ns, POW10, Side};
-
-/// Events kept for their memory, and the most levels a side one of them may have room for.
-const MAX_SPARE: usize = 128;
-const MAX_SPARE_LEVELS: usize = 4096;
 
 /// `2024-08-08T23:54:`, the part of a time that rarely changes.
 const MINUTE_BYTES: usize = 17;
@@ -32,7 +29,7 @@ pub(super) struct PlainDecoder {
     symbol: Option<Arc<str>>,
     /// The minute last read, as it is written and in nanoseconds.
     minute: Option<([u8; MINUTE_BYTES], Ns)>,
-    spare: Vec<Event>,
+    spare: SpareEvents,
 }
 
 impl PlainDecoder {
@@ -53,11 +50,7 @@ impl PlainDecoder {
 
     /// Takes an event back whose memory the next one can use.
     pub(super) fn recycle(&mut self, event: Event) {
-        if let EventKind::BookChange { bids, asks, .. } = &event.kind {
-            if self.spare.len() < MAX_SPARE && bids.capacity().max(asks.capacity()) <= MAX_SPARE_LEVELS {
-                self.spare.push(event);
-            }
-        }
+        self.spare.recycle(event);
     }
 
     #[inline]
@@ -67,7 +60,7 @@ impl PlainDecoder {
             Some(rest) => (false, rest),
             None => (true, rest.strip_prefix(b"true")?),
         };
-        let mut event = self.blank()?;
+        let mut event = self.spare.book_change(self.exchange.as_ref()?, self.symbol.as_ref()?);
         let EventKind::BookChange { is_snapshot: snapshot, bids, asks } = &mut event.kind else { return None };
         *snapshot = is_snapshot;
         let rest = levels(rest.strip_prefix(b",\"bids\":[")?, bids)?;
@@ -97,24 +90,6 @@ impl PlainDecoder {
         let (exchange, symbol) = (self.exchange.clone()?, self.symbol.clone()?);
         let mut event = Event { exchange, symbol, exchange_ts_ns: 0, local_ts_ns: 0, kind };
         self.times(rest, &mut event)?;
-        Some(event)
-    }
-
-    /// A book change of the exchange and symbol last read, without levels.
-    #[inline]
-    fn blank(&mut self) -> Option<Event> {
-        let (exchange, symbol) = (self.exchange.as_ref()?, self.symbol.as_ref()?);
-        let Some(mut event) = self.spare.pop() else {
-            let kind = EventKind::BookChange { is_snapshot: false, bids: Vec::new(), asks: Vec::new() };
-            let (exchange, symbol) = (Arc::clone(exchange), Arc::clone(symbol));
-            return Some(Event { exchange, symbol, exchange_ts_ns: 0, local_ts_ns: 0, kind });
-        };
-        if !Arc::ptr_eq(&event.exchange, exchange) {
-            event.exchange = Arc::clone(exchange);
-        }
-        if !Arc::ptr_eq(&event.symbol, symbol) {
-            event.symbol = Arc::clone(symbol);
-        }
         Some(event)
     }
 
@@ -201,7 +176,7 @@ fn seconds(rest: &[u8]) -> Option<(Ns, &[u8])> {
 }
 
 /// Printable ASCII without escapes, up to its closing quote, and what follows that.
-fn plain_text(rest: &[u8]) -> Option<(&str, &[u8])> {
+pub(crate) fn plain_text(rest: &[u8]) -> Option<(&str, &[u8])> {
     let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ' | 0x7f..))?;
     let text = std::str::from_utf8(&rest[..end]).ok()?;
     Some((text, rest[end..].strip_prefix(b"\"")?))

@@ -68,6 +68,8 @@ pub struct Board {
     exchange: Arc<str>,
     stale_after: Duration,
     connections: usize,
+    /// Whether a change that crosses a book costs the book; else the crossed levels go.
+    refuses_crosses: bool,
     inner: Mutex<Inner>,
     wake: Wake,
 }
@@ -104,7 +106,7 @@ impl Board {
             told_lost: true,
         };
         let (stale_after, inner, wake) = (config.stale_after, Mutex::new(inner), Wake::new()?);
-        Ok(Self { exchange, stale_after, connections, inner, wake })
+        Ok(Self { exchange, stale_after, connections, refuses_crosses: config.source.is_native(), inner, wake })
     }
 
     /// What `connection` answers for; `leads` for one of the connections.
@@ -160,6 +162,8 @@ impl Board {
         stats.decode_errors += tally.decode_errors;
         stats.unknown_messages += tally.unknown;
         stats.decode_fallbacks += tally.fallbacks;
+        stats.gaps += tally.gaps;
+        stats.bad_checksums += tally.bad_checksums;
         if let Some(fault) = inbox.fault.take() {
             stats.last_error = fault;
         }
@@ -168,11 +172,23 @@ impl Board {
             return;
         }
         inner.repair_queue(&self.exchange);
-        inbox.events.drain(..).for_each(|event| {
-            if let Some(done) = inner.apply(event, &self.exchange, now) {
-                inbox.decoder.recycle(done);
+        let mut events = std::mem::take(&mut inbox.events);
+        for event in events.drain(..) {
+            // What follows a crossed book in this turn was read before that was known.
+            if !inbox.crossed.is_empty() && inbox.crossed.contains(&event.symbol) && is_book_change(&event) {
+                continue;
             }
-        });
+            let lost_because = match event.kind {
+                EventKind::Disconnect => inbox.losses.pop_front(),
+                _ => None,
+            };
+            match inner.apply(event, &self.exchange, self.refuses_crosses, lost_because.as_deref(), now) {
+                Applied::Kept => {}
+                Applied::Done(event) => inbox.recycle(event),
+                Applied::Crossed(symbol) => inbox.give_up(symbol),
+            }
+        }
+        inbox.events = events;
         drop(inner);
         self.wake.ring();
     }
@@ -299,38 +315,76 @@ impl Board {
         (self.exchange.clone(), self.lock().stats.last_local_ts_ns)
     }
 
+    /// What a recording is told of books that were given up here.
+    pub(super) fn disconnects_of(&self, symbols: &[Arc<str>]) -> Vec<Event> {
+        let lost = disconnect(&self.exchange, self.last_event().1);
+        symbols.iter().map(|symbol| Event { symbol: symbol.clone(), ..lost.clone() }).collect()
+    }
+
     /// Subscribed symbols.
     pub fn symbols(&self) -> Vec<Arc<str>> {
         self.lock().books.iter().map(|tracked| tracked.symbol.clone()).collect()
     }
 }
 
+/// What became of an event.
+enum Applied {
+    /// It is in the queue.
+    Kept,
+    /// Nobody wants it any more.
+    Done(Event),
+    /// It crossed the book of this symbol, which a source that is to be trusted does not do.
+    Crossed(Arc<str>),
+}
+
+fn is_book_change(event: &Event) -> bool {
+    matches!(event.kind, EventKind::BookChange { .. })
+}
+
 impl Inner {
-    /// Applies one event and queues it; returns it when nobody wants it any more.
-    fn apply(&mut self, event: Event, exchange: &Arc<str>, now: Instant) -> Option<Event> {
+    /// Applies one event and queues it.
+    fn apply(
+        &mut self,
+        event: Event,
+        exchange: &Arc<str>,
+        refuses_crosses: bool,
+        lost_because: Option<&str>,
+        now: Instant,
+    ) -> Applied {
         self.stats.last_local_ts_ns = event.local_ts_ns;
         if event.exchange != *exchange {
-            return Some(event);
+            return Applied::Done(event);
         }
         self.told_lost = false;
         if matches!(event.kind, EventKind::Disconnect) {
-            self.unsync_with(event, "the Tardis machine lost the exchange", now);
-            return None;
+            let reason = lost_because.unwrap_or("the Tardis machine lost the exchange");
+            self.unsync_with(event, reason, now);
+            return Applied::Kept;
         }
+        let mut crossed = false;
         if let Some(tracked) = self.tracked(&event.symbol) {
-            let before = tracked.book.state();
+            let (before, pruned) = (tracked.book.state(), tracked.book.book().crossed_levels_pruned());
             if tracked.book.apply(&event) {
                 tracked.changed_at = Some(now);
             }
+            crossed = refuses_crosses && tracked.book.book().crossed_levels_pruned() > pruned;
             if before == BookState::Live && tracked.book.state() != BookState::Live {
                 tracked.unsynced_since = now;
             }
         }
+        if crossed {
+            let Event { symbol, local_ts_ns, .. } = event;
+            let lost = Event { symbol: symbol.clone(), ..disconnect(exchange, local_ts_ns) };
+            self.stats.crosses += 1;
+            self.stats.last_error = format!("{symbol}: a change crossed the book");
+            self.unsync_with(lost, "a change crossed the book", now);
+            return Applied::Crossed(symbol);
+        }
         if !self.queue.is_enabled() {
-            return Some(event);
+            return Applied::Done(event);
         }
         self.queue.push(event);
-        None
+        Applied::Kept
     }
 
     /// The book of a symbol. Books are sorted by symbol, and messages of one symbol often follow each other.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::source::Source;
 use crate::error::{Error, Result};
 
-/// One live stream of one exchange from a Tardis machine.
+/// One live stream of one exchange.
 #[derive(Debug, Clone)]
 pub struct FeedConfig {
-    /// WebSocket address of the machine, `ws://host:port` or `wss://host:port`, without path.
+    /// Who sends the messages.
+    pub source: Source,
+    /// WebSocket address of the source, `ws://host:port` or `wss://host:port`, without path.
     pub url: String,
     /// Tardis exchange id, such as `bybit` or `bitget-futures`.
     pub exchange: String,
@@ -15,6 +18,8 @@ pub struct FeedConfig {
     pub symbols: Vec<String>,
     /// Tardis data types, such as `book_change` and `trade`.
     pub data_types: Vec<String>,
+    /// Levels a side to ask Bybit for, 1, 50, 200 or 1000; other sources send what they have.
+    pub book_depth: u32,
     /// A book without a change for longer than this is `STALE`.
     pub stale_after: Duration,
     /// A book without a snapshot for longer than this makes the feed reconnect.
@@ -55,6 +60,9 @@ impl FeedConfig {
         if self.data_types.is_empty() {
             return refuse("data_types", "give at least one, such as book_change".to_owned());
         }
+        if ![1, 50, 200, 1000].contains(&self.book_depth) {
+            return refuse("book_depth", format!("{} is not one of 1, 50, 200, 1000", self.book_depth));
+        }
         if self.stale_after.is_zero() || self.resync_after.is_zero() || self.reconnect_min.is_zero() {
             return refuse("stale_after_ms, resync_after_ms, reconnect_min_ms", "must be above 0".to_owned());
         }
@@ -81,10 +89,12 @@ pub(crate) mod tests {
 
     pub(crate) fn config() -> FeedConfig {
         FeedConfig {
+            source: Source::Tardis,
             url: "ws://127.0.0.1:8001".into(),
             exchange: "bybit".into(),
             symbols: vec!["BTCUSDT".into()],
             data_types: vec!["book_change".into(), "trade".into()],
+            book_depth: 200,
             stale_after: Duration::from_secs(3),
             resync_after: Duration::from_secs(10),
             reconnect_min: Duration::from_millis(100),
@@ -113,6 +123,7 @@ pub(crate) mod tests {
             ("symbols", FeedConfig { symbols: vec![], ..config() }),
             ("symbols", FeedConfig { symbols: vec![long], ..config() }),
             ("data_types", FeedConfig { data_types: vec![], ..config() }),
+            ("book_depth", FeedConfig { book_depth: 25, ..config() }),
             ("reconnect_max_ms", FeedConfig { reconnect_max: Duration::from_millis(1), ..config() }),
         ];
         for (field, bad) in cases {

@@ -1,9 +1,15 @@
 //! Bytes to events: what one turn of reading brought, and what was wrong with it.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use serde::Deserialize;
 
+use super::config::FeedConfig;
+use super::native::{LossKind, NativeDecoder, Received};
 use crate::decode::{Decoder, Message};
 use crate::event::{Event, EventKind};
+use crate::time::now_ns;
 
 /// Counters of one turn.
 #[derive(Debug, Default, Clone, Copy)]
@@ -26,6 +32,17 @@ pub struct Tally {
     pub unknown: u64,
     /// Messages that took the general decoder.
     pub fallbacks: u64,
+    /// Books lost to a missing message.
+    pub gaps: u64,
+    /// Books lost to a wrong checksum.
+    pub bad_checksums: u64,
+}
+
+/// What turns bytes into events, by the source of the feed.
+#[derive(Debug)]
+enum Language {
+    Tardis(Box<Decoder>),
+    Native(Box<NativeDecoder>),
 }
 
 /// Events of one turn of reading, on their way to the board.
@@ -37,10 +54,15 @@ pub struct Inbox {
     pub tally: Tally,
     /// What went wrong last, if anything.
     pub fault: Option<String>,
+    /// Why the books of this turn's disconnects were lost, oldest first; empty for those of a Tardis machine.
+    pub losses: VecDeque<String>,
+    /// Symbols whose books are to be asked for again.
+    pub wanted: Vec<Arc<str>>,
+    /// Symbols among them whose books crossed in this turn.
+    pub crossed: Vec<Arc<str>>,
     has_seen_data: bool,
     carries_books: bool,
-    /// Takes events back that are done with.
-    pub decoder: Decoder,
+    language: Language,
 }
 
 /// The part of an undecodable message that tells whether a book update was lost with it.
@@ -52,14 +74,39 @@ struct Kind<'a> {
 
 impl Inbox {
     /// An inbox; disconnects on a connection that does not carry books are counted and say nothing about books.
-    pub fn new(carries_books: bool) -> Self {
+    pub fn new(config: &FeedConfig, symbols: &[String], carries_books: bool) -> Self {
+        let native = || Box::new(NativeDecoder::new(config.source, &config.exchange, symbols));
         Self {
             events: Vec::new(),
             tally: Tally::default(),
             fault: None,
+            losses: VecDeque::new(),
+            wanted: Vec::new(),
+            crossed: Vec::new(),
             has_seen_data: false,
             carries_books,
-            decoder: Decoder::new(),
+            language: if config.source.is_native() {
+                Language::Native(native())
+            } else {
+                Language::Tardis(Box::default())
+            },
+        }
+    }
+
+    /// Takes an event back that is done with.
+    pub fn recycle(&mut self, event: Event) {
+        match &mut self.language {
+            Language::Tardis(decoder) => decoder.recycle(event),
+            Language::Native(decoder) => decoder.recycle(event),
+        }
+    }
+
+    /// The book of `symbol` crossed: what follows is passed over until its next snapshot, which is wanted.
+    pub fn give_up(&mut self, symbol: Arc<str>) {
+        if let Language::Native(decoder) = &mut self.language {
+            decoder.give_up(&symbol);
+            self.wanted.push(Arc::clone(&symbol));
+            self.crossed.push(symbol);
         }
     }
 
@@ -70,9 +117,13 @@ impl Inbox {
     /// new snapshot makes the book right again. Other undecodable messages are only counted.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.tally.messages += 1;
-        let fallbacks = self.decoder.fallbacks();
-        let decoded = self.decoder.decode(bytes);
-        self.tally.fallbacks += self.decoder.fallbacks() - fallbacks;
+        let decoder = match &mut self.language {
+            Language::Tardis(decoder) => decoder,
+            Language::Native(_) => return self.decode_native(bytes),
+        };
+        let fallbacks = decoder.fallbacks();
+        let decoded = decoder.decode(bytes);
+        self.tally.fallbacks += decoder.fallbacks() - fallbacks;
         match decoded {
             Ok(Message::Event(event)) => {
                 match event.kind {
@@ -113,6 +164,48 @@ impl Inbox {
         }
     }
 
+    fn decode_native(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let Language::Native(decoder) = &mut self.language else { return Ok(()) };
+        let (fallbacks, first) = (decoder.fallbacks(), self.events.len());
+        let local_ts_ns = now_ns();
+        let received = decoder.decode(bytes, local_ts_ns, &mut self.events);
+        self.tally.fallbacks += decoder.fallbacks() - fallbacks;
+        for event in &self.events[first..] {
+            match event.kind {
+                EventKind::BookChange { .. } => self.tally.book_changes += 1,
+                EventKind::Trade { .. } => self.tally.trades += 1,
+                _ => self.tally.tickers += 1,
+            }
+        }
+        self.has_seen_data |= self.events.len() > first;
+        match received {
+            Ok(Received::Data | Received::Nothing) => Ok(()),
+            Ok(Received::Unknown) => {
+                self.tally.unknown += 1;
+                Ok(())
+            }
+            Ok(Received::Refused(reason)) => Err(reason),
+            Ok(Received::Lost(loss)) => {
+                match loss.kind {
+                    LossKind::Gap => self.tally.gaps += 1,
+                    LossKind::Checksum => self.tally.bad_checksums += 1,
+                    LossKind::Unreadable => self.tally.decode_errors += 1,
+                }
+                self.fault = Some(loss.reason.clone());
+                self.losses.push_back(loss.reason);
+                self.events.push(decoder.disconnect(&loss.symbol, local_ts_ns));
+                self.wanted.push(loss.symbol);
+                Ok(())
+            }
+            Err(error) => {
+                self.tally.decode_errors += 1;
+                let reason = format!("undecodable message: {error}");
+                self.fault = Some(reason.clone());
+                if may_be_native_book(bytes) { Err(reason) } else { Ok(()) }
+            }
+        }
+    }
+
     /// Counts a frame whose content never became a message.
     pub fn count_garbled(&mut self) {
         self.tally.messages += 1;
@@ -122,6 +215,10 @@ impl Inbox {
     /// Forgets what came on an earlier connection.
     pub fn begin_connection(&mut self) {
         self.has_seen_data = false;
+        self.wanted.clear();
+        if let Language::Native(decoder) = &mut self.language {
+            decoder.begin_connection();
+        }
     }
 
     /// Whether this turn brought data, of types in use or not.
@@ -133,6 +230,13 @@ impl Inbox {
     pub fn has_seen_data(&self) -> bool {
         self.has_seen_data
     }
+}
+
+/// Whether an unreadable message of an exchange may have been of a book: one of another channel says so.
+fn may_be_native_book(bytes: &[u8]) -> bool {
+    let says = |text: &[u8]| memchr::memmem::find(bytes, text).is_some();
+    let others: [&[u8]; 5] = [b"publicTrade", b"\"trade\"", b"tickers.", b"\"ticker\"", b"allLiquidation"];
+    !others.into_iter().any(says)
 }
 
 fn may_be_book_change(bytes: &[u8]) -> bool {

@@ -1,6 +1,7 @@
-//! Live market data: a client of the Tardis machine's normalised stream.
+//! Live market data: a client of the Tardis machine's normalised stream, or of an exchange's own.
 //!
-//! Source: the `tardis-machine` server's documentation and source, WebSocket endpoint `/ws-stream-normalized`.
+//! Source: the `tardis-machine` server's documentation and source, WebSocket endpoint `/ws-stream-normalized`; for the
+//! exchanges see [`native`].
 //!
 //! One [`Feed`] owns one thread with a single-threaded Tokio runtime on it. The thread reads, decodes and applies;
 //! readers copy what they need from the [`Board`] and never hold it while they work with the copy.
@@ -9,10 +10,12 @@ mod backoff;
 mod board;
 mod config;
 mod inbox;
+pub mod native;
 mod plan;
 mod recording;
 mod session;
 mod socket;
+mod source;
 mod stats;
 mod tape;
 mod wake;
@@ -25,6 +28,7 @@ use tokio::sync::watch;
 
 pub use board::Board;
 pub use config::FeedConfig;
+pub use source::Source;
 pub use stats::FeedStats;
 pub use tape::{Recording, TapeCounters};
 pub use wake::Wake;

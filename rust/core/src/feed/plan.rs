@@ -1,4 +1,4 @@
-//! Which connections a feed opens, and what each asks a Tardis machine for.
+//! Which connections a feed opens, and what each asks a Tardis machine for; of an exchange, see `native`.
 //!
 //! A `disconnect` names the symbols of an option of the request, whichever of the option's exchange connections broke,
 //! and only a connection that broke is followed by new snapshots. So symbols that the exchange serves over different
@@ -30,6 +30,8 @@ pub struct Connection {
     pub symbols: Vec<String>,
     /// Whether the state of books hangs on this socket.
     pub carries_books: bool,
+    /// What to send first; nothing to a Tardis machine, which reads its request from the address.
+    pub opening: Vec<String>,
 }
 
 /// The machine's request object. Its keys are camel case: a snake-case key closes the socket with 1011.
@@ -48,8 +50,11 @@ impl FeedConfig {
     /// The sockets to open; the first carries the books, if any were asked for.
     ///
     /// # Errors
-    /// [`Error::Domain`] when one symbol alone makes a request too long.
+    /// [`Error::Domain`] when one symbol alone makes a request too long, or the source does not have what is asked for.
     pub fn connections(&self) -> Result<Vec<Connection>> {
+        if self.source.is_native() {
+            return super::native::connections(self);
+        }
         let (apart, main): (Vec<&str>, Vec<&str>) =
             self.data_types.iter().map(String::as_str).partition(|name| TYPES_APART.contains(name));
         let mut connections = Vec::new();
@@ -104,7 +109,8 @@ impl FeedConfig {
     fn connection(&self, options: &[StreamOptions<'_>], carries_books: bool) -> Result<Connection> {
         let encoded = if let [only] = options { encoded_json(only) } else { encoded_json(&options) }?;
         let symbols = options.iter().flat_map(|option| &option.symbols).map(|symbol| (*symbol).to_owned()).collect();
-        Ok(Connection { url: format!("{}{PATH}{encoded}", self.url), symbols, carries_books })
+        let url = format!("{}{PATH}{encoded}", self.url);
+        Ok(Connection { url, symbols, carries_books, opening: Vec::new() })
     }
 }
 
@@ -113,13 +119,16 @@ const PATH: &str = "/ws-stream-normalized?options=";
 /// Bytes of a comma or bracket in a query string.
 const SEPARATOR_BYTES: usize = 3;
 
-/// Symbols by the exchange connection that Tardis takes them from.
-fn symbol_groups<'a>(exchange: &str, symbols: &'a [String]) -> Vec<Vec<&'a str>> {
-    let is_linear = |symbol: &&str| {
-        exchange != "bybit" || symbol.ends_with("USDT") || symbol.ends_with("PERP") || symbol.contains('-')
-    };
-    let (linear, inverse): (Vec<&str>, Vec<&str>) = symbols.iter().map(String::as_str).partition(is_linear);
+/// Symbols by the exchange's endpoint that serves them.
+pub(super) fn symbol_groups<'a>(exchange: &str, symbols: &'a [String]) -> Vec<Vec<&'a str>> {
+    let is_inverse = |symbol: &&str| exchange == "bybit" && is_bybit_inverse(symbol);
+    let (inverse, linear): (Vec<&str>, Vec<&str>) = symbols.iter().map(String::as_str).partition(is_inverse);
     [linear, inverse].into_iter().filter(|group| !group.is_empty()).collect()
+}
+
+/// Whether a Bybit contract is settled in its base coin, and served by an endpoint of its own.
+pub(super) fn is_bybit_inverse(symbol: &str) -> bool {
+    !(symbol.ends_with("USDT") || symbol.ends_with("PERP") || symbol.contains('-'))
 }
 
 fn encoded_json(value: &impl Serialize) -> Result<String> {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::board::{Board, Scope};
 use super::config::FeedConfig;
 use super::inbox::Inbox;
+use super::native::Requests;
 use super::plan::Connection;
 use super::recording::SnapshotRecorder;
 use super::socket::{ConnectError, Frame, Socket};
@@ -48,6 +49,7 @@ pub struct Session {
     stop: watch::Receiver<bool>,
     backoff: Backoff,
     inbox: Inbox,
+    requests: Option<Requests>,
     recorder: Option<SnapshotRecorder>,
     tape: Option<Tape>,
     fruitless_resyncs: u32,
@@ -70,7 +72,8 @@ impl Session {
             seeks_books: connection.carries_books && config.expects_books(),
             scope: board.scope(connection, leads),
             backoff: Backoff::new(config.reconnect_min, config.reconnect_max),
-            inbox: Inbox::new(connection.carries_books),
+            inbox: Inbox::new(&config, &connection.symbols, connection.carries_books),
+            requests: Requests::new(&config, connection),
             fruitless_resyncs: 0,
             config,
             board,
@@ -116,12 +119,16 @@ impl Session {
         self.board.connected(&mut self.scope);
         self.inbox.begin_connection();
         let mut pulse = Pulse::new(Instant::now());
+        if let Some(requests) = &mut self.requests {
+            requests.open(pulse.opened);
+        }
         let mut ticks = interval(tick_period(self.config.stale_after.min(self.config.resync_after)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let end = tokio::select! {
                 frame = socket.next() => self.take(frame, &mut socket, &mut pulse),
                 _ = ticks.tick() => self.tick(&mut socket, &mut pulse).await,
+                text = next_request(&mut self.requests) => self.request(text, &mut socket).await,
                 () = stopped(&mut self.stop) => Some(End::Stopped),
             };
             if let Some(end) = end {
@@ -150,7 +157,19 @@ impl Session {
             self.backoff.reset();
         }
         self.board.apply(&mut self.inbox, now);
+        if let Some(tape) = self.tape.as_mut().filter(|_| !self.inbox.crossed.is_empty()) {
+            tape.record_events(&self.board.disconnects_of(&self.inbox.crossed));
+        }
+        self.inbox.crossed.clear();
+        if let Some(requests) = &mut self.requests {
+            self.inbox.wanted.drain(..).for_each(|symbol| requests.ask_again(&symbol, now));
+        }
         end
+    }
+
+    /// Asks the exchange for something.
+    async fn request(&mut self, text: String, socket: &mut Socket) -> Option<End> {
+        (!socket.send(text).await).then(|| End::Lost("a request could not be sent".to_owned()))
     }
 
     /// Sorts one frame into the inbox, or says how the connection ended.
@@ -158,10 +177,14 @@ impl Session {
         match frame {
             Frame::Alive => None,
             Frame::Message(bytes) => {
-                if let Some(tape) = &mut self.tape {
-                    tape.record(&bytes);
+                let first = self.inbox.events.len();
+                let decoded = self.inbox.decode(&bytes);
+                match &mut self.tape {
+                    Some(tape) if self.config.source.is_native() => tape.record_events(&self.inbox.events[first..]),
+                    Some(tape) => tape.record(&bytes),
+                    None => {}
                 }
-                self.inbox.decode(&bytes).err().map(End::Refused)
+                decoded.err().map(End::Refused)
             }
             Frame::Garbled(reason) => {
                 self.inbox.count_garbled();
@@ -186,7 +209,7 @@ impl Session {
         match (code, self.inbox.has_seen_data()) {
             (1000, false) => End::Refused(format!("closed without any message ({said}): check exchange and symbols")),
             (1000, true) if self.config.end_on_finish => End::Finished,
-            (1008, _) if reason.is_empty() => {
+            (1008, _) if reason.is_empty() && !self.config.source.is_native() => {
                 End::Refused(format!("refused ({said}): no Tardis machine at this port?"))
             }
             (1008 | 1011, _) => End::Refused(format!("closed by the server ({said})")),
@@ -232,6 +255,17 @@ impl Session {
         self.fruitless_resyncs = (self.fruitless_resyncs + 1).min(MAX_RESYNC_DOUBLINGS);
         self.board.count_resync();
         Some(End::Lost(format!("no snapshot of {symbol} within {:.1} s", seeking.as_secs_f64())))
+    }
+}
+
+/// The next request once it is due; never, when there are none to make.
+async fn next_request(requests: &mut Option<Requests>) -> String {
+    let Some(requests) = requests else { return std::future::pending().await };
+    loop {
+        sleep_until(requests.due().into()).await;
+        if let Some(text) = requests.take(Instant::now()) {
+            return text;
+        }
     }
 }
 

@@ -96,6 +96,11 @@ impl Socket {
         matches!(timeout(CONTROL_TIMEOUT, self.stream.send(Message::Ping(Bytes::new()))).await, Ok(Ok(())))
     }
 
+    /// Sends a text message. `false` if it could not be sent.
+    pub async fn send(&mut self, text: String) -> bool {
+        matches!(timeout(CONTROL_TIMEOUT, self.stream.send(Message::Text(text.into()))).await, Ok(Ok(())))
+    }
+
     /// Says goodbye, without waiting for the answer.
     pub async fn close(mut self) {
         // The peer may be gone already; there is nobody to tell.

@@ -24,6 +24,12 @@ pub struct FeedStats {
     /// Messages that took the general decoder: those that are neither book changes nor trades, and those that are not
     /// written as a tardis-machine writes them.
     pub decode_fallbacks: u64,
+    /// Books given up because a message did not continue the one before it.
+    pub gaps: u64,
+    /// Books given up because the exchange's checksum was another.
+    pub bad_checksums: u64,
+    /// Books of an exchange's own stream given up because a change crossed them.
+    pub crosses: u64,
     /// Connections opened.
     pub connects: u64,
     /// Connections opened after the first.

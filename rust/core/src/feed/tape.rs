@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::encode::encode;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
-use crate::time::format_iso;
+use crate::time::{format_iso, now_ns};
 use crate::types::Ns;
 
 /// How long messages wait before they are a frame of the file.
@@ -111,6 +111,16 @@ impl Tape {
         self.messages += 1;
         if self.lines.len() >= PIECE_BYTES {
             self.hand_over();
+        }
+    }
+
+    /// Records events of a source that does not speak the normalised form, in that form.
+    pub(super) fn record_events(&mut self, events: &[Event]) {
+        let mut message = Vec::new();
+        for event in events {
+            message.clear();
+            encode(event, &mut message);
+            self.record(&message);
         }
     }
 
@@ -290,10 +300,6 @@ impl Files {
         self.counters.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
         Ok(())
     }
-}
-
-fn now_ns() -> Ns {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as Ns)
 }
 
 #[cfg(test)]

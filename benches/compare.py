@@ -28,6 +28,8 @@ UNITS = {
     "csv": "updates",
     "metrics": "updates",
     "json_metrics": "messages",
+    "bybit": "messages",
+    "bitget": "messages",
 }
 TITLES = {
     "apply": "decoded changes to a book, best prices after each",
@@ -38,6 +40,8 @@ TITLES = {
     "csv": "Tardis book file, plain, to memory (rows)",
     "metrics": "decoded changes to a book with every metric, all read after each",
     "json_metrics": "JSON messages to every metric, all read after each",
+    "bybit": "Bybit's own messages to a book, their numbers checked",
+    "bitget": "Bitget's own messages to a book, their numbers and checksums checked",
     "socket": "WebSocket on loopback, whole messages",
 }
 LATENCIES = ("p50_us", "p90_us", "p99_us", "p999_us")

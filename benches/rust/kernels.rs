@@ -1,12 +1,13 @@
 //! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
 //!
-//! `kernels decode|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS` runs a kernel that many rounds over a
+//! `kernels decode|bybit|bitget|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS` runs a kernel that many rounds over a
 //! fixed input;
 //! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
 
 mod input;
+mod native;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 use mm_core::book::SymbolBook;
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind};
+use mm_core::feed::Source;
+use mm_core::feed::native::NativeDecoder;
 use mm_core::market::{Parameters, SyntheticMarket};
 use mm_core::model::estimators::{EstimatorConfig, MarketEstimators};
 use mm_core::model::exact::exact_stationary;
@@ -37,10 +40,14 @@ struct Kernel {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kernel, what] = arguments.as_slice() else {
-        panic!("usage: kernels decode|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS|--operations|--time");
+        panic!(
+            "usage: kernels decode|bybit|bitget|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS|--operations|--time"
+        );
     };
     let mut kernel = match kernel.as_str() {
         "decode" => decode(),
+        "bybit" => exchange(Source::Bybit),
+        "bitget" => exchange(Source::BitgetV3),
         "apply" => apply(),
         "metrics" => metrics(),
         "csv" => csv(),
@@ -50,7 +57,9 @@ fn main() {
         "quote" => quote(),
         "exact" => exact(),
         other => {
-            panic!("no kernel is called {other}: decode, apply, metrics, csv, snapshot, copy, estimate, quote, exact")
+            panic!(
+                "no kernel is called {other}: decode, bybit, bitget, apply, metrics, csv, snapshot, copy, estimate, quote, exact"
+            )
         }
     };
     // The gate's own test makes every kernel dearer without changing it.
@@ -89,6 +98,23 @@ fn decode() -> Kernel {
         }
     };
     Kernel { operations: MESSAGES, round: Box::new(round) }
+}
+
+/// One operation: one message of an exchange from its bytes to an event, its number and checksum verified.
+fn exchange(source: Source) -> Kernel {
+    let changes = book_changes();
+    let messages = native::messages(source, &changes);
+    let operations = messages.len();
+    let symbols = [changes[0].symbol.to_string()];
+    let mut decoder = NativeDecoder::new(source, "bybit", &symbols);
+    let mut events = Vec::new();
+    let round = move || {
+        for message in &messages {
+            black_box(decoder.decode(black_box(message), 0, &mut events)).expect("the input is valid");
+            events.drain(..).for_each(|event| decoder.recycle(event));
+        }
+    };
+    Kernel { operations, round: Box::new(round) }
 }
 
 /// One operation: one book change applied; every round begins with the snapshot.

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
 
 mod clock;
+mod native;
 
 use std::fs;
 use std::hint::black_box;
@@ -17,6 +18,8 @@ use clock::cpu_seconds;
 use mm_core::book::{BookState, SymbolBook};
 use mm_core::decode::{Decoder, Message};
 use mm_core::event::{Event, EventKind, Level};
+use mm_core::feed::Source;
+use mm_core::feed::native::{NativeDecoder, Received};
 use mm_core::metrics::{MetricsConfig, MetricsReading};
 use mm_core::replay::{Reader, convert, rebuild};
 use mm_core::types::Decimal;
@@ -38,7 +41,7 @@ struct Truth {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [row, folder, rounds] = arguments.as_slice() else {
-        panic!("usage: throughput apply|columns|decode|json|csv|table|metrics|json_metrics FOLDER ROUNDS");
+        panic!("usage: throughput apply|columns|decode|json|csv|table|metrics|json_metrics|bybit|bitget FOLDER ROUNDS");
     };
     let rounds: usize = rounds.parse().expect("a whole number of rounds");
     let folder = PathBuf::from(folder);
@@ -53,6 +56,8 @@ fn main() {
         "table" => table(&folder),
         "metrics" => metrics(&folder),
         "json_metrics" => json_metrics(&folder),
+        "bybit" => exchange(Source::Bybit, &folder),
+        "bitget" => exchange(Source::BitgetV3, &folder),
         other => panic!("no row is called {other}"),
     };
     for _ in 0..rounds {
@@ -213,6 +218,27 @@ fn json(folder: &Path) -> Box<dyn FnMut() -> Done> {
             decoder.recycle(event);
             read_touch(&book);
             black_box(book.book().depth());
+            messages += 1;
+        }
+        Done { taken: messages, book: Some(book), fallbacks: decoder.fallbacks() }
+    })
+}
+
+/// Messages as the exchange writes them, each checked to continue the one before it and, of Bitget, against its
+/// checksum, to an applied book, best prices after each.
+fn exchange(source: Source, folder: &Path) -> Box<dyn FnMut() -> Done> {
+    let input = native::messages(source, &events(folder));
+    Box::new(move || {
+        let mut decoder = NativeDecoder::new(source, "binance-futures", &["BTCUSDT".to_owned()]);
+        let (mut book, mut decoded, mut messages) = (new_book(), Vec::new(), 0);
+        for message in &input {
+            let received = decoder.decode(message, 0, &mut decoded).expect("a message of the exchange");
+            assert_eq!(received, Received::Data);
+            for event in decoded.drain(..) {
+                book.apply(&event);
+                decoder.recycle(event);
+            }
+            read_touch(&book);
             messages += 1;
         }
         Done { taken: messages, book: Some(book), fallbacks: decoder.fallbacks() }

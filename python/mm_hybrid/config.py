@@ -54,6 +54,9 @@ SOURCE_URLS = {
 }
 """Sources of market data, each with the address of its public stream; a tardis-machine has none but its own."""
 
+LOCAL_TARDIS_URL = "ws://127.0.0.1:8001"
+"""Where a tardis-machine listens by default."""
+
 
 class MarketConfig(_Section):
     """Where market data comes from: a tardis-machine, or the exchange's own public stream.

@@ -13,11 +13,10 @@ import click
 from mm_hybrid.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from mm_hybrid.cli._progress import LongOperation
 from mm_hybrid.cli._signals import run_until_stopped
-from mm_hybrid.config import SOURCE_URLS
+from mm_hybrid.config import LOCAL_TARDIS_URL, SOURCE_URLS
 from mm_hybrid.feed import LiveFeed, RecordTo
 
 LOOK_S = 0.25
-LOCAL_TARDIS_URL = "ws://127.0.0.1:8001"
 
 Stats = dict[str, int | float | str | bool]
 

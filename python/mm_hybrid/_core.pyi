@@ -259,6 +259,9 @@ class MarketMetrics:
     def read(self) -> dict[str, Any]:
         """Return every figure as of the last event, ``None`` where it is not known; ``docs/metrics.md`` lists them."""
 
+    def alarms(self) -> tuple[bool, list[str]]:
+        """Return whether thresholds are known yet, and the kinds of alarm that are on."""
+
     def take_episodes(self) -> list[dict[str, Any]]:
         """Take the episodes of alarm that are over: kind, start_ns, end_ns, severity, score, threshold, mid, reason."""
 
@@ -1057,6 +1060,10 @@ class CachedCalibration:
     def orders_seen(self) -> int: ...
     @property
     def seconds_seen(self) -> float: ...
+    @property
+    def se_log_a(self) -> float | None: ...
+    @property
+    def se_k(self) -> float | None: ...
 
 @final
 class CachedSnapshot:
@@ -1079,7 +1086,7 @@ class CachedSnapshot:
 
 @final
 class Cache:
-    """Local SQLite cache of one-second book snapshots and calibrated parameters, so that a restart is warm.
+    """Local SQLite cache of book snapshots, episodes of alarm and calibrated parameters, so that a restart is warm.
 
     A thread of its own writes what a :class:`Feed` hands over; a slow or full disk never stops the feed. A
     corrupt file is set aside under another name, which ``warning`` then says. Nothing in it is needed for
@@ -1087,7 +1094,8 @@ class Cache:
 
     Args:
         path: the file, created if absent.
-        max_age_hours: older seconds are deleted as new ones come.
+        max_age_hours: older seconds and episodes are deleted as new ones come.
+        max_mb: largest size of the file; the oldest rows go when it is nearly reached.
 
     Raises:
         CacheError: the file cannot be created or belongs to a newer version.
@@ -1097,7 +1105,9 @@ class Cache:
         ...     latest = cache.latest_snapshot("bybit", "BTCUSDT")
     """
 
-    def __new__(cls, path: str | PathLike[str], *, max_age_hours: float = 24.0) -> Self: ...
+    def __new__(
+        cls, path: str | PathLike[str], *, max_age_hours: float = 24.0, max_mb: int = 256
+    ) -> Self: ...
     def put_calibration(
         self,
         exchange: str,
@@ -1108,6 +1118,8 @@ class Cache:
         sigma: float,
         orders_seen: int,
         seconds_seen: float,
+        se_log_a: float | None = None,
+        se_k: float | None = None,
         ts_ns: int | None = None,
     ) -> None:
         """Store parameters calibrated at ``ts_ns`` (now by default); return once they are written."""
@@ -1116,6 +1128,12 @@ class Cache:
         self, exchange: str, symbol: str, max_age_ns: int, *, now_ns: int | None = None
     ) -> CachedCalibration | None:
         """Return the newest parameters of a symbol; ``None`` if all are older than ``max_age_ns``."""
+
+    def record_spike(self, exchange: str, symbol: str, episode: dict[str, Any]) -> None:
+        """Hand over an episode of :meth:`MarketMetrics.take_episodes`; never waits for the disk."""
+
+    def spikes(self, exchange: str, symbol: str, from_ns: int = 0) -> list[dict[str, Any]]:
+        """Return the episodes of a symbol that began at ``from_ns`` or later, oldest first."""
 
     def latest_snapshot(self, exchange: str, symbol: str) -> CachedSnapshot | None:
         """Return the newest second of a symbol."""

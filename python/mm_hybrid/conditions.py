@@ -10,9 +10,9 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mm_hybrid._core import AggregatedOrderBook
+from mm_hybrid._core import AggregatedOrderBook, EventBatch
 from mm_hybrid.config import QuotingConfig
-from mm_hybrid.models import AdverseMove, RegimeDetector
+from mm_hybrid.models import AdverseMove, MarketMetrics, RegimeDetector
 from mm_hybrid.types import Calibration, Regime, Side
 
 ADVERSE_HORIZON_S = 5.0
@@ -32,10 +32,11 @@ _NS_PER_S = 1e9
 
 
 class Judgement(NamedTuple):
-    """The kind of market, and the measurement that says so."""
+    """The kind of market, the measurement that says so, and whether the price just jumped."""
 
     regime: Regime
     evidence: str
+    spike: bool
 
 
 class Conditions:
@@ -43,9 +44,14 @@ class Conditions:
 
     Args:
         quoting: how often quotes are looked at; half of that is part of the information's age.
+        symbol: symbol of the market data; ``None`` takes the first one seen.
+        tick_size: price grid, P; ``None`` takes that of the first book.
     """
 
-    def __init__(self, quoting: QuotingConfig) -> None:
+    def __init__(
+        self, quoting: QuotingConfig, *, symbol: str | None = None, tick_size: float | None = None
+    ) -> None:
+        self._metrics = MarketMetrics(symbol=symbol, tick_size=tick_size)
         self._half_requote_s = quoting.requote_ms / 2000
         self._regimes = RegimeDetector(slow_half_life_s=quoting.half_life_s)
         self._adverse = AdverseMove(horizon_s=ADVERSE_HORIZON_S)
@@ -56,6 +62,14 @@ class Conditions:
         """Take an own fill at the mid then in force; ``now_ns`` is on the market's clock."""
         self._adverse.fill(now_ns, side, mid)
 
+    def update(self, batch: EventBatch) -> None:
+        """Take events of the market in."""
+        self._metrics.update(batch)
+
+    def take_episodes(self) -> list[dict[str, Any]]:
+        """Take the episodes of alarm that are over."""
+        return self._metrics.take_episodes()
+
     def observe(
         self, book: AggregatedOrderBook, estimates: dict[str, Any], calibration: Calibration
     ) -> Judgement:
@@ -65,6 +79,9 @@ class Conditions:
         self._note_feed(now_ns, now_ns - book.exchange_ts_ns)
         depth = sum(float(row[1]) for side in (book.bids[:5], book.asks[:5]) for row in side)
         move_bps = estimates.get("return_60s_bps")
+        # Until the thresholds that follow from the alarm budget are known, a fixed one stands in.
+        thresholds_known, alarms = self._metrics.alarms()
+        spike = "spike" in alarms if thresholds_known else bool(estimates.get("spike", False))
         usual_bps = calibration.sigma * math.sqrt(60) / mid * 1e4
         reading = self._regimes.observe(
             now_ns,
@@ -72,9 +89,13 @@ class Conditions:
             spread_bps=book.spread_bps or 0.0,
             depth=depth,
             move_sigmas=None if move_bps is None or usual_bps <= 0 else move_bps / usual_bps,
-            spike=bool(estimates.get("spike", False)),
+            spike=spike,
         )
-        return Judgement(reading["regime"], _evidence(reading, spike=bool(estimates.get("spike", False))))
+        others = [name.replace("_", " ") for name in alarms if name != "spike"]
+        evidence = ", ".join(
+            ["spike"] * spike + others + [_evidence(reading)] * (reading["regime"] != "calm")
+        )
+        return Judgement(reading["regime"], evidence, spike)
 
     def refine(self, calibration: Calibration, order_latency_s: float | None) -> Calibration:
         """Return the calibration with what was measured here.
@@ -116,10 +137,10 @@ class Conditions:
         self._feed_ts_ns = now_ns
 
 
-def _evidence(reading: dict[str, Any], *, spike: bool) -> str:
+def _evidence(reading: dict[str, Any]) -> str:
     regime = reading["regime"]
     if regime == "volatile":
-        return ("spike, " if spike else "") + f"volatility {reading['sigma_ratio']:.2f} x usual"
+        return f"volatility {reading['sigma_ratio']:.2f} x usual"
     if regime == "thin":
         return f"depth {reading['depth_ratio']:.2f} x usual, spread {reading['spread_ratio']:.2f} x usual"
     if regime == "trending":

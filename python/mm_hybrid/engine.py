@@ -87,6 +87,8 @@ class EngineParts:
     executor: Executor
     journal: Journal
     clock: Clock
+    on_alarm: Callable[[dict[str, Any]], None] = lambda _episode: None
+    """Is told each episode of alarm once it is over."""
 
 
 class Engine:
@@ -137,12 +139,15 @@ class Engine:
         """Take in what is new and, when it is time, decide anew. Never waits."""
         parts = self.parts
         now_ns = parts.clock.monotonic_ns()
-        parts.estimators.update(parts.feed.drain())
+        batch = parts.feed.drain()
+        parts.estimators.update(batch)
+        parts.conditions.update(batch)
         if now_ns < self._next_quote_ns:
             return
         self._next_quote_ns = now_ns + parts.config.quoting.requote_ms * _MS
         self._book = book = parts.feed.snapshot()
         self._note_state(book)
+        self._note_alarms()
         if book.state != BookState.LIVE:
             self._pull(f"book is {book.state}: {book.reason}")
         else:
@@ -158,10 +163,15 @@ class Engine:
         self.ledger.mark(self._mid)
         estimates = parts.estimators.read()
         calibration = parts.calibrator.calibration(estimates, book.mid_price)
-        regime, evidence = parts.conditions.observe(book, estimates, calibration)
+        regime, evidence, spike = parts.conditions.observe(book, estimates, calibration)
         calibration = parts.conditions.refine(calibration, parts.journal.round_trips.mean_s)
         features = features_of.build(
-            book, estimates, calibration, parts.instrument, regime=regime, regime_evidence=evidence
+            book,
+            {**estimates, "spike": spike},
+            calibration,
+            parts.instrument,
+            regime=regime,
+            regime_evidence=evidence,
         )
         if regime != self._last_regime:
             self._last_regime = regime
@@ -228,6 +238,11 @@ class Engine:
         self.view.quotes = ()
         self._last_wanted = None
         self.parts.executor.pull(reason)
+
+    def _note_alarms(self) -> None:
+        for episode in self.parts.conditions.take_episodes():
+            self.parts.journal.state(what="alarm", value=episode["kind"], detail=episode["reason"])
+            self.parts.on_alarm(episode)
 
     def _note_state(self, book: AggregatedOrderBook) -> None:
         self.view.state = book.state

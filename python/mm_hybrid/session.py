@@ -152,13 +152,20 @@ class Session:
                     feed=feed,
                     estimators=_estimators(config, gateway.instrument),
                     calibrator=StreamCalibrator(config.quoting, self._cached(cache)),
-                    conditions=Conditions(config.quoting),
+                    conditions=Conditions(
+                        config.quoting,
+                        symbol=config.market.symbol,
+                        tick_size=float(gateway.instrument.tick_size),
+                    ),
                     optimizer=optimizer,
                     advisor=advisor,
                     risk=Risk(_limits(config), gateway.instrument, clock, kill_file=folder / KILL_FILE),
                     executor=executor,
                     journal=journal,
                     clock=clock,
+                    on_alarm=lambda episode: cache.record_spike(
+                        config.market.exchange, config.market.symbol, episode
+                    ),
                 )
             )
 
@@ -213,7 +220,7 @@ class Session:
             intensity_k=row.intensity_k,
             sigma=row.sigma,
             source="cache",
-            se_log_k=1 / math.sqrt(max(row.orders_seen, 1)),
+            se_log_k=row.se_k / row.intensity_k if row.se_k else 1 / math.sqrt(max(row.orders_seen, 1)),
         )
 
     def _remember(self, cache: Cache, engine: Engine) -> None:
@@ -228,11 +235,9 @@ class Session:
             intensity_a=fit.intensity_a,
             intensity_k=fit.intensity_k,
             sigma=fit.sigma,
-            # What the errors are worth, which after long forgetting is less than what was seen.
-            orders_seen=min(fit.orders_seen, round(fit.se_log_k**-2))
-            if fit.se_log_k > 0
-            else fit.orders_seen,
+            orders_seen=fit.orders_seen,
             seconds_seen=fit.seconds_seen,
+            se_k=fit.se_log_k * fit.intensity_k or None,
         )
 
 

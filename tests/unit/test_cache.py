@@ -104,3 +104,29 @@ def test_the_file_is_readable_by_any_sqlite_while_open(path):
         connection = sqlite3.connect(path)
         assert connection.execute("SELECT symbol, sigma FROM calibration").fetchall() == [("BTCUSDT", 5.0)]
         connection.close()
+
+
+def test_episodes_of_alarm_are_kept_and_found_by_symbol_and_time(path):
+    episode = {
+        "kind": "spike",
+        "start_ns": 5,
+        "end_ns": 9,
+        "severity": "high",
+        "score": 12.0,
+        "threshold": 6.5,
+        "mid": None,
+        "reason": "move of 12.0 deviations",
+    }
+    with Cache(path) as cache:
+        cache.record_spike("bybit", "BTCUSDT", episode)
+        cache.record_spike("bybit", "BTCUSDT", {**episode, "start_ns": 50, "kind": "thin"})
+        assert cache.spikes("bybit", "BTCUSDT") == [episode, {**episode, "start_ns": 50, "kind": "thin"}]
+        assert [found["kind"] for found in cache.spikes("bybit", "BTCUSDT", 6)] == ["thin"]
+        assert cache.spikes("bitget", "BTCUSDT") == []
+        with pytest.raises(ValueError, match="`score` is missing"):
+            cache.record_spike("bybit", "BTCUSDT", {key: episode[key] for key in episode if key != "score"})
+
+
+def test_a_cache_without_room_is_refused(path):
+    with pytest.raises(ValueError, match="max_mb"):
+        Cache(path, max_mb=0)

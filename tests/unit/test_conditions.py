@@ -1,5 +1,6 @@
 """What a session measures of its market: own fills, the age of its information, the kind of market."""
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from markets import FEATURES, market
+from mm_hybrid._core import EventBatch
 from mm_hybrid.calibration import StreamCalibrator
-from mm_hybrid.conditions import Conditions
+from mm_hybrid.conditions import Conditions, Judgement
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.journal.latency import RoundTrips
 from mm_hybrid.models import gamma_for_inventory_sd, glft_closed_form
@@ -32,7 +34,7 @@ class Book:
         self.bids = self.asks = np.array([[mid, depth]] * 5)
 
 
-def observed(conditions: Conditions, book: Any, **estimates: Any) -> tuple[str, str]:
+def observed(conditions: Conditions, book: Any, **estimates: Any) -> Judgement:
     return conditions.observe(book, estimates, CALIBRATION)
 
 
@@ -98,6 +100,48 @@ def test_the_kind_of_market_comes_with_its_evidence(
     got = observed(conditions, Book(121, **changed), **estimates)
     assert got[0] == regime
     assert evidence in got[1]
+
+
+def second_by_second(seconds: range, mid_of: Any) -> EventBatch:
+    """Book changes ten times a second, levels of one unit one below and above the mid."""
+    lines = []
+    for tenth in range(seconds.start * 10, seconds.stop * 10):
+        mid, ms = mid_of(tenth), tenth * 100
+        stamp = f"2026-01-01T{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}Z"
+        message = {
+            "type": "book_change",
+            "symbol": "BTCUSDT",
+            "exchange": "bybit",
+            "isSnapshot": True,
+            "bids": [{"price": mid - 1, "amount": 1}],
+            "asks": [{"price": mid + 1, "amount": 1}],
+            "timestamp": stamp,
+            "localTimestamp": stamp,
+        }
+        lines.append(json.dumps(message).encode())
+    return EventBatch.decode(lines)
+
+
+def test_a_spike_is_what_passes_the_threshold_of_the_alarm_budget_once_that_is_known() -> None:
+    conditions = Conditions(QuotingConfig(), symbol="BTCUSDT")
+    walk = np.random.default_rng(1).integers(-2, 3, 8000).cumsum()
+
+    def quiet(tenth: int) -> int:
+        return 60_000 + int(walk[tenth])
+
+    conditions.update(second_by_second(range(300), quiet))
+    assert observed(conditions, Book(300), spike=True).spike, "no threshold yet: the fixed one stands in"
+    conditions.update(second_by_second(range(300, 700), quiet))
+    conditions.take_episodes()
+    assert not observed(conditions, Book(700), spike=True).spike
+    conditions.update(second_by_second(range(700, 701), lambda tenth: quiet(tenth) + 300))
+    got = observed(conditions, Book(701))
+    assert got.spike
+    assert (got.regime, got.evidence.split(",")[0]) == ("volatile", "spike")
+    conditions.update(second_by_second(range(701, 720), lambda tenth: quiet(tenth) + 300))
+    episodes = [episode for episode in conditions.take_episodes() if episode["kind"] == "spike"]
+    assert len(episodes) == 1
+    assert episodes[0]["score"] > episodes[0]["threshold"]
 
 
 def test_round_trips_count_the_first_answer_of_the_venue_alone() -> None:

@@ -123,6 +123,8 @@ def _remember(folder: Path, found: dict[str, Any]) -> str:
             # What the errors are worth: a warm start takes them from this number.
             orders_seen=round(fit["effective_orders"]),
             seconds_seen=found["seconds"],
+            se_log_a=fit["sd_log_a"],
+            se_k=fit["sd_k"],
             ts_ns=found["last_local_ts_ns"],
         )
     return str(path)

@@ -21,6 +21,7 @@ class LastHour:
     marks: deque[tuple[int, float]] = field(default_factory=deque)
     fills: deque[tuple[int, float, float, float]] = field(default_factory=deque)
     regimes: list[tuple[int, str, str]] = field(default_factory=list)
+    alarms: list[tuple[int, str]] = field(default_factory=list)
 
     def mark(self, row: MarkRow) -> None:
         """Take the next mark in."""
@@ -40,9 +41,11 @@ class LastHour:
             self.fills.append((row.ts_ns, sign, float(row.price), float(row.mid)))
 
     def state(self, row: StateRow) -> None:
-        """Take a change of regime in."""
+        """Take a change of regime or an alarm in."""
         if row.what == "regime":
             self.regimes.append((row.ts_ns, row.value, row.detail))
+        elif row.what == "alarm":
+            self.alarms.append((row.ts_ns, row.value))
 
     def numbers(self) -> dict[str, Any]:
         """Return the hour as JSON values.
@@ -51,7 +54,15 @@ class LastHour:
         the mid a horizon later. ``toxic_share`` is the share of fills the price moved against within 5 s.
         """
         if not self.marks:
-            return {"seconds": 0.0, "regimes": {}, "changes": 0, "spikes": 0, "fills": 0, "markout_bps": {}}
+            return {
+                "seconds": 0.0,
+                "regimes": {},
+                "changes": 0,
+                "spikes": 0,
+                "alarms": {},
+                "fills": 0,
+                "markout_bps": {},
+            }
         first, last = self.marks[0][0], self.marks[-1][0]
         seconds: Counter[str] = Counter()
         name, since, changes, spikes = "calm", first, 0, 0
@@ -76,6 +87,7 @@ class LastHour:
             "regime_now": name,
             "changes": changes,
             "spikes": spikes,
+            "alarms": dict(Counter(kind for ts_ns, kind in self.alarms if ts_ns >= first)),
             "fills": len(self.fills),
             "markout_bps": {
                 str(horizon_s): {"n": len(values), "mean": sum(values) / len(values)}
@@ -94,6 +106,9 @@ class LastHour:
         market = ", ".join(f"{regime} {share:.0%}" for regime, share in shares)
         words = [f"{got['seconds'] / 60:.1f} minutes: {market} of the time, {got['changes']} changes"]
         words.append(f"{got['spikes']} spikes" if got["spikes"] != 1 else "1 spike")
+        if got["alarms"]:
+            told = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in got["alarms"].items())
+            words.append(f"alarms: {told}")
         if got["fills"]:
             after = ", ".join(
                 f"{values['mean']:+.3f} bps after {horizon} s"

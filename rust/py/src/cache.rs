@@ -7,6 +7,7 @@ use mm_core::Error;
 use mm_core::cache;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
 
 use crate::error::CoreError;
 use crate::process::OwnerProcess;
@@ -20,12 +21,14 @@ pub struct CachedCalibration {
     sigma: f64,
     orders_seen: i64,
     seconds_seen: f64,
+    se_log_a: Option<f64>,
+    se_k: Option<f64>,
 }
 
 #[pymethods]
 impl CachedCalibration {
     fn __repr__(&self) -> String {
-        let Self { ts_ns, intensity_a, intensity_k, sigma, orders_seen, seconds_seen } = self;
+        let Self { ts_ns, intensity_a, intensity_k, sigma, orders_seen, seconds_seen, .. } = self;
         format!(
             "CachedCalibration(ts_ns={ts_ns}, intensity_a={intensity_a}, intensity_k={intensity_k}, sigma={sigma}, \
              orders_seen={orders_seen}, seconds_seen={seconds_seen})"
@@ -76,15 +79,19 @@ impl Cache {
 #[pymethods]
 impl Cache {
     #[new]
-    #[pyo3(signature = (path, *, max_age_hours=24.0))]
-    fn new(py: Python<'_>, path: PathBuf, max_age_hours: f64) -> PyResult<Self> {
+    #[pyo3(signature = (path, *, max_age_hours=24.0, max_mb=256))]
+    fn new(py: Python<'_>, path: PathBuf, max_age_hours: f64, max_mb: u64) -> PyResult<Self> {
         let max_age = Duration::try_from_secs_f64(max_age_hours * 3600.0)
             .map_err(|error| PyValueError::new_err(format!("max_age_hours: {error}")))?;
-        let inner = py.detach(|| cache::Cache::open(&path, max_age)).map_err(CoreError)?;
+        if max_mb == 0 {
+            return Err(PyValueError::new_err("max_mb: must be above 0"));
+        }
+        let limits = cache::Limits { max_age, max_bytes: max_mb.saturating_mul(1 << 20) };
+        let inner = py.detach(|| cache::Cache::open(&path, limits)).map_err(CoreError)?;
         Ok(Self { inner, path, process: OwnerProcess::current() })
     }
 
-    #[pyo3(signature = (exchange, symbol, *, intensity_a, intensity_k, sigma, orders_seen, seconds_seen, ts_ns=None))]
+    #[pyo3(signature = (exchange, symbol, *, intensity_a, intensity_k, sigma, orders_seen, seconds_seen, se_log_a=None, se_k=None, ts_ns=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn put_calibration(
         &self,
@@ -96,6 +103,8 @@ impl Cache {
         sigma: f64,
         orders_seen: i64,
         seconds_seen: f64,
+        se_log_a: Option<f64>,
+        se_k: Option<f64>,
         ts_ns: Option<i64>,
     ) -> PyResult<()> {
         self.check()?;
@@ -104,8 +113,18 @@ impl Cache {
             return Err(PyValueError::new_err(format!("{name}: must be finite, is {value}")));
         }
         let ts_ns = ts_ns.unwrap_or_else(now_ns);
-        let row =
-            cache::Calibration { exchange, symbol, ts_ns, intensity_a, intensity_k, sigma, orders_seen, seconds_seen };
+        let row = cache::Calibration {
+            exchange,
+            symbol,
+            ts_ns,
+            intensity_a,
+            intensity_k,
+            sigma,
+            orders_seen,
+            seconds_seen,
+            se_log_a,
+            se_k,
+        };
         Ok(py.detach(|| self.inner.put_calibration(row)).map_err(CoreError)?)
     }
 
@@ -128,7 +147,51 @@ impl Cache {
             sigma: row.sigma,
             orders_seen: row.orders_seen,
             seconds_seen: row.seconds_seen,
+            se_log_a: row.se_log_a,
+            se_k: row.se_k,
         }))
+    }
+
+    /// Hands an episode of alarm over; never waits for the disk.
+    fn record_spike(&self, exchange: String, symbol: String, episode: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.check()?;
+        let value = |name: &str| {
+            let missing = || PyValueError::new_err(format!("episode: `{name}` is missing"));
+            episode.get_item(name)?.ok_or_else(missing)
+        };
+        self.inner.writer().record_spike(cache::SpikeRow {
+            exchange,
+            symbol,
+            start_ns: value("start_ns")?.extract()?,
+            end_ns: value("end_ns")?.extract()?,
+            kind: value("kind")?.extract()?,
+            severity: value("severity")?.extract()?,
+            score: value("score")?.extract()?,
+            threshold: value("threshold")?.extract()?,
+            mid: value("mid")?.extract()?,
+            reason: value("reason")?.extract()?,
+        });
+        Ok(())
+    }
+
+    /// The episodes of a symbol since a local time.
+    #[pyo3(signature = (exchange, symbol, from_ns=0))]
+    fn spikes<'py>(&self, py: Python<'py>, exchange: &str, symbol: &str, from_ns: i64) -> PyResult<Bound<'py, PyList>> {
+        self.check()?;
+        let rows = py.detach(|| self.inner.spikes(exchange, symbol, from_ns)).map_err(CoreError)?;
+        let episode = |row: cache::SpikeRow| {
+            let out = PyDict::new(py);
+            out.set_item("kind", row.kind)?;
+            out.set_item("start_ns", row.start_ns)?;
+            out.set_item("end_ns", row.end_ns)?;
+            out.set_item("severity", row.severity)?;
+            out.set_item("score", row.score)?;
+            out.set_item("threshold", row.threshold)?;
+            out.set_item("mid", row.mid)?;
+            out.set_item("reason", row.reason)?;
+            Ok(out)
+        };
+        PyList::new(py, rows.into_iter().map(episode).collect::<PyResult<Vec<_>>>()?)
     }
 
     fn latest_snapshot(

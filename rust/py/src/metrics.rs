@@ -85,6 +85,14 @@ impl MarketMetrics {
         reading_to_dict(py, &reading.unwrap_or_default())
     }
 
+    /// Whether thresholds are known yet, and the kinds of alarm that are on.
+    fn alarms(&self) -> (bool, Vec<&'static str>) {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(metrics) = state.book.as_ref().and_then(SymbolBook::metrics) else { return (false, Vec::new()) };
+        let (is_ready, on) = (metrics.alarms().is_ready(), metrics.alarms().active(metrics.now_ns()));
+        (is_ready, AlarmKind::ALL.into_iter().filter(|kind| on & kind.bit() != 0).map(AlarmKind::name).collect())
+    }
+
     /// Takes the episodes of alarm that are over.
     fn take_episodes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::types::Ns;
 
 /// Version of the tables; a file of a newer one is left alone.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS snapshot_1s (
@@ -21,11 +21,25 @@ CREATE INDEX IF NOT EXISTS snapshot_1s_second ON snapshot_1s (second);
 CREATE TABLE IF NOT EXISTS calibration (
     exchange TEXT NOT NULL, symbol TEXT NOT NULL, ts_ns INTEGER NOT NULL,
     intensity_a REAL NOT NULL, intensity_k REAL NOT NULL, sigma REAL NOT NULL,
-    orders_seen INTEGER NOT NULL, seconds_seen REAL NOT NULL,
+    orders_seen INTEGER NOT NULL, seconds_seen REAL NOT NULL, se_log_a REAL, se_k REAL,
     PRIMARY KEY (exchange, symbol, ts_ns)
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS spike (
+    exchange TEXT NOT NULL, symbol TEXT NOT NULL, start_ns INTEGER NOT NULL, kind TEXT NOT NULL,
+    end_ns INTEGER NOT NULL, severity TEXT NOT NULL, score REAL NOT NULL, threshold REAL NOT NULL, mid REAL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (exchange, symbol, start_ns, kind)
+) WITHOUT ROWID;
+PRAGMA user_version = 2;
 ";
+
+/// What a file of version 1 lacks beside new tables.
+const FROM_VERSION_1: &str =
+    "ALTER TABLE calibration ADD COLUMN se_log_a REAL; ALTER TABLE calibration ADD COLUMN se_k REAL;";
+
+/// Share of its largest size at which a file gives up its oldest rows, and how many of them at a time.
+const FULL: f64 = 0.9;
+const GIVEN_UP: u32 = 10;
 
 /// One second of one book.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +83,44 @@ pub struct Calibration {
     pub orders_seen: i64,
     /// Seconds of live feed behind them.
     pub seconds_seen: f64,
+    /// Standard error of the logarithm of `intensity_a`.
+    pub se_log_a: Option<f64>,
+    /// Standard error of `intensity_k`, base per quote.
+    pub se_k: Option<f64>,
+}
+
+/// One episode of alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpikeRow {
+    /// Tardis exchange id.
+    pub exchange: String,
+    /// Symbol in the exchange's spelling.
+    pub symbol: String,
+    /// Local time at which it began.
+    pub start_ns: Ns,
+    /// Local time of its last alarm.
+    pub end_ns: Ns,
+    /// Kind of alarm.
+    pub kind: String,
+    /// How far it stood out, in a word.
+    pub severity: String,
+    /// The greatest score.
+    pub score: f64,
+    /// What the score passed.
+    pub threshold: f64,
+    /// Mid price then, quote per base.
+    pub mid: Option<f64>,
+    /// In words.
+    pub reason: String,
+}
+
+/// How much a cache may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows older than this before the newest are deleted.
+    pub max_age: Duration,
+    /// Largest size of the file; the oldest seconds go when it is nearly reached.
+    pub max_bytes: u64,
 }
 
 /// An open cache file.
@@ -84,7 +136,17 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Cache`] when the file cannot be created, or was written by a newer version.
-    pub fn open(path: &Path) -> Result<(Self, Option<String>)> {
+    pub fn open(path: &Path, limits: Limits) -> Result<(Self, Option<String>)> {
+        let (store, warning) = Self::open_unbounded(path)?;
+        let page_bytes = store.pragma("page_size")?.max(1);
+        // Rows are given up long before; this holds when that fails.
+        let pages = i64::try_from(limits.max_bytes).unwrap_or(i64::MAX) / page_bytes;
+        let set = store.connection.pragma_update(None, "max_page_count", pages.max(1));
+        set.map_err(|error| Trouble::from(error).at(path))?;
+        Ok((store, warning))
+    }
+
+    fn open_unbounded(path: &Path) -> Result<(Self, Option<String>)> {
         match connect(path) {
             Ok(connection) => Ok((Self { connection, path: path.to_owned() }, None)),
             Err(Trouble::Corrupt(reason)) => {
@@ -127,7 +189,8 @@ impl Store {
     /// [`Error::Cache`] with the reason.
     pub fn put_calibration(&self, row: &Calibration) -> Result<()> {
         self.run(
-            "INSERT OR REPLACE INTO calibration VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO calibration (exchange, symbol, ts_ns, intensity_a, intensity_k, sigma, orders_seen,
+             seconds_seen, se_log_a, se_k) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 row.exchange,
                 row.symbol,
@@ -136,7 +199,9 @@ impl Store {
                 row.intensity_k,
                 row.sigma,
                 row.orders_seen,
-                row.seconds_seen
+                row.seconds_seen,
+                row.se_log_a,
+                row.se_k
             ],
         )
     }
@@ -147,8 +212,8 @@ impl Store {
     /// [`Error::Cache`] with the reason.
     pub fn calibration(&self, exchange: &str, symbol: &str, oldest_ns: Ns) -> Result<Option<Calibration>> {
         self.one(
-            "SELECT exchange, symbol, ts_ns, intensity_a, intensity_k, sigma, orders_seen, seconds_seen
-             FROM calibration WHERE exchange = ? AND symbol = ? AND ts_ns >= ? ORDER BY ts_ns DESC LIMIT 1",
+            "SELECT exchange, symbol, ts_ns, intensity_a, intensity_k, sigma, orders_seen, seconds_seen,
+             se_log_a, se_k FROM calibration WHERE exchange = ? AND symbol = ? AND ts_ns >= ? ORDER BY ts_ns DESC LIMIT 1",
             params![exchange, symbol, oldest_ns],
             |row| {
                 Ok(Calibration {
@@ -160,9 +225,61 @@ impl Store {
                     sigma: row.get(5)?,
                     orders_seen: row.get(6)?,
                     seconds_seen: row.get(7)?,
+                    se_log_a: row.get(8)?,
+                    se_k: row.get(9)?,
                 })
             },
         )
+    }
+
+    /// Writes an episode of alarm.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] with the reason.
+    pub fn put_spike(&self, row: &SpikeRow) -> Result<()> {
+        self.run(
+            "INSERT OR REPLACE INTO spike (exchange, symbol, start_ns, kind, end_ns, severity, score, threshold, mid,
+             reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                row.exchange,
+                row.symbol,
+                row.start_ns,
+                row.kind,
+                row.end_ns,
+                row.severity,
+                row.score,
+                row.threshold,
+                row.mid,
+                row.reason
+            ],
+        )
+    }
+
+    /// The episodes of a symbol that began at `from_ns` or later, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] with the reason.
+    pub fn spikes(&self, exchange: &str, symbol: &str, from_ns: Ns) -> Result<Vec<SpikeRow>> {
+        let sql = "SELECT exchange, symbol, start_ns, kind, end_ns, severity, score, threshold, mid, reason FROM spike
+                   WHERE exchange = ? AND symbol = ? AND start_ns >= ? ORDER BY start_ns";
+        let read = |row: &Row<'_>| {
+            Ok(SpikeRow {
+                exchange: row.get(0)?,
+                symbol: row.get(1)?,
+                start_ns: row.get(2)?,
+                kind: row.get(3)?,
+                end_ns: row.get(4)?,
+                severity: row.get(5)?,
+                score: row.get(6)?,
+                threshold: row.get(7)?,
+                mid: row.get(8)?,
+                reason: row.get(9)?,
+            })
+        };
+        let found = self.connection.prepare_cached(sql).and_then(|mut statement| {
+            statement.query_map(params![exchange, symbol, from_ns], read)?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        found.map_err(|error| Trouble::from(error).at(&self.path))
     }
 
     /// The newest second of a symbol.
@@ -190,19 +307,42 @@ impl Store {
         )
     }
 
-    /// Deletes what is older than `max_age` before the newest second. Measured from the data, not from the system
-    /// clock: a played file has its own time. The newest parameters of each symbol stay whatever their age.
+    /// Deletes what is older than the limit before the newest second, and the oldest rows of a file that is nearly as
+    /// large as it may be. Measured from the data, not from the system clock: a played file has its own time. The newest
+    /// parameters of each symbol stay whatever their age.
     ///
     /// # Errors
     /// [`Error::Cache`] with the reason.
-    pub fn prune(&self, max_age: Duration) -> Result<()> {
-        let seconds = max_age.as_secs() as i64;
+    pub fn prune(&self, limits: Limits) -> Result<()> {
+        let seconds = limits.max_age.as_secs() as i64;
+        self.run(
+            "DELETE FROM spike WHERE start_ns < (SELECT max(start_ns) FROM spike) - ?",
+            params![seconds.saturating_mul(1_000_000_000)],
+        )?;
         self.run("DELETE FROM snapshot_1s WHERE second < (SELECT max(second) FROM snapshot_1s) - ?", params![seconds])?;
         self.run(
             "DELETE FROM calibration WHERE ts_ns < (SELECT max(ts_ns) FROM calibration AS newest
              WHERE newest.exchange = calibration.exchange AND newest.symbol = calibration.symbol) - ?",
             params![seconds.saturating_mul(1_000_000_000)],
-        )
+        )?;
+        let used = (self.pragma("page_count")? - self.pragma("freelist_count")?) * self.pragma("page_size")?;
+        if used as f64 > FULL * limits.max_bytes as f64 {
+            for (table, time) in [("snapshot_1s", "second"), ("spike", "start_ns"), ("calibration", "ts_ns")] {
+                self.run(
+                    &format!(
+                        "DELETE FROM {table} WHERE {time} < (SELECT {time} FROM {table} ORDER BY {time} LIMIT 1
+                         OFFSET (SELECT count(*) / {GIVEN_UP} FROM {table}))"
+                    ),
+                    [],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64> {
+        let value = self.connection.pragma_query_value(None, name, |row| row.get(0));
+        value.map_err(|error| Trouble::from(error).at(&self.path))
     }
 
     fn run(&self, sql: &str, values: impl rusqlite::Params) -> Result<()> {
@@ -253,6 +393,9 @@ fn connect(path: &Path) -> std::result::Result<Connection, Trouble> {
     if version > SCHEMA_VERSION {
         let reason = format!("written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})");
         return Err(Trouble::Other(reason));
+    }
+    if version == 1 {
+        connection.execute_batch(FROM_VERSION_1)?;
     }
     connection.execute_batch(SCHEMA)?;
     let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;

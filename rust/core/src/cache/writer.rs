@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
-use super::store::{Calibration, SnapshotRow, Store};
+use super::store::{Calibration, Limits, SnapshotRow, SpikeRow, Store};
 use crate::error::{Error, Result};
 use crate::types::Ns;
 
@@ -21,9 +20,11 @@ type Reply<T> = SyncSender<Result<T>>;
 
 enum Job {
     Snapshot(SnapshotRow),
+    Spike(SpikeRow),
     PutCalibration(Calibration, Reply<()>),
     GetCalibration(String, String, Ns, Reply<Option<Calibration>>),
     LatestSnapshot(String, String, Reply<Option<SnapshotRow>>),
+    Spikes(String, String, Ns, Reply<Vec<SpikeRow>>),
     Close,
 }
 
@@ -54,7 +55,16 @@ pub struct CacheWriter {
 impl CacheWriter {
     /// Hands a row over; counted as an error if the cache cannot keep up or is closed.
     pub fn record(&self, row: SnapshotRow) {
-        if self.jobs.try_send(Job::Snapshot(row)).is_err() {
+        self.hand_over(Job::Snapshot(row));
+    }
+
+    /// Hands an episode of alarm over, likewise.
+    pub fn record_spike(&self, row: SpikeRow) {
+        self.hand_over(Job::Spike(row));
+    }
+
+    fn hand_over(&self, job: Job) {
+        if self.jobs.try_send(job).is_err() {
             self.health.fail(&"row dropped: the cache is closed or its disk cannot keep up");
         }
     }
@@ -79,13 +89,13 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens or creates the cache file; rows older than `max_age` are deleted as new ones come.
+    /// Opens or creates the cache file; the oldest rows are deleted as new ones come.
     ///
     /// # Errors
     /// [`Error::Cache`] when the file cannot be created or belongs to a newer version. A corrupt file is no error: it
     /// is set aside, and [`CacheWriter::warning`] says so.
-    pub fn open(path: &Path, max_age: Duration) -> Result<Self> {
-        let (store, warning) = Store::open(path)?;
+    pub fn open(path: &Path, limits: Limits) -> Result<Self> {
+        let (store, warning) = Store::open(path, limits)?;
         let (jobs, queue) = sync_channel(MAX_WAITING);
         let health = Arc::new(Health::default());
         if let Some(warning) = warning {
@@ -93,7 +103,7 @@ impl Cache {
         }
         let body = {
             let (health, path) = (health.clone(), path.to_owned());
-            move || serve(store, &path, &queue, &health, max_age)
+            move || serve(store, &path, &queue, &health, limits)
         };
         let thread = Builder::new()
             .name("mm-cache".to_owned())
@@ -132,6 +142,14 @@ impl Cache {
         self.ask(|reply| Job::LatestSnapshot(exchange.to_owned(), symbol.to_owned(), reply))
     }
 
+    /// The episodes of a symbol that began at `from_ns` or later, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] with the reason.
+    pub fn spikes(&self, exchange: &str, symbol: &str, from_ns: Ns) -> Result<Vec<SpikeRow>> {
+        self.ask(|reply| Job::Spikes(exchange.to_owned(), symbol.to_owned(), from_ns, reply))
+    }
+
     /// Writes what is waiting and closes the file; a second call does nothing.
     pub fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -158,45 +176,58 @@ impl Drop for Cache {
 }
 
 /// The cache thread's work. It ends when told to, or when no handle is left.
-fn serve(mut store: Store, path: &Path, jobs: &Receiver<Job>, health: &Health, max_age: Duration) {
+fn serve(mut store: Store, path: &Path, jobs: &Receiver<Job>, health: &Health, limits: Limits) {
     let mut rows: u64 = 0;
     for job in jobs {
-        match job {
-            Job::Snapshot(row) => {
-                if let Err(error) = store.put_snapshot(&row) {
-                    health.fail(&error);
-                    // A file that broke under us is set aside like one found broken.
-                    if let Ok((reopened, warning)) = Store::open(path) {
-                        store = reopened;
-                        if let Some(warning) = warning {
-                            health.warn(warning);
-                        }
-                    }
-                    continue;
-                }
-                if rows % ROWS_PER_PRUNE == 0 {
-                    store.prune(max_age).unwrap_or_else(|error| health.fail(&error));
-                }
-                rows += 1;
-            }
+        let written = match job {
+            Job::Snapshot(row) => store.put_snapshot(&row),
+            Job::Spike(row) => store.put_spike(&row),
             // A caller that went away needs no answer.
-            Job::PutCalibration(row, reply) => drop(reply.send(store.put_calibration(&row))),
+            Job::PutCalibration(row, reply) => {
+                drop(reply.send(store.put_calibration(&row)));
+                continue;
+            }
             Job::GetCalibration(exchange, symbol, oldest_ns, reply) => {
                 drop(reply.send(store.calibration(&exchange, &symbol, oldest_ns)));
+                continue;
             }
             Job::LatestSnapshot(exchange, symbol, reply) => {
                 drop(reply.send(store.latest_snapshot(&exchange, &symbol)));
+                continue;
+            }
+            Job::Spikes(exchange, symbol, from_ns, reply) => {
+                drop(reply.send(store.spikes(&exchange, &symbol, from_ns)));
+                continue;
             }
             Job::Close => return,
+        };
+        if let Err(error) = written {
+            health.fail(&error);
+            // A file that broke under us is set aside like one found broken.
+            if let Ok((reopened, warning)) = Store::open(path, limits) {
+                store = reopened;
+                if let Some(warning) = warning {
+                    health.warn(warning);
+                }
+            }
+            // Room may be what is missing.
+            let _ = store.prune(limits);
+            continue;
         }
+        if rows % ROWS_PER_PRUNE == 0 {
+            store.prune(limits).unwrap_or_else(|error| health.fail(&error));
+        }
+        rows += 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Limits = Limits { max_age: Duration::from_secs(86_400), max_bytes: 64 << 20 };
 
     struct Folder(PathBuf);
 
@@ -235,13 +266,13 @@ mod tests {
     #[test]
     fn the_last_row_of_a_second_stays_and_old_seconds_go() {
         let folder = Folder::new("prune");
-        let (store, warning) = Store::open(&folder.file()).unwrap();
+        let (store, warning) = Store::open(&folder.file(), DAY).unwrap();
         assert_eq!(warning, None);
         for (second, mid) in [(100, 1.0), (200, 2.0), (200, 3.0)] {
             store.put_snapshot(&row(second, mid)).unwrap();
         }
         assert_eq!(store.latest_snapshot("bybit", "BTCUSDT").unwrap(), Some(row(200, 3.0)));
-        store.prune(Duration::from_secs(50)).unwrap();
+        store.prune(Limits { max_age: Duration::from_secs(50), ..DAY }).unwrap();
         store.put_snapshot(&row(150, 1.5)).unwrap();
         store.prune(DAY).unwrap();
         let connection = rusqlite::Connection::open(folder.file()).unwrap();
@@ -277,6 +308,86 @@ mod tests {
         let reopened = Cache::open(&folder.file(), DAY).unwrap();
         reopened.writer().record(row(3000, 2.0));
         assert_eq!(reopened.latest_snapshot("bybit", "BTCUSDT").unwrap(), Some(row(3000, 2.0)));
+    }
+
+    #[test]
+    fn a_file_stays_below_its_largest_size_and_keeps_the_newest_rows() {
+        let folder = Folder::new("bounded");
+        let limits = Limits { max_bytes: 256 << 10, ..DAY };
+        let cache = Cache::open(&folder.file(), limits).unwrap();
+        for second in 0..20_000 {
+            cache.writer().record(row(second, 1.0));
+            if second % 500 == 0 {
+                cache.latest_snapshot("bybit", "BTCUSDT").unwrap();
+            }
+        }
+        assert_eq!(cache.latest_snapshot("bybit", "BTCUSDT").unwrap(), Some(row(19_999, 1.0)));
+        assert_eq!((cache.writer().errors(), cache.writer().warning()), (0, String::new()));
+        cache.close();
+        let bytes = std::fs::metadata(folder.file()).unwrap().len();
+        assert!((64 << 10..=256 << 10).contains(&bytes), "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_costs_rows_which_are_counted_and_nothing_else() {
+        let folder = Folder::new("full");
+        // Too small for any row beside the schema: every write fails as on a full disk.
+        let cache = Cache::open(&folder.file(), Limits { max_bytes: 48 << 10, ..DAY }).unwrap();
+        for second in 0..3_000 {
+            cache.writer().record(SnapshotRow { symbol: "X".repeat(3_000), ..row(second, 1.0) });
+            if second % 500 == 0 {
+                let _ = cache.latest_snapshot("bybit", "BTCUSDT");
+            }
+        }
+        let _ = cache.latest_snapshot("bybit", "BTCUSDT");
+        assert!(cache.writer().errors() > 0);
+        assert!(cache.writer().warning().contains("full"), "{}", cache.writer().warning());
+        cache.writer().record(row(5_000, 1.0));
+        assert!(cache.latest_snapshot("bybit", "BTCUSDT").is_ok(), "the thread goes on");
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_is_taken_over() {
+        let folder = Folder::new("migrate");
+        let old = rusqlite::Connection::open(folder.file()).unwrap();
+        old.execute_batch(
+            "CREATE TABLE calibration (exchange TEXT NOT NULL, symbol TEXT NOT NULL, ts_ns INTEGER NOT NULL,
+             intensity_a REAL NOT NULL, intensity_k REAL NOT NULL, sigma REAL NOT NULL, orders_seen INTEGER NOT NULL,
+             seconds_seen REAL NOT NULL, PRIMARY KEY (exchange, symbol, ts_ns)) WITHOUT ROWID;
+             INSERT INTO calibration VALUES ('bybit', 'BTCUSDT', 5, 1.0, 2.0, 3.0, 4, 5.0); PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let (store, _) = Store::open(&folder.file(), DAY).unwrap();
+        let found = store.calibration("bybit", "BTCUSDT", 0).unwrap().unwrap();
+        assert_eq!((found.intensity_k, found.se_k), (2.0, None));
+        store.put_calibration(&Calibration { ts_ns: 6, se_k: Some(0.1), ..found }).unwrap();
+        assert_eq!(store.calibration("bybit", "BTCUSDT", 0).unwrap().unwrap().se_k, Some(0.1));
+    }
+
+    #[test]
+    fn episodes_are_kept_in_the_order_they_began() {
+        let folder = Folder::new("spikes");
+        let (store, _) = Store::open(&folder.file(), DAY).unwrap();
+        let spike = |start_ns, kind: &str| SpikeRow {
+            exchange: "bybit".into(),
+            symbol: "BTCUSDT".into(),
+            start_ns,
+            end_ns: start_ns + 1,
+            kind: kind.into(),
+            severity: "high".into(),
+            score: 9.0,
+            threshold: 6.0,
+            mid: None,
+            reason: "move".into(),
+        };
+        for row in [spike(30, "spike"), spike(10, "thin"), spike(10, "spike")] {
+            store.put_spike(&row).unwrap();
+        }
+        let kinds: Vec<_> =
+            store.spikes("bybit", "BTCUSDT", 10).unwrap().into_iter().map(|row| (row.start_ns, row.kind)).collect();
+        assert_eq!(kinds, [(10, "spike".into()), (10, "thin".into()), (30, "spike".into())]);
+        assert_eq!(store.spikes("bybit", "BTCUSDT", 31).unwrap(), []);
     }
 
     #[test]

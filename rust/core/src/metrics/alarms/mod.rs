@@ -379,6 +379,11 @@ impl Alarms {
         taken
     }
 
+    /// Whether moves can be judged: enough was seen to know a threshold.
+    pub fn is_ready(&self) -> bool {
+        self.budgets[0].threshold().is_finite()
+    }
+
     /// Thresholds in force: jump and level (standard deviations), thinness, lean, volume (times the usual). Infinite where
     /// not enough is known.
     pub fn thresholds(&self) -> [f64; 5] {

@@ -42,7 +42,7 @@ QUERIES = (
 """Requests that ask."""
 
 PUSHES = ("push_order", "push_execution", "push_position")
-SOCKETS = ("private_ws", "trade_ws")
+SOCKETS = ("private_ws", "trade_ws", "public_ws")
 
 _REPLY_FAULTS = (
     "accept_then_reset",
@@ -65,6 +65,10 @@ def _allowed(on: str) -> tuple[str, ...]:
     """Return the faults that make sense for what a rule is on."""
     if on in PUSHES:
         return ("drop", "duplicate", "reorder", "delay")
+    if on == "public_book":
+        return ("drop", "duplicate", "reorder", "delay", "bad_checksum", "cross", "restart", "resnapshot")
+    if on == "public_trade":
+        return ("drop", "duplicate")
     if on in SOCKETS:
         return ("kill", "silence", "no_reply") if on == "trade_ws" else ("kill", "silence")
     if on == "server":
@@ -101,6 +105,9 @@ On = Literal[
     "push_position",
     "private_ws",
     "trade_ws",
+    "public_ws",
+    "public_book",
+    "public_trade",
     "server",
     "fill",
 ]

@@ -27,6 +27,7 @@ from mm_hybrid.servers.exchange.matching import Matching
 from mm_hybrid.servers.exchange.pushes import FaultTimers
 from mm_hybrid.servers.exchange.spoil import Carrier, RestFront
 from mm_hybrid.servers.exchange.spot import SpotAccount
+from mm_hybrid.servers.exchange.streams import Sessions
 
 
 class ExchangeServer:
@@ -77,7 +78,7 @@ class ExchangeServer:
             self._streams = BitgetStreams(account, self.faults)
             self._public = BitgetPublic(account, self.faults)
         self._front = RestFront(venue, account, self._carrier, AddressLimit(config, self._clock))
-        sockets = (*self._streams.sessions, self._public.sessions)
+        sockets: tuple[Sessions, ...] = (*self._streams.sessions, self._public.sessions)
         if self._trade is not None:
             sockets = (*sockets, self._trade.sessions)
         self._timers = FaultTimers(self.faults, sockets)
@@ -101,7 +102,8 @@ class ExchangeServer:
             ServerError: the port is taken.
         """
         app = web.Application()
-        app.add_routes([*Admin(self.account, self.faults).routes(), *self._streams.routes()])
+        admin = Admin(self.account, self.faults, self._public.market.published)
+        app.add_routes([*admin.routes(), *self._streams.routes()])
         app.add_routes(self._public.routes())
         if self._trade is not None:
             app.add_routes(self._trade.routes())

@@ -163,6 +163,13 @@ class ExchangeServerConfig(BaseModel):
                     raise ValueError(f"{name} {step} is no power of ten, which Bitget's spot steps are")
         return self
 
+    @model_validator(mode="after")
+    def _faults_are_of_the_venue(self) -> Self:
+        problem = self.faults.problem_at(self.venue)
+        if problem:
+            raise ValueError(f"faults: {problem}")
+        return self
+
     @property
     def smallest_qty(self) -> Decimal:
         """The smallest order in base units."""

@@ -59,6 +59,7 @@ _REQUEST_FAULTS = (*_REPLY_FAULTS, *_REFUSAL_FAULTS, "lose_request", "delay_befo
 _NEEDS_DELAY = ("accept_then_delay", "delay_before", "accept_late", "invisible", "delay")
 _TIMED = ("kill", "silence", "clock_skew")
 _NEEDS_CODE = ("reject", "accept_then_code")
+_ONLY_AT = {"bad_checksum": "bitget", "restart": "bybit"}
 
 
 def _allowed(on: str) -> tuple[str, ...]:
@@ -198,6 +199,13 @@ class FaultScript(BaseModel):
 
     seed: int = 0
     rules: tuple[FaultRule, ...] = ()
+
+    def problem_at(self, venue: str) -> str:
+        """Return the first rule whose fault the venue's protocol has no room for, and why; empty if none."""
+        for index, rule in enumerate(self.rules):
+            if _ONLY_AT.get(rule.fault, venue) != venue:
+                return f"rules[{index}].fault: {rule.fault!r} is one of {_ONLY_AT[rule.fault]} alone"
+        return ""
 
     @classmethod
     def parse(cls, value: object, where: str) -> FaultScript:

@@ -1,0 +1,447 @@
+"""The public market-data channels over real sockets: shapes, continuity, and equality with the server's book."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import aiohttp
+import ccxt.pro
+import pytest
+import websockets
+from hypothesis import given
+from hypothesis import strategies as st
+from public_client import PATHS, Book, Socket, independent_checksum
+from venue_client import ASKS, BIDS, SYMBOL, Market, connect, serve, until
+
+from mm_hybrid.servers.exchange import ExchangeServer
+from mm_hybrid.servers.exchange.public_book import Depth, checksum
+
+VENUE = {"bybit": "bybit", "v2": "bitget", "v3": "bitget"}
+BOOK_TOPIC = {
+    "bybit": "linear/orderbook.50.BTCUSDT",
+    "v2": "v2/USDT-FUTURES/books/BTCUSDT",
+    "v3": "v3/usdt-futures/books/BTCUSDT",
+}
+
+
+@pytest.fixture(params=["bybit", "v2", "v3"])
+def protocol(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def server(protocol) -> AsyncIterator[ExchangeServer]:
+    async with serve(VENUE[protocol], book_push_ms=0) as running:
+        Market(running).book()
+        yield running
+
+
+@pytest.fixture
+async def bybit() -> AsyncIterator[ExchangeServer]:
+    async with serve("bybit", book_push_ms=0) as running:
+        Market(running).book()
+        yield running
+
+
+def wandering(seed: int, steps: int) -> list[tuple[list, list]]:
+    """Books of a market that moves, thins out and fills up again, up to 80 levels a side."""
+    dice, books, middle = random.Random(seed), [], 600_000
+    for _ in range(steps):
+        middle += dice.randint(-3, 3)
+        bids = [(middle - 1 - i) / 10 for i in range(80) if dice.random() < 0.8]
+        asks = [(middle + 1 + i) / 10 for i in range(80) if dice.random() < 0.8]
+        sized = [[(price, dice.randint(1, 3) / 10) for price in side] for side in (bids, asks)]
+        books.append((sized[0] or BIDS, sized[1] or ASKS))
+    return books
+
+
+async def admin_book(server: ExchangeServer, topic: str) -> dict:
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/_admin/books") as reply:
+        return (await reply.json())[topic]
+
+
+async def test_a_client_that_applies_every_message_has_the_servers_book_at_each(server, protocol):
+    market, book = Market(server), Book(protocol)
+    async with Socket(server, protocol) as socket:
+        await socket.follow("book")
+        book.apply(await socket.hear())
+        for bids, asks in wandering(1, 60):
+            market.book(bids, asks)
+            frame = await socket.hear()
+            assert (frame.get("type") or frame["action"]) in ("delta", "update")
+            book.apply(frame)
+            depth = 50 if protocol == "bybit" else None
+            shown = server.account.market.book(depth)
+            for ours, theirs in zip(book.rows, (shown.bids, shown.asks), strict=True):
+                assert [[float(price), float(qty)] for price, qty in ours] == theirs.tolist()
+        published = await admin_book(server, BOOK_TOPIC[protocol])
+        assert (published["bids"], published["asks"]) == book.rows
+        assert published["seq"] == book.seq
+        assert protocol != "bybit" or published["u"] == book.update_id
+
+
+async def test_only_levels_that_changed_are_sent(server, protocol):
+    market = Market(server)
+    async with Socket(server, protocol) as socket:
+        await socket.follow("book")
+        await socket.hear()
+        market.book([(59_999.9, 2.5), (59_998.0, 1.0)], ASKS)
+        frame = await socket.hear()
+        data = frame["data"] if protocol == "bybit" else frame["data"][0]
+        bids, asks = (data["bids"], data["asks"]) if protocol == "v2" else (data["b"], data["a"])
+        qty = ["2.500", "0", "1.000"] if protocol == "bybit" else ["2.5", "0", "1"]
+        assert bids == [["59999.9", qty[0]], ["59999.0", qty[1]], ["59998.0", qty[2]]]
+        assert asks == []
+
+
+async def test_a_newcomer_begins_where_the_others_are(server, protocol):
+    market, old, new = Market(server), Book(protocol), Book(protocol)
+    async with Socket(server, protocol) as first, Socket(server, protocol) as second:
+        await first.follow("book")
+        old.apply(await first.hear())
+        market.book([(59_990.0, 1.0)])
+        old.apply(await first.hear())
+        await second.follow("book")
+        new.apply(await second.hear())
+        assert (new.rows, new.seq, new.update_id) == (old.rows, old.seq, old.update_id)
+        market.book([(59_980.0, 1.0)])
+        raw = [await socket.raw() for socket in (first, second)]
+        assert raw[0] == raw[1]
+        for book in (old, new):
+            book.apply(json.loads(raw[0]))
+        assert new.rows == old.rows
+
+
+async def test_a_lost_market_is_silence_and_then_a_snapshot(server, protocol):
+    market, book = Market(server), Book(protocol)
+    async with Socket(server, protocol) as socket:
+        await socket.follow("book")
+        book.apply(await socket.hear())
+        before = book.seq
+        market._send({"type": "disconnect"})
+        market.trade("buy", 60_000.1, 1.0)
+        assert await socket.hears_nothing()
+        async with Socket(server, protocol) as late:
+            await late.follow("book")
+            assert await late.hears_nothing(0.05)
+            market.book([(59_990.0, 1.0)])
+            frame, for_late = await socket.hear(), await late.hear()
+        assert frame == for_late
+        assert (frame.get("type") or frame["action"]) == "snapshot"
+        book.apply(frame)
+        assert [float(price) for price, _ in book.rows[0]] == [59_990.0]
+        assert book.seq > before
+
+
+async def test_pushes_are_conflated_to_the_period(protocol):
+    async with serve(VENUE[protocol], book_push_ms=60) as server:
+        market, book = Market(server), Book(protocol)
+        market.book()
+        async with Socket(server, protocol) as socket:
+            await socket.follow("book")
+            book.apply(await socket.hear())
+            for step in range(10):
+                market.book([(59_990.0 - step, 1.0)])
+            frames = [await socket.hear() for _ in range(2)]
+            assert await socket.hears_nothing()
+            for frame in frames:
+                book.apply(frame)
+            assert [float(price) for price, _ in book.rows[0]] == [59_981.0]
+
+
+async def test_unsubscribed_is_silence(server, protocol):
+    async with Socket(server, protocol) as socket:
+        await socket.follow("book")
+        await socket.hear()
+        await socket.follow("book", op="unsubscribe")
+        Market(server).book([(59_990.0, 1.0)])
+        assert await socket.hears_nothing()
+        await socket.follow("book")
+        frame = await socket.hear()
+        assert (frame.get("type") or frame["action"]) == "snapshot"
+
+
+async def test_trades_come_as_printed(server, protocol):
+    market = Market(server)
+    market.trade("sell", 59_999.9, 0.5, "old")
+    async with Socket(server, protocol) as socket:
+        await socket.follow("trade")
+        if protocol != "bybit":
+            past = await socket.hear()
+            assert past["action"] == "snapshot"
+            assert [row.get("tradeId") or row["i"] for row in past["data"]] == ["old"]
+        moment = market.trade("buy", 60_000.1, 0.25, "new")
+        frame = await socket.hear()
+    (row,) = frame["data"]
+    if protocol == "bybit":
+        assert frame["type"] == "snapshot"
+        assert row == {
+            "T": moment,
+            "s": "BTCUSDT",
+            "S": "Buy",
+            "v": "0.250",
+            "p": "60000.1",
+            "L": "PlusTick",
+            "i": "new",
+            "BT": False,
+        }
+    elif protocol == "v2":
+        stamp = {"ts": str(moment), "price": "60000.1", "size": "0.25", "side": "buy", "tradeId": "new"}
+        assert (frame["action"], row) == ("update", stamp)
+    else:
+        stamp = {"i": "new", "p": "60000.1", "v": "0.25", "S": "buy", "T": str(moment)}
+        assert (frame["action"], row) == ("update", stamp)
+
+
+async def test_keys_stand_as_the_venue_writes_them_without_spaces(server, protocol):
+    async with Socket(server, protocol) as socket:
+        await socket.follow("book")
+        line = await socket.raw()
+    assert " " not in line
+    frame = json.loads(line)
+    data = frame["data"] if protocol == "bybit" else frame["data"][0]
+    assert (list(frame), list(data)) == {
+        "bybit": (["topic", "type", "ts", "data", "cts"], ["s", "b", "a", "u", "seq"]),
+        "v2": (["action", "arg", "data", "ts"], ["asks", "bids", "checksum", "seq", "ts"]),
+        "v3": (["action", "arg", "data", "ts"], ["a", "b", "checksum", "seq", "pseq", "ts"]),
+    }[protocol]
+
+
+# Requests
+
+
+async def test_bybit_acknowledges_and_refuses_as_recorded(bybit, data_dir):
+    async with Socket(bybit, "bybit") as socket:
+        samples = data_dir / "fixtures" / "bybit"
+        await socket.ask({"op": "subscribe", "args": ["publicTrade.BTCUSDT"], "req_id": "sub-1"})
+        await socket.ask({"op": "subscribe", "args": ["invalid.topic.BTCUSDT"]})
+        for name in ("ack", "failure"):
+            recorded = json.loads((samples / f"ws_subscription_{name}.json").read_text())
+            ours = await socket.hear()
+            assert list(ours) == list(recorded)
+            assert (ours["success"], ours["ret_msg"]) == (recorded["success"], recorded["ret_msg"])
+
+
+async def test_bybit_answers_pings_and_bounds_requests(bybit):
+    async with Socket(bybit, "bybit") as socket:
+        await socket.ask({"op": "ping", "req_id": "9"})
+        pong = await socket.hear()
+        assert (pong["ret_msg"], pong["op"], pong["req_id"]) == ("pong", "ping", "9")
+        await socket.ask({"op": "subscribe", "args": ["publicTrade.BTCUSDT"] * 11})
+        assert (await socket.hear())["ret_msg"] == "args size >10"
+        for expected in ("", "error:already subscribed,topic:publicTrade.BTCUSDT"):
+            await socket.ask({"op": "subscribe", "args": ["publicTrade.BTCUSDT"]})
+            assert (await socket.hear())["ret_msg"] == expected
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+async def test_bitget_answers_pings_in_text_and_names_what_is_unknown(version):
+    async with serve("bitget") as server, Socket(server, version) as socket:
+        await socket.ask("ping")
+        assert await socket.raw() == "pong"
+        await socket.ask({"op": "subscribe", "args": [socket.arg("candleundefined")]})
+        error = await socket.hear()
+        assert list(error) == ["event", "code", "msg"]
+        assert (error["event"], error["code"]) == ("error", 30001)
+        assert "candleundefined" in error["msg"]
+        assert "doesn't exist" in error["msg"]
+        arg = socket.arg("book")
+        for op in ("subscribe", "unsubscribe"):
+            await socket.ask({"op": op, "args": [arg]})
+            assert await socket.hear() == {"event": op, "arg": arg}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "channel", "sample"),
+    [
+        ("bybit", "book", "bybit/ws_orderbook_snapshot"),
+        ("bybit", "trade", "bybit/ws_public_trade"),
+        ("bybit", "tickers", "bybit/ws_ticker_linear"),
+        ("v2", "book", "bitget/ws_futures_books_snapshot"),
+        ("v2", "books1", "bitget/ws_futures_books1"),
+        ("v2", "books15", "bitget/ws_futures_books15"),
+        ("v2", "trade", "bitget/ws_spot_trade_snapshot"),
+        ("v2", "ticker", "bitget/ws_futures_ticker"),
+    ],
+)
+async def test_fields_are_those_recorded(server, protocol, channel, sample, data_dir):
+    recorded = json.loads((data_dir / "fixtures" / f"{sample}.json").read_text())
+    market = Market(server)
+    market.trade("sell", 59_999.9, 0.5, "old")
+    async with Socket(server, protocol) as socket:
+        await socket.follow(channel)
+        if (protocol, channel) == ("bybit", "trade"):
+            market.trade("buy", 60_000.1, 0.5, "new")
+        ours = await socket.hear()
+    # The venues have added these since the samples were recorded.
+    added = {"cts", "L", "seq"}
+    assert set(ours) - added <= set(recorded)
+    data, theirs = (one["data"] for one in (ours, recorded))
+    if isinstance(data, list):
+        data, theirs = data[0], theirs[0]
+    assert set(data) - added <= set(theirs)
+    assert all(type(data[key]) is type(theirs[key]) for key in data if key not in added)
+
+
+# Depths
+
+
+@pytest.mark.parametrize(("topic", "depth"), [("orderbook.50", 50), ("orderbook.200", 200)])
+async def test_bybit_keeps_a_window_of_levels(bybit, topic, depth):
+    market, book = Market(bybit), Book("bybit")
+    ladder = [(59_999.0 - i, 1.0) for i in range(depth + 1)]
+    async with Socket(bybit, "bybit") as socket:
+        market.book(ladder)
+        await socket.follow(topic)
+        book.apply(await socket.hear())
+        assert len(book.rows[0]) == depth
+        market.book([(59_999.5, 1.0), *ladder])
+        frame = await socket.hear()
+        assert frame["data"]["b"] == [["59999.5", "1.000"], [f"{59_999.0 - depth + 1:.1f}", "0"]]
+        market.book(ladder)
+        frame = await socket.hear()
+        assert frame["data"]["b"] == [["59999.5", "0"], [f"{59_999.0 - depth + 1:.1f}", "1.000"]]
+
+
+async def test_bybits_touch_is_a_snapshot_each_time_and_again_after_three_seconds(bybit):
+    async with Socket(bybit, "bybit") as socket:
+        await socket.follow("orderbook.1")
+        first = await socket.hear()
+        Market(bybit).book([(59_990.0, 1.0)])
+        second = await socket.hear()
+        begin = asyncio.get_running_loop().time()
+        third = await socket.hear()
+        assert asyncio.get_running_loop().time() - begin > 2.5
+    assert [one["type"] for one in (first, second, third)] == ["snapshot"] * 3
+    assert second["data"]["u"] == first["data"]["u"] + 1
+    assert third == second
+
+
+async def test_bybits_seq_rises_over_topics(bybit):
+    market = Market(bybit)
+    async with Socket(bybit, "bybit") as socket:
+        for topic in ("orderbook.1", "orderbook.50", "orderbook.200"):
+            await socket.follow(topic)
+            await socket.hear()
+        seqs = []
+        for step in range(5):
+            market.book([(59_990.0 - step, 1.0)])
+            seqs += [(await socket.hear())["data"]["seq"] for _ in range(3)]
+    assert seqs == sorted(seqs)
+    assert len(set(seqs)) == 5
+
+
+async def test_bybits_ticker_sends_what_changed_and_liquidations_name_the_position(bybit):
+    market = Market(bybit)
+    async with Socket(bybit, "bybit") as socket:
+        await socket.follow("tickers")
+        whole = await socket.hear()
+        assert (whole["type"], whole["data"]["bid1Price"]) == ("snapshot", "59999.9")
+        market.book([(59_999.9, 7.0), *BIDS[1:]])
+        part = await socket.hear()
+        assert (part["type"], part["data"]) == ("delta", {"symbol": "BTCUSDT", "bid1Size": "7"})
+        await socket.follow("allLiquidation")
+        market._send({"type": "liquidation", "id": "x", "price": 59_990.0, "amount": 0.5, "side": "sell"})
+        (row,) = (await socket.hear())["data"]
+        assert row == {"T": market.now_ms, "s": "BTCUSDT", "S": "Buy", "v": "0.500", "p": "59990.0"}
+
+
+async def test_spot_has_channels_of_its_own(tmp_path):
+    async with serve("bybit", spot=True, book_push_ms=0) as server:
+        Market(server).book()
+        async with Socket(server, "bybit", "/v5/public/spot") as socket:
+            await socket.follow("book")
+            assert (await socket.hear())["type"] == "snapshot"
+
+
+# Unmodified ccxt
+
+
+@pytest.fixture(params=["bybit", "bitget"])
+async def client(request) -> AsyncIterator[tuple[ExchangeServer, ccxt.pro.Exchange]]:
+    async with serve(request.param) as running:
+        Market(running).book()
+        connected = connect(running)
+        await connected.load_markets()
+        yield running, connected
+        await connected.close()
+
+
+async def test_ccxt_keeps_the_book_with_checksums_on(client):
+    server, exchange = client
+    market = Market(server)
+    await exchange.watch_order_book(SYMBOL)
+    for bids, asks in wandering(2, 30):
+        market.book(bids, asks)
+        book = await exchange.watch_order_book(SYMBOL)
+        depth = 50 if exchange.id == "bybit" else None
+        shown = server.account.market.book(depth)
+        assert [list(level[:2]) for level in book["bids"]] == shown.bids.tolist()
+        assert [list(level[:2]) for level in book["asks"]] == shown.asks.tolist()
+
+
+async def test_ccxt_hears_trades_and_ticker(client):
+    server, exchange = client
+    market = Market(server)
+    ticker = await exchange.watch_ticker(SYMBOL)
+    assert (ticker["bid"], ticker["ask"]) == (59_999.9, 60_000.1)
+    watching = asyncio.create_task(exchange.watch_trades(SYMBOL))
+    await until(lambda: any("rade" in t for s in server._public.sessions for t in s.topics))
+    if exchange.id == "bitget":
+        await watching
+        watching = asyncio.create_task(exchange.watch_trades(SYMBOL))
+        await asyncio.sleep(0)
+    moment = market.trade("buy", 60_000.1, 0.25, "t-1")
+    trade = (await watching)[-1]
+    assert (trade["id"], trade["price"], trade["amount"], trade["side"], trade["timestamp"]) == (
+        "t-1",
+        60_000.1,
+        0.25,
+        "buy",
+        moment,
+    )
+
+
+# Readers
+
+
+async def test_a_reader_that_falls_behind_is_closed(bybit):
+    market = Market(bybit)
+    async with Socket(bybit, "bybit") as socket:
+        await socket.follow("trade")
+        for step in range(10_001):
+            market.trade("buy", 60_000.1, 0.001, str(step))
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            while True:
+                await socket.raw()
+        assert closed.value.rcvd.code == 1008
+
+
+async def test_public_paths_of_the_other_venue_do_not_exist(bybit):
+    with pytest.raises(websockets.InvalidStatus):
+        await websockets.connect(bybit.url.replace("http", "ws") + PATHS["v2"])
+
+
+# Checksum
+
+levels = st.lists(
+    st.tuples(st.decimals(1, 99_999, places=2), st.decimals("0.001", 999, places=3)),
+    max_size=40,
+    unique_by=lambda level: level[0],
+)
+
+
+@given(bids=levels, asks=levels)
+def test_the_checksum_is_that_of_an_independent_reckoning(bids, asks):
+    down = [[str(price), str(qty)] for price, qty in sorted(bids, reverse=True)]
+    up = [[str(price), str(qty)] for price, qty in sorted(asks)]
+    ours = checksum(Depth(dict(map(tuple, down)), dict(map(tuple, up))))
+    assert ours == independent_checksum(down, up)
+    assert -(1 << 31) <= ours < 1 << 31
+
+
+def test_the_checksum_reads_zeros_as_sent():
+    assert checksum(Depth({"1.0": "2"}, {})) != checksum(Depth({"1": "2"}, {}))
+    assert Decimal("1.0") == Decimal("1")

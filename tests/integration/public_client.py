@@ -14,11 +14,11 @@ PATHS = {"bybit": "/v5/public/linear", "v2": "/v2/ws/public", "v3": "/v3/ws/publ
 SIDES = {"bybit": ("b", "a"), "v2": ("bids", "asks"), "v3": ("b", "a")}
 
 
-class Gap(Exception):
+class GapError(Exception):
     """A message does not follow the one before."""
 
 
-class BadChecksum(Exception):
+class BadChecksumError(Exception):
     """The book differs from the one the venue has reckoned with."""
 
 
@@ -52,6 +52,11 @@ class Socket:
             return True
         return False
 
+    async def hear_until_closed(self) -> None:
+        """Read on until the other side closes, which raises."""
+        while True:
+            await self.raw()
+
     def arg(self, channel: str) -> object:
         """The argument that names a channel of the symbol; books and trades have one name here."""
         if self.protocol == "bybit":
@@ -75,8 +80,8 @@ class Book:
     """A book built from nothing but frames.
 
     Raises:
-        Gap: ``u`` or ``pseq`` does not follow.
-        BadChecksum: a Bitget update's checksum is not that of the book.
+        GapError: ``u`` or ``pseq`` does not follow, or, which is all that v2 shows, a level goes that is not there.
+        BadChecksumError: a Bitget update's checksum is not that of the book.
     """
 
     def __init__(self, protocol: str, depth: int | None = None) -> None:
@@ -91,18 +96,18 @@ class Book:
         if is_snapshot:
             self.sides = ({}, {})
         elif self.protocol == "bybit" and data["u"] != self.update_id + 1:
-            raise Gap(f"u {data['u']} after {self.update_id}")
+            raise GapError(f"u {data['u']} after {self.update_id}")
         elif self.protocol == "v3" and data["pseq"] != self.seq:
-            raise Gap(f"pseq {data['pseq']} after {self.seq}")
+            raise GapError(f"pseq {data['pseq']} after {self.seq}")
         self.update_id, self.seq = data.get("u", 0), data["seq"]
         for side, name in zip(self.sides, SIDES[self.protocol], strict=True):
             for price, qty in data[name]:
                 if Decimal(qty):
                     side[price] = qty
-                else:
-                    del side[price]
+                elif side.pop(price, None) is None:
+                    raise GapError(f"level {price} was never there")
         if "checksum" in data and not is_snapshot and data["checksum"] != independent_checksum(*self.rows):
-            raise BadChecksum(data["checksum"])
+            raise BadChecksumError(data["checksum"])
 
     @property
     def rows(self) -> tuple[list[list[str]], list[list[str]]]:

@@ -1,6 +1,7 @@
 """The public market-data channels over real sockets: shapes, continuity, and equality with the server's book."""
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
@@ -347,12 +348,64 @@ async def test_bybits_ticker_sends_what_changed_and_liquidations_name_the_positi
         assert row == {"T": market.now_ms, "s": "BTCUSDT", "S": "Buy", "v": "0.500", "p": "59990.0"}
 
 
-async def test_spot_has_channels_of_its_own(tmp_path):
-    async with serve("bybit", spot=True, book_push_ms=0) as server:
+async def test_bybits_spot_has_a_path_of_its_own_without_liquidations():
+    async with serve("bybit", spot=True) as server:
         Market(server).book()
         async with Socket(server, "bybit", "/v5/public/spot") as socket:
+            for channel in ("book", "tickers"):
+                await socket.follow(channel)
+                assert (await socket.hear())["type"] == "snapshot"
+            await socket.ask({"op": "subscribe", "args": ["allLiquidation.BTCUSDT"]})
+            assert not (await socket.hear())["success"]
+
+
+@pytest.mark.parametrize(("version", "inst_type"), [("v2", "SPOT"), ("v3", "spot")])
+async def test_bitgets_spot_has_arguments_of_its_own(version, inst_type, data_dir):
+    async with serve("bitget", spot=True) as server, Socket(server, version) as socket:
+        Market(server).book()
+        for channel in ("book", "ticker"):
+            arg = socket.arg(channel) | {"instType": inst_type}
+            await socket.ask({"op": "subscribe", "args": [arg]})
+            assert await socket.hear() == {"event": "subscribe", "arg": arg}
+            frame = await socket.hear()
+            assert (frame["action"], frame["arg"]) == ("snapshot", arg)
+    if version == "v2":
+        recorded = json.loads((data_dir / "fixtures" / "bitget" / "ws_spot_ticker.json").read_text())
+        assert set(frame["data"][0]) <= set(recorded["data"][0])
+
+
+async def test_tickers_tell_what_the_derivative_ticker_says(server, protocol):
+    market, due = Market(server), "2030-01-01T08:00:00.000Z"
+    values = {"fundingRate": 0.0001, "fundingTimestamp": due, "indexPrice": 60_010.5, "markPrice": 60_005.5}
+    market._send({"type": "derivative_ticker", "openInterest": 1234.5, **values})
+    market.trade("buy", 60_000.1, 0.5)
+    market.trade("sell", 59_400.1, 0.5)
+    async with Socket(server, protocol) as socket:
+        await socket.follow("tickers" if protocol == "bybit" else "ticker")
+        frame = await socket.hear()
+    row = frame["data"] if protocol == "bybit" else frame["data"][0]
+    interest = "holdingAmount" if protocol == "v2" else "openInterest"
+    assert (row["fundingRate"], row["nextFundingTime"]) == ("0.0001", "1893484800000")
+    assert (row["indexPrice"], row["markPrice"], row[interest]) == ("60010.5", "60005.5", "1234.5")
+    if protocol == "v2":
+        day = (row["open24h"], row["high24h"], row["low24h"], row["change24h"], row["baseVolume"])
+        assert day == ("60000.1", "60000.1", "59400.1", "-0.01", "1")
+    else:
+        assert (row["highPrice24h"], row["lowPrice24h"], row["volume24h"]) == ("60000.1", "59400.1", "1")
+        assert float(row["price24hPcnt"]) == pytest.approx(-0.01, abs=1e-5)
+
+
+async def test_many_followers_hear_the_same(server, protocol):
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(Socket(server, protocol)) for _ in range(30)]
+        for socket in sockets:
             await socket.follow("book")
-            assert (await socket.hear())["type"] == "snapshot"
+            await socket.hear()
+        for step in range(5):
+            Market(server).book([(59_990.0 - step, 1.0)])
+        heard = [[await socket.raw() for _ in range(5)] for socket in sockets]
+    assert all(lines == heard[0] for lines in heard)
+    assert len(set(heard[0])) == 5
 
 
 # Unmodified ccxt

@@ -241,7 +241,7 @@ async def test_trades_are_lost_or_come_twice(server, protocol, fault, heard):
 
 async def test_what_struck_is_in_the_event_log(followed, server, tmp_path):
     script(server, "public_book", "drop", nth=[1])
-    followed.move(2)
+    followed.move()
     with closing(sqlite3.connect(tmp_path / "state.db")) as database:
         rows = database.execute("SELECT body FROM event WHERE kind = 'fault'").fetchall()
     assert [json.loads(row[0]) for row in rows] == [{"on": "public_book", "fault": "drop"}]

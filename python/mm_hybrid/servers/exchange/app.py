@@ -134,6 +134,7 @@ class ExchangeServer:
             spot.book_trades(self._spot_matching.apply(batch))
         self._rest_again()
         self._public.market.apply(batch)
+        self.account.log.commit()
 
     def _rest_again(self) -> None:
         self.account.rest_again()

@@ -2,16 +2,30 @@
 
 import asyncio
 import json
+import random
 import zlib
 from decimal import Decimal
 from typing import Self
 
 import websockets
+from venue_client import ASKS, BIDS
 
 from mm_hybrid.servers.exchange import ExchangeServer
 
 PATHS = {"bybit": "/v5/public/linear", "v2": "/v2/ws/public", "v3": "/v3/ws/public"}
 SIDES = {"bybit": ("b", "a"), "v2": ("bids", "asks"), "v3": ("b", "a")}
+
+
+def wandering(seed: int, steps: int) -> list[tuple[list, list]]:
+    """Books of a market that moves, thins out and fills up again, up to 80 levels a side."""
+    dice, books, middle = random.Random(seed), [], 600_000
+    for _ in range(steps):
+        middle += dice.randint(-3, 3)
+        bids = [(middle - 1 - i) / 10 for i in range(80) if dice.random() < 0.8]
+        asks = [(middle + 1 + i) / 10 for i in range(80) if dice.random() < 0.8]
+        sized = [[(price, dice.randint(1, 3) / 10) for price in side] for side in (bids, asks)]
+        books.append((sized[0] or BIDS, sized[1] or ASKS))
+    return books
 
 
 class GapError(Exception):

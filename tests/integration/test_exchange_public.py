@@ -3,20 +3,15 @@
 import asyncio
 import contextlib
 import json
-import random
 from collections.abc import AsyncIterator
 
 import aiohttp
-import ccxt.pro
 import pytest
 import websockets
-from hypothesis import given
-from hypothesis import strategies as st
-from public_client import PATHS, Book, Socket, independent_checksum
-from venue_client import ASKS, BIDS, SYMBOL, Market, connect, serve, until
+from public_client import PATHS, Book, Socket, wandering
+from venue_client import ASKS, BIDS, Market, serve
 
 from mm_hybrid.servers.exchange import ExchangeServer
-from mm_hybrid.servers.exchange.public_book import Depth, checksum
 
 VENUE = {"bybit": "bybit", "v2": "bitget", "v3": "bitget"}
 BOOK_TOPIC = {
@@ -43,18 +38,6 @@ async def bybit() -> AsyncIterator[ExchangeServer]:
     async with serve("bybit", book_push_ms=0) as running:
         Market(running).book()
         yield running
-
-
-def wandering(seed: int, steps: int) -> list[tuple[list, list]]:
-    """Books of a market that moves, thins out and fills up again, up to 80 levels a side."""
-    dice, books, middle = random.Random(seed), [], 600_000
-    for _ in range(steps):
-        middle += dice.randint(-3, 3)
-        bids = [(middle - 1 - i) / 10 for i in range(80) if dice.random() < 0.8]
-        asks = [(middle + 1 + i) / 10 for i in range(80) if dice.random() < 0.8]
-        sized = [[(price, dice.randint(1, 3) / 10) for price in side] for side in (bids, asks)]
-        books.append((sized[0] or BIDS, sized[1] or ASKS))
-    return books
 
 
 async def admin_book(server: ExchangeServer, topic: str) -> dict:
@@ -408,90 +391,6 @@ async def test_many_followers_hear_the_same(server, protocol):
     assert len(set(heard[0])) == 5
 
 
-# Unmodified ccxt
-
-
-@pytest.fixture(params=["bybit", "bitget"])
-async def client(request) -> AsyncIterator[tuple[ExchangeServer, ccxt.pro.Exchange]]:
-    async with serve(request.param) as running:
-        Market(running).book()
-        connected = connect(running)
-        await connected.load_markets()
-        yield running, connected
-        await connected.close()
-
-
-async def test_ccxt_keeps_the_book_with_checksums_on(client):
-    server, exchange = client
-    market = Market(server)
-    await exchange.watch_order_book(SYMBOL)
-    for bids, asks in wandering(2, 30):
-        market.book(bids, asks)
-        book = await exchange.watch_order_book(SYMBOL)
-        depth = 50 if exchange.id == "bybit" else None
-        shown = server.account.market.book(depth)
-        assert [list(level[:2]) for level in book["bids"]] == shown.bids.tolist()
-        assert [list(level[:2]) for level in book["asks"]] == shown.asks.tolist()
-
-
-async def test_ccxt_hears_trades_and_ticker(client):
-    server, exchange = client
-    market = Market(server)
-    ticker = await exchange.watch_ticker(SYMBOL)
-    assert (ticker["bid"], ticker["ask"]) == (59_999.9, 60_000.1)
-    watching = asyncio.create_task(exchange.watch_trades(SYMBOL))
-    await until(lambda: any("rade" in t for s in server._public.sessions for t in s.topics))
-    if exchange.id == "bitget":
-        await watching
-        watching = asyncio.create_task(exchange.watch_trades(SYMBOL))
-        await asyncio.sleep(0)
-    moment = market.trade("buy", 60_000.1, 0.25, "t-1")
-    trade = (await watching)[-1]
-    assert (trade["id"], trade["price"], trade["amount"], trade["side"], trade["timestamp"]) == (
-        "t-1",
-        60_000.1,
-        0.25,
-        "buy",
-        moment,
-    )
-
-
-# Readers
-
-
-async def test_a_reader_that_falls_behind_is_closed(bybit):
-    market = Market(bybit)
-    async with Socket(bybit, "bybit") as socket:
-        await socket.follow("trade")
-        for step in range(10_001):
-            market.trade("buy", 60_000.1, 0.001, str(step))
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await socket.hear_until_closed()
-        assert closed.value.rcvd.code == 1008
-
-
 async def test_public_paths_of_the_other_venue_do_not_exist(bybit):
     with pytest.raises(websockets.InvalidStatus):
         await websockets.connect(bybit.url.replace("http", "ws") + PATHS["v2"])
-
-
-# Checksum
-
-levels = st.lists(
-    st.tuples(st.decimals(1, 99_999, places=2), st.decimals("0.001", 999, places=3)),
-    max_size=40,
-    unique_by=lambda level: level[0],
-)
-
-
-@given(bids=levels, asks=levels)
-def test_the_checksum_is_that_of_an_independent_reckoning(bids, asks):
-    down = [[str(price), str(qty)] for price, qty in sorted(bids, reverse=True)]
-    up = [[str(price), str(qty)] for price, qty in sorted(asks)]
-    ours = checksum(Depth(dict(map(tuple, down)), dict(map(tuple, up))))
-    assert ours == independent_checksum(down, up)
-    assert -(1 << 31) <= ours < 1 << 31
-
-
-def test_the_checksum_reads_zeros_as_sent():
-    assert checksum(Depth({"1.0": "2"}, {})) != checksum(Depth({"1": "2"}, {}))

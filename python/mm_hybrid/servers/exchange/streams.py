@@ -13,6 +13,7 @@ from mm_hybrid.servers.exchange.wire import Fields
 
 _OUTBOX_MESSAGES = 10_000
 _CLOSE_S = 1.0
+_LAST_WORDS_S = 5.0
 
 
 class Session:
@@ -38,13 +39,17 @@ class Session:
         self._overflowed = False
 
     def send(self, message: Fields | str) -> None:
-        """Queue a message; a session whose outbox is full is closed rather than sent with gaps."""
+        """Queue a message; a session whose outbox is full is closed rather than sent with gaps.
+
+        It gets what it was sent before, and the close; one that does not read even that is cut.
+        """
         if self._overflowed or self._is_silent():
             return
         try:
             self._outbox.put_nowait(message if isinstance(message, str) else json.dumps(message))
         except asyncio.QueueFull:
             self._overflowed = True
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.kill)
 
     async def write_forever(self) -> None:
         """Send queued messages in sequence until the connection ends."""

@@ -117,6 +117,13 @@ def tardis(*, as_json: bool, until_stdin_closes: bool, **values: Any) -> None:
     default=None,
     help="SQLite file of all that happens; started on it again, the exchange goes on from there.",
 )
+@click.option(
+    "--book-push-ms",
+    type=int,
+    default=20,
+    show_default=True,
+    help="Public books are pushed at most once in so long; 0: with every batch of market events.",
+)
 @click.option("--spot", is_flag=True, help="List the symbol for spot trading too.")
 @click.option(
     "--venue-limits",

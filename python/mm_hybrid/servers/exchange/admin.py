@@ -43,15 +43,17 @@ class _Foreign(BaseModel):
 class Admin:
     """Handlers of the ``/_admin`` paths; a bad request is HTTP 400 with ``error``."""
 
-    def __init__(self, account: Account, faults: Faults) -> None:
+    def __init__(self, account: Account, faults: Faults, published: Callable[[], Fields]) -> None:
         self._account = account
         self._faults = faults
+        self._published = published
 
     def routes(self) -> list[web.RouteDef]:
         """Return every path."""
         return [
             web.get("/_admin/ledger", _answering(self._ledger)),
             web.get("/_admin/account", _answering(self._show)),
+            web.get("/_admin/books", _answering(self._show_books)),
             web.get("/_admin/faults", _answering(self._report)),
             web.post("/_admin/faults", _answering(self._set_faults)),
             web.post("/_admin/funding", _answering(self._fund)),
@@ -89,11 +91,18 @@ class Admin:
             }
         }
 
+    def _show_books(self, _: object) -> object:
+        return self._published()
+
     def _report(self, _: object) -> object:
         return self._faults.report()
 
     def _set_faults(self, body: object) -> object:
-        self._faults.replace(FaultScript.parse(body, "faults"))
+        script = FaultScript.parse(body, "faults")
+        problem = script.problem_at(self._account.config.venue)
+        if problem:
+            raise ConfigError(f"faults: {problem}")
+        self._faults.replace(script)
         return self._faults.report()
 
     def _fund(self, body: object) -> object:

@@ -12,8 +12,10 @@ from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.errors import ServerError
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.admin import Admin
+from mm_hybrid.servers.exchange.bitget_public import BitgetPublic
 from mm_hybrid.servers.exchange.bitget_rest import BitgetRest
 from mm_hybrid.servers.exchange.bitget_ws import BitgetStreams
+from mm_hybrid.servers.exchange.bybit_public import BybitPublic
 from mm_hybrid.servers.exchange.bybit_rest import BybitRest
 from mm_hybrid.servers.exchange.bybit_trade import BybitTradeStream
 from mm_hybrid.servers.exchange.bybit_ws import BybitStreams
@@ -25,6 +27,7 @@ from mm_hybrid.servers.exchange.matching import Matching
 from mm_hybrid.servers.exchange.pushes import FaultTimers
 from mm_hybrid.servers.exchange.spoil import Carrier, RestFront
 from mm_hybrid.servers.exchange.spot import SpotAccount
+from mm_hybrid.servers.exchange.streams import Sessions
 
 
 class ExchangeServer:
@@ -63,18 +66,21 @@ class ExchangeServer:
         self._carrier = Carrier(account, self.faults, intake, self._clock)
         self._streams: BybitStreams | BitgetStreams
         self._trade: BybitTradeStream | None = None
+        self._public: BybitPublic | BitgetPublic
         venue: Venue
         if config.venue == "bybit":
             venue = rest = BybitRest(account, limits)
             self._streams = BybitStreams(account, self.faults, lambda: rest.dcp_window_s)
             self._trade = BybitTradeStream(account, venue, self._carrier, limits)
+            self._public = BybitPublic(account, self.faults)
         else:
             venue = BitgetRest(account, limits)
             self._streams = BitgetStreams(account, self.faults)
+            self._public = BitgetPublic(account, self.faults)
         self._front = RestFront(venue, account, self._carrier, AddressLimit(config, self._clock))
-        sockets = (
-            self._streams.sessions if self._trade is None else (*self._streams.sessions, self._trade.sessions)
-        )
+        sockets: tuple[Sessions, ...] = (*self._streams.sessions, self._public.sessions)
+        if self._trade is not None:
+            sockets = (*sockets, self._trade.sessions)
         self._timers = FaultTimers(self.faults, sockets)
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -96,7 +102,9 @@ class ExchangeServer:
             ServerError: the port is taken.
         """
         app = web.Application()
-        app.add_routes([*Admin(self.account, self.faults).routes(), *self._streams.routes()])
+        admin = Admin(self.account, self.faults, self._public.market.published)
+        app.add_routes([*admin.routes(), *self._streams.routes()])
+        app.add_routes(self._public.routes())
         if self._trade is not None:
             app.add_routes(self._trade.routes())
         app.router.add_route("*", "/{path:.*}", self._front.handle)
@@ -125,6 +133,8 @@ class ExchangeServer:
         if spot is not None and self._spot_matching is not None:
             spot.book_trades(self._spot_matching.apply(batch))
         self._rest_again()
+        self._public.market.apply(batch)
+        self.account.log.commit()
 
     def _rest_again(self) -> None:
         self.account.rest_again()
@@ -139,6 +149,7 @@ class ExchangeServer:
             self._timers.close()
             await self._carrier.close()
             await self._streams.close()
+            await self._public.close()
             if self._trade is not None:
                 await self._trade.close()
             await runner.cleanup()

@@ -86,6 +86,8 @@ class ExchangeServerConfig(BaseModel):
             a batch counts each of its legs on Bybit.
         address_limit_per_5s: requests an address may send in five seconds; ``None`` is any number.
         address_ban_s: how long an address that sent more is turned away.
+        book_push_ms: public books and tickers are pushed at most once in so many milliseconds, with what changed
+            meanwhile; 0 pushes with every batch of market events.
         spot: the symbol is listed for spot trading beside the contract, at the same market's prices.
         spot_fee_rate: fee of spot trades, maker and taker alike; a buy pays it in the base coin.
         spot_base_balance: base coin at the start.
@@ -125,6 +127,7 @@ class ExchangeServerConfig(BaseModel):
     rate_limits: dict[str, int] = Field(default_factory=dict)
     address_limit_per_5s: int | None = Field(default=None, ge=1)
     address_ban_s: float = Field(default=600.0, gt=0)
+    book_push_ms: int = Field(default=20, ge=0, le=60_000)
     spot: bool = False
     spot_fee_rate: Decimal = Decimal("0.001")
     spot_base_balance: Decimal = Field(default=Decimal(1), ge=0)
@@ -160,6 +163,13 @@ class ExchangeServerConfig(BaseModel):
             for name, step in (("tick_size", self.tick_size), ("lot_size", self.lot_size)):
                 if step.normalize().as_tuple().digits != (1,):
                     raise ValueError(f"{name} {step} is no power of ten, which Bitget's spot steps are")
+        return self
+
+    @model_validator(mode="after")
+    def _faults_are_of_the_venue(self) -> Self:
+        problem = self.faults.problem_at(self.venue)
+        if problem:
+            raise ValueError(f"faults: {problem}")
         return self
 
     @property

@@ -28,9 +28,13 @@ class DisplayedMarket:
             if (trade.exchange, trade.symbol) == (self._config.feed_exchange, self._config.feed_symbol):
                 self.last_price, self.last_ts_ns = trade.price_text, trade.exchange_ts_ns
 
+    def book(self, depth: int | None = None) -> _core.AggregatedOrderBook | None:
+        """Return the book with its state, the best ``depth`` levels or all; ``None`` before the first message."""
+        return self._books.snapshot(self._config.feed_exchange, self._config.feed_symbol, depth)
+
     def levels(self, depth: int) -> tuple[Levels, Levels]:
         """Return bids and asks as ``[price, quantity]``, best first, at most ``depth`` of each."""
-        book = self._books.snapshot(self._config.feed_exchange, self._config.feed_symbol, depth)
+        book = self.book(depth)
         if book is None:
             return [], []
         return _texts(book.bids.tolist()), _texts(book.asks.tolist())

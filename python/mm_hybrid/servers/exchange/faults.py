@@ -42,7 +42,7 @@ QUERIES = (
 """Requests that ask."""
 
 PUSHES = ("push_order", "push_execution", "push_position")
-SOCKETS = ("private_ws", "trade_ws")
+SOCKETS = ("private_ws", "trade_ws", "public_ws")
 
 _REPLY_FAULTS = (
     "accept_then_reset",
@@ -59,12 +59,17 @@ _REQUEST_FAULTS = (*_REPLY_FAULTS, *_REFUSAL_FAULTS, "lose_request", "delay_befo
 _NEEDS_DELAY = ("accept_then_delay", "delay_before", "accept_late", "invisible", "delay")
 _TIMED = ("kill", "silence", "clock_skew")
 _NEEDS_CODE = ("reject", "accept_then_code")
+_ONLY_AT = {"bad_checksum": "bitget", "restart": "bybit"}
 
 
 def _allowed(on: str) -> tuple[str, ...]:
     """Return the faults that make sense for what a rule is on."""
     if on in PUSHES:
         return ("drop", "duplicate", "reorder", "delay")
+    if on == "public_book":
+        return ("drop", "duplicate", "reorder", "delay", "bad_checksum", "cross", "restart", "resnapshot")
+    if on == "public_trade":
+        return ("drop", "duplicate")
     if on in SOCKETS:
         return ("kill", "silence", "no_reply") if on == "trade_ws" else ("kill", "silence")
     if on == "server":
@@ -101,6 +106,9 @@ On = Literal[
     "push_position",
     "private_ws",
     "trade_ws",
+    "public_ws",
+    "public_book",
+    "public_trade",
     "server",
     "fill",
 ]
@@ -191,6 +199,13 @@ class FaultScript(BaseModel):
 
     seed: int = 0
     rules: tuple[FaultRule, ...] = ()
+
+    def problem_at(self, venue: str) -> str:
+        """Return the first rule whose fault the venue's protocol has no room for, and why; empty if none."""
+        for index, rule in enumerate(self.rules):
+            if _ONLY_AT.get(rule.fault, venue) != venue:
+                return f"rules[{index}].fault: {rule.fault!r} is one of {_ONLY_AT[rule.fault]} alone"
+        return ""
 
     @classmethod
     def parse(cls, value: object, where: str) -> FaultScript:

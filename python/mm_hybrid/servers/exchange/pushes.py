@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from mm_hybrid.servers.exchange.faults import FaultRule, Faults
+from mm_hybrid.servers.exchange.faults import Fault, FaultRule, Faults
 from mm_hybrid.servers.exchange.streams import Sessions
 from mm_hybrid.servers.exchange.wire import Fields
 
 _HOLD_S = 1.0
 
-Push = list[tuple[str, Fields]]
+Push = list[tuple[str, Fields | str]]
 """One push under every topic it can be followed by."""
 
 
@@ -29,7 +29,10 @@ class Pushes:
 
     def publish(self, kind: str, push: Push) -> None:
         """Send one push; ``kind`` is its name in fault scripts."""
-        fault = self._faults.draw(kind)
+        self.carry(self._faults.draw(kind), push)
+
+    def carry(self, fault: Fault | None, push: Push) -> None:
+        """Send one push that a fault, drawn already, may strike; what concerns its content is not minded here."""
         match "" if fault is None else fault.name:
             case "drop":
                 return
@@ -50,6 +53,7 @@ class Pushes:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        self._held.clear()
 
     def _send(self, push: Push) -> None:
         for topic, message in push:

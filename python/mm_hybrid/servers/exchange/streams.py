@@ -13,6 +13,7 @@ from mm_hybrid.servers.exchange.wire import Fields
 
 _OUTBOX_MESSAGES = 10_000
 _CLOSE_S = 1.0
+_LAST_WORDS_S = 5.0
 
 
 class Session:
@@ -38,13 +39,17 @@ class Session:
         self._overflowed = False
 
     def send(self, message: Fields | str) -> None:
-        """Queue a message; a session whose outbox is full is closed rather than sent with gaps."""
+        """Queue a message; a session whose outbox is full is closed rather than sent with gaps.
+
+        It gets what it was sent before, and the close; one that does not read even that is cut.
+        """
         if self._overflowed or self._is_silent():
             return
         try:
             self._outbox.put_nowait(message if isinstance(message, str) else json.dumps(message))
         except asyncio.QueueFull:
             self._overflowed = True
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.kill)
 
     async def write_forever(self) -> None:
         """Send queued messages in sequence until the connection ends."""
@@ -59,13 +64,17 @@ class Session:
 class Sessions:
     """All connections of one WebSocket path; their faults are drawn here under the path's name.
 
-    What counts as an occurrence is a frame that tells of orders: a push, or the reply to an order request.
+    What counts as an occurrence is a frame that tells of orders or of the market: a push, or the reply to an order
+    request. On a public path every session counts as signed in.
     """
 
-    def __init__(self, name: str, take_id: Callable[[], str], faults: Faults) -> None:
+    def __init__(
+        self, name: str, take_id: Callable[[], str], faults: Faults, *, is_public: bool = False
+    ) -> None:
         self.name = name
         self.on_left: Callable[[Session], None] = lambda _: None
         self._take_id = take_id
+        self._is_public = is_public
         self._faults = faults
         self._sessions: set[Session] = set()
         self._sockets: set[web.WebSocketResponse] = set()
@@ -99,6 +108,7 @@ class Sessions:
             )
 
         session = Session(self._take_id(), socket, request.remote or "", kill, is_silent)
+        session.authenticated = self._is_public
         self._sessions.add(session)
         self._sockets.add(socket)
         writer = asyncio.create_task(session.write_forever(), name=f"outbox {session.connection_id}")
@@ -114,11 +124,11 @@ class Sessions:
             await asyncio.gather(writer, return_exceptions=True)
         return socket
 
-    def broadcast(self, topic: str, message: Fields) -> None:
+    def broadcast(self, topic: str, message: Fields | str) -> None:
         """Queue a message for every signed-in session that follows ``topic``."""
         followers = [one for one in self._sessions if one.authenticated and topic in one.topics]
         if followers:
-            line = json.dumps(message)
+            line = message if isinstance(message, str) else json.dumps(message)
             for session in followers:
                 self.deliver(session, line)
 

@@ -62,6 +62,29 @@ def test_paper_trades_live_data_at_an_exchange_of_its_own(tmp_path: Path, config
     assert "no key in HOLYSHEEP_API_KEY" in done.stderr, "a missing advisor is said, and changes nothing else"
 
 
+def test_paper_takes_market_data_straight_from_the_exchange_by_one_line(
+    tmp_path: Path, market_url: str
+) -> None:
+    exchange = subprocess.Popen(
+        command("serve", "exchange", "--port", "0", "--market-url", market_url, "--json"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with exchange:
+        port = json.loads(exchange.stdout.readline())["port"]
+        config = tmp_path / "session.toml"
+        config.write_text(
+            f'[market]\nsource = "bybit"\nurl = "ws://127.0.0.1:{port}"\nexchange = "bybit"\nsymbol = "BTCUSDT"\n\n'
+            '[venue]\nname = "bybit"\n'
+        )
+        done = run("paper", SCRIPT, "--config", str(config), "--seconds", "6", "--json", cwd=tmp_path)
+        exchange.terminate()
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["quotes"] > 0
+    assert result["feed"]["state"] == "LIVE"
+
+
 def test_a_latched_kill_switch_stops_a_session_with_exit_code_3(tmp_path: Path, config: Path) -> None:
     latched = run("kill", "--config", str(config), "--json", cwd=tmp_path)
     kill_file = tmp_path / json.loads(latched.stdout)["kill_file"]

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -24,6 +28,8 @@ from mm_hybrid.feed import LiveFeed
 
 SERVER = Path(__file__).resolve().parents[1] / "peers" / "serve.py"
 DEPTH = 50
+_LOCAL_TIMESTAMP = re.compile(rb'"localTimestamp":"([^"]+)Z"')
+_TAIL_BYTES = 64
 MARKET: dict[str, Any] = {
     "exchange": "binance-futures",
     "symbols": ["BTCUSDT"],
@@ -79,9 +85,52 @@ async def latency(folder: Path, *, messages: int, rate: float, busy_poll_us: int
                     _, sent_ns, _ = feed.snapshot_into(out)
                     # Messages that came together are read together: the last one's age is the reader's.
                     seen.setdefault(sent_ns, time.time_ns())
+    return _percentiles("latency, busy poll" if busy_poll_us else "latency", seen)
+
+
+async def bare_latency(folder: Path, *, messages: int, rate: float) -> dict[str, float | str]:
+    """Return the same percentiles for a reader that does nothing: one wake-up, no decoding, no book.
+
+    What it takes is the kernel's, the event loop's and the machine's; what :func:`latency` takes beyond is ours.
+    """
+    arrived: list[tuple[int, bytes]] = []
+    over = asyncio.Event()
+
+    class Reader(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            arrived.append((time.time_ns(), data[-_TAIL_BYTES:]))
+
+        def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+            over.set()
+
+    with served(folder, "--mode", "pace", "--messages", str(messages), "--rate", str(rate)) as url:
+        parts = urlsplit(url)
+        transport, _ = await asyncio.get_running_loop().create_connection(Reader, parts.hostname, parts.port)
+        options = {
+            "exchange": MARKET["exchange"],
+            "symbols": MARKET["symbols"],
+            "dataTypes": MARKET["data_types"],
+        }
+        key = base64.b64encode(bytes(16)).decode()
+        transport.write(
+            f"GET /ws-stream-normalized?options={quote(json.dumps(options))} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        await over.wait()
+    seen: dict[int, int] = {}
+    for read_ns, tail in arrived:
+        if found := _LOCAL_TIMESTAMP.search(tail):
+            moment, _, fraction = found[1].decode().partition(".")
+            seconds = int(datetime.fromisoformat(f"{moment}+00:00").timestamp())
+            seen.setdefault(seconds * 10**9 + int(fraction.ljust(9, "0")), read_ns)
+    return _percentiles("latency, bare reader", seen)
+
+
+def _percentiles(row: str, seen: dict[int, int]) -> dict[str, float | str]:
     ages = np.array([read - sent for sent, read in seen.items()][len(seen) // 10 : -1]) / 1e3
     percentiles = {f"p{p}_us".replace(".", ""): float(np.percentile(ages, p)) for p in (50, 90, 99, 99.9)}
-    return {"row": "latency, busy poll" if busy_poll_us else "latency", "samples": len(ages), **percentiles}
+    return {"row": row, "samples": len(ages), **percentiles}
 
 
 def main() -> None:
@@ -104,6 +153,8 @@ def main() -> None:
                     options.folder, messages=options.messages, rate=options.rate, busy_poll_us=busy_poll_us
                 )
                 print(json.dumps(asyncio.run(row)), flush=True)
+            bare = bare_latency(options.folder, messages=options.messages, rate=options.rate)
+            print(json.dumps(asyncio.run(bare)), flush=True)
 
 
 if __name__ == "__main__":

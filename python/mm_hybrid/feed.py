@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed
 from mm_hybrid.config import MarketConfig
+from mm_hybrid.wakeup import Waiter
 
 QUEUE_EVENTS = 100_000
 """Events a session's feed keeps for its reader; the engine reads many times a second."""
@@ -103,7 +104,9 @@ class LiveFeed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
         self._has_news = False
-        self._waiters: set[asyncio.Future[bool]] = set()
+        self._waiters: dict[Waiter, float] = {}
+        """When each gives up, by the event loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def of(cls, market: MarketConfig, *, cache: Cache | None = None, end_on_finish: bool = False) -> Self:
@@ -152,14 +155,13 @@ class LiveFeed:
             return has_news
         if self._busy_poll_us and self._feed.watch(self._busy_poll_us):
             return True
-        waiter: asyncio.Future[bool] = self._loop.create_future()
-        self._waiters.add(waiter)
-        timer = self._loop.call_later(timeout_s, _resolve, waiter, False)
+        waiter = Waiter(self._loop)
+        self._waiters[waiter] = deadline_s = self._loop.time() + timeout_s
+        self._watch_deadline(deadline_s)
         try:
             return await waiter
         finally:
-            timer.cancel()
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
 
     def snapshot(self, symbol: str | None = None, depth: int = 50) -> AggregatedOrderBook:
         """Return one consistent copy of a book, its state and age judged now.
@@ -201,12 +203,16 @@ class LiveFeed:
 
     async def aclose(self) -> None:
         """End the feed and wait for its thread; a second call does nothing. Books stay readable."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._fd)
+        if (loop := self._loop) is not None:
+            loop.remove_reader(self._fd)
             self._loop = None
             self._has_news = False
-        for waiter in self._waiters:
-            _resolve(waiter, True)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            # Not from within this task, which may be what wakes.
+            for waiter in self._waiters:
+                loop.call_soon(waiter.wake, True)
         await asyncio.to_thread(self._feed.close)
         _open_feeds.discard(self)
 
@@ -224,16 +230,28 @@ class LiveFeed:
         self._feed.clear()
         if not self._waiters:
             self._has_news = True
-        for waiter in self._waiters:
-            _resolve(waiter, True)
+        for waiter in tuple(self._waiters):
+            waiter.wake(True)
+
+    def _watch_deadline(self, deadline_s: float) -> None:
+        """Look at the waiters no later than then. One timer serves all: most waits are over long before."""
+        if self._loop is not None and (self._timer is None or deadline_s < self._timer.when()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline_s, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        if self._loop is None:
+            return
+        now_s = self._loop.time()
+        for waiter in [waiter for waiter, deadline_s in self._waiters.items() if deadline_s <= now_s]:
+            waiter.wake(False)
+        if self._waiters:
+            self._watch_deadline(min(self._waiters.values()))
 
     def _close_at_exit(self) -> None:
         self._feed.close()
-
-
-def _resolve(waiter: asyncio.Future[bool], has_news: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(has_news)
 
 
 @atexit.register

@@ -1,12 +1,12 @@
 //! Kernels of the core, one per run: the benchmark gate counts their instructions, `make bench` times them.
 //!
-//! `kernels decode|bybit|bitget|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS` runs a kernel that many rounds over a
-//! fixed input;
-//! `--operations` instead of ROUNDS prints the operations of one round, `--time` operations per second.
+//! `kernels NAME ROUNDS` runs a kernel that many rounds over a fixed input; `--operations` instead of ROUNDS prints the
+//! operations of one round, `--time` operations per second. [`NAMES`] and those of `metric_kernels` are the names.
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // A program for benchmarks: its output is print, its failure a panic.
 
 mod input;
+mod metric_kernels;
 mod native;
 
 use std::fmt::Write as _;
@@ -25,6 +25,9 @@ use mm_core::model::glft::{GlftParams, glft_closed_form};
 use mm_core::model::risk_aversion::RiskAversion;
 use mm_core::replay::Reader;
 
+const NAMES: [&str; 11] =
+    ["decode", "bybit", "bitget", "apply", "metrics", "csv", "snapshot", "copy", "estimate", "quote", "exact"];
+
 const MESSAGES: usize = 2000;
 const SNAPSHOTS: usize = 1000;
 const DEPTH: usize = 50;
@@ -39,11 +42,7 @@ struct Kernel {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [kernel, what] = arguments.as_slice() else {
-        panic!(
-            "usage: kernels decode|bybit|bitget|apply|metrics|csv|snapshot|copy|estimate|quote|exact ROUNDS|--operations|--time"
-        );
-    };
+    let [kernel, what] = arguments.as_slice() else { panic!("usage: kernels NAME ROUNDS|--operations|--time") };
     let mut kernel = match kernel.as_str() {
         "decode" => decode(),
         "bybit" => exchange(Source::Bybit),
@@ -56,11 +55,11 @@ fn main() {
         "estimate" => estimate(),
         "quote" => quote(),
         "exact" => exact(),
-        other => {
-            panic!(
-                "no kernel is called {other}: decode, bybit, bitget, apply, metrics, csv, snapshot, copy, estimate, quote, exact"
-            )
+        name if metric_kernels::NAMES.contains(&name) => {
+            let (operations, round) = metric_kernels::round(name);
+            Kernel { operations, round }
         }
+        other => panic!("no kernel is called {other}: {}, {}", NAMES.join(", "), metric_kernels::NAMES.join(", ")),
     };
     // The gate's own test makes every kernel dearer without changing it.
     let repeats: usize = std::env::var("MM_HYBRID_BENCH_REPEAT").map_or(1, |n| n.parse().expect("a whole number"));

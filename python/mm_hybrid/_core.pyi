@@ -229,6 +229,8 @@ class MarketMetrics:
         symbol: symbol as the feed writes it; ``None`` takes the first one seen.
         tick_size: price grid, P; ``None`` takes the grid of the first book.
         imbalance_levels: levels a side that the imbalance counts, 1 to 50.
+        depth_band_bps: how far from mid the depth counts, bps, 1 to 9999.
+        microprice: table of the microprice; without one the weighted mid stands in.
         volatility_window_s: seconds of the windowed volatilities.
         volatility_slow_s: stride of their slow scale, s.
         vpin_bucket: base units of a bucket; ``None`` takes a mean minute's volume of the first five.
@@ -246,6 +248,8 @@ class MarketMetrics:
         symbol: str | None = None,
         tick_size: float | None = None,
         imbalance_levels: int = 5,
+        depth_band_bps: int = 1000,
+        microprice: MicropriceTable | None = None,
         volatility_window_s: int = 300,
         volatility_slow_s: int = 5,
         vpin_bucket: float | None = None,
@@ -264,6 +268,66 @@ class MarketMetrics:
 
     def take_episodes(self) -> list[dict[str, Any]]:
         """Take the episodes of alarm that are over: kind, start_ns, end_ns, severity, score, threshold, mid, reason."""
+
+@final
+class MicropriceTable:
+    """Adjustment of the mid by the touch's imbalance and spread: the microprice is the mid plus so many ticks.
+
+    Args:
+        ticks: float64 ``(spreads, imbalance_bins)``: one row a spread from one tick up (wider ones count as the
+            last), one column a bin of the bid's share of the quantity at the touch, from none to all.
+
+    Raises:
+        ValueError: the table is empty or holds a value that is not finite.
+
+    Source: Stoikov, "The micro-price" (2018).
+    """
+
+    def __new__(cls, ticks: NDArray[np.float64]) -> Self: ...
+    @property
+    def ticks(self) -> NDArray[np.float64]:
+        """A copy of the table, to be kept and given to the constructor again."""
+
+    def adjustment_ticks(self, bid_share: float, spread_ticks: int) -> float:
+        """Return what is to be added to the mid, ticks."""
+
+@final
+class MicropriceFit:
+    """Fits a :class:`MicropriceTable` to one symbol's recorded events.
+
+    Args:
+        symbol: symbol as the feed writes it.
+        tick_size: price grid, P.
+        imbalance_bins: bins of the bid's share; times ``spreads`` at most 200.
+        spreads: spreads told apart, from one tick up.
+
+    Raises:
+        ValueError: a value is out of range.
+
+    Example:
+        >>> fit = MicropriceFit(symbol="BTCUSDT", tick_size=0.1)
+        >>> reader = EventReader(["bybit-BTCUSDT.ndjson.zst"], symbol="BTCUSDT")
+        >>> while len(batch := reader.read(2000)):
+        ...     fit.update(batch)
+        >>> metrics = MarketMetrics(symbol="BTCUSDT", microprice=fit.fit())
+    """
+
+    def __new__(
+        cls, *, symbol: str, tick_size: float, imbalance_bins: int = 10, spreads: int = 4
+    ) -> Self: ...
+    def update(self, batch: EventBatch) -> None:
+        """Take events in, in the order of their local time; events of other symbols are skipped."""
+
+    @property
+    def seen(self) -> int:
+        """Changes of the book counted."""
+
+    def fit(self) -> MicropriceTable:
+        """Return the table of what was seen; states from which the mid never moved get no adjustment.
+
+        Raises:
+            ValueError: nothing was seen, or the chain of states has no limit.
+        """
 
 @final
 class Estimators:

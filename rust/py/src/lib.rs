@@ -12,6 +12,7 @@ mod formulas;
 mod interrupt;
 mod market;
 mod metrics;
+mod microprice;
 mod model;
 mod optimal;
 mod process;
@@ -60,6 +61,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::metrics::MarketMetrics;
+    #[pymodule_export]
+    use crate::microprice::{MicropriceFit, MicropriceTable};
 
     #[pymodule_export]
     use crate::model::{

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::error::CoreError;
 use crate::events::EventBatch;
+use crate::microprice::MicropriceTable;
 
 struct State {
     config: MetricsConfig,
@@ -26,12 +27,17 @@ pub struct MarketMetrics(Mutex<State>);
 #[pymethods]
 impl MarketMetrics {
     #[new]
-    #[pyo3(signature = (*, symbol=None, tick_size=None, imbalance_levels=5, volatility_window_s=300, volatility_slow_s=5, vpin_bucket=None, vpin_buckets=50, false_alarms_per_hour=2.0, alarm_warm_up_s=600.0))]
+    #[pyo3(signature = (
+        *, symbol=None, tick_size=None, imbalance_levels=5, depth_band_bps=1000, microprice=None, volatility_window_s=300,
+        volatility_slow_s=5, vpin_bucket=None, vpin_buckets=50, false_alarms_per_hour=2.0, alarm_warm_up_s=600.0
+    ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         symbol: Option<String>,
         tick_size: Option<f64>,
         imbalance_levels: usize,
+        depth_band_bps: i64,
+        microprice: Option<&Bound<'_, MicropriceTable>>,
         volatility_window_s: usize,
         volatility_slow_s: usize,
         vpin_bucket: Option<f64>,
@@ -41,6 +47,8 @@ impl MarketMetrics {
     ) -> Result<Self, CoreError> {
         let mut config = MetricsConfig {
             imbalance_levels,
+            depth_band_bps,
+            microprice: microprice.map(|table| table.get().shared()),
             volatility_window_s,
             volatility_slow_s,
             vpin_bucket,
@@ -132,7 +140,7 @@ fn reading_to_dict<'py>(py: Python<'py>, r: &MetricsReading) -> PyResult<Bound<'
         depth.set_item(name, value)?;
     }
     out.set_item("timestamp_ns", r.local_ts_ns)?;
-    out.set_item("depth_10pct", depth)?;
+    out.set_item("depth", depth)?;
     for (name, value) in [
         ("mid_price", r.mid),
         ("spread_bps", r.spread_bps),

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::event::Level;
-use crate::metrics::{self, DEPTH_BAND_PCT, Depth};
+use crate::metrics::{self, DEPTH_BAND_BPS, Depth};
 use crate::types::{Decimal, POW10};
+use crate::{Error, Result};
 
 use super::grid::{Grid, common_divisor};
 use super::side::Ladder;
@@ -86,6 +87,7 @@ pub struct L2Book {
     reason: Cow<'static, str>,
     crossed_run: u32,
     crossed_levels_pruned: u64,
+    depth_band_bps: i64,
 }
 
 impl Default for L2Book {
@@ -107,7 +109,21 @@ impl L2Book {
             reason: Cow::Borrowed("no snapshot yet"),
             crossed_run: 0,
             crossed_levels_pruned: 0,
+            depth_band_bps: DEPTH_BAND_BPS,
         }
+    }
+
+    /// The same empty book, whose depth counts what rests within `bps` of mid.
+    ///
+    /// # Errors
+    /// [`crate::Error::Domain`] unless the band is 1 to 9999 bps wide either way.
+    pub fn with_depth_band(mut self, bps: i64) -> Result<Self> {
+        if !(1..10_000).contains(&bps) {
+            let reason = format!("must be 1 to 9999 bps, got {bps}");
+            return Err(Error::Domain { name: "depth_band_bps", reason });
+        }
+        self.depth_band_bps = bps;
+        Ok(self)
     }
 
     /// Bid side.
@@ -293,10 +309,10 @@ impl L2Book {
         self.measured_at = Some((bid, ask));
         self.mid = metrics::mid(self.price(bid).to_f64(), self.price(ask).to_f64());
         let touch = i128::from(bid) + i128::from(ask);
-        let (mid, band) = (100 * touch, i128::from(DEPTH_BAND_PCT) * touch.abs());
+        let (mid, band) = (10_000 * touch, i128::from(self.depth_band_bps) * touch.abs());
         // Within the band means not further than that: the bid end is rounded up, the ask end down.
-        self.bids.set_band_end(-(band - mid).div_euclid(200) as i64);
-        self.asks.set_band_end((mid + band).div_euclid(200) as i64);
+        self.bids.set_band_end(-(band - mid).div_euclid(20_000) as i64);
+        self.asks.set_band_end((mid + band).div_euclid(20_000) as i64);
     }
 
     /// Price and quantity of the best bid and the best ask; `None` while a side has no level.
@@ -315,7 +331,7 @@ impl L2Book {
         (!self.bids.is_empty() && !self.asks.is_empty()).then_some(self.mid)
     }
 
-    /// What rests within [`DEPTH_BAND_PCT`] of mid; zeros while a side has no level. O(1): the sums are kept as levels
+    /// What rests within the book's band around mid, ten percent by default; zeros while a side has no level. O(1): the sums are kept as levels
     /// change.
     pub fn depth(&self) -> Depth {
         let (Some(bid), Some(ask)) = (self.bids.best_price(), self.asks.best_price()) else { return Depth::default() };
@@ -326,7 +342,7 @@ impl L2Book {
         let mid = (bid + ask) as f64 / 2.0;
         let covered = |side: &Ladder| match side.worst_price_in_band() {
             Some(worst) => 100.0 * (worst as f64 - mid).abs() / mid.abs(),
-            None => DEPTH_BAND_PCT as f64,
+            None => self.depth_band_bps as f64 / 100.0,
         };
         Depth {
             bid_base: base(&self.bids),

@@ -63,7 +63,7 @@ pub struct BookSnapshot {
     pub microprice: Option<f64>,
     /// Signed imbalance of the best five levels of each side, -1..1.
     pub imbalance: Option<f64>,
-    /// Quantity within 10 % of mid.
+    /// Quantity within 10 % of mid, or within the band that the metrics were asked for.
     pub depth_10pct: Depth,
     /// Volatility, bps per minute.
     pub volatility_1m: Option<f64>,
@@ -108,11 +108,12 @@ impl SymbolBook {
         }
     }
 
-    /// The same book, which keeps every metric from its next event on.
+    /// The same book, still empty, which keeps every metric from its next event on.
     ///
     /// # Errors
     /// [`crate::Error::Domain`] naming the value of the configuration that is out of range.
     pub fn with_metrics(mut self, config: MetricsConfig) -> Result<Self> {
+        self.book = self.book.with_depth_band(config.depth_band_bps)?;
         self.metrics = Some(Box::new(MarketMetrics::new(config)?));
         Ok(self)
     }

@@ -1,9 +1,9 @@
 //! Liquidity near the touch.
 
-/// Half-width of the band of [`Depth`], in percent of mid.
-pub const DEPTH_BAND_PCT: i64 = 10;
+/// Half-width of the band of [`Depth`] unless another is asked for, bps of mid: ten percent.
+pub const DEPTH_BAND_BPS: i64 = 1000;
 
-/// Quantity resting not further than [`DEPTH_BAND_PCT`] from mid.
+/// Quantity resting not further than a band's half-width from mid.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Depth {
     /// Bid quantity, base units.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::alarms::{AlarmConfig, Alarms, MarketSample};
-use super::depth::Depth;
+use super::depth::{DEPTH_BAND_BPS, Depth};
 use super::seconds::Seconds;
 use super::{lean, mid, spread_bps, weighted_mid};
 use crate::book::{BookState, GridTouch, GridUnits, L2Book};
@@ -34,6 +34,8 @@ pub struct MetricsConfig {
     pub estimators: StreamConfig,
     /// Levels a side that the imbalance counts.
     pub imbalance_levels: usize,
+    /// Half-width of the band that the depth counts, bps of mid.
+    pub depth_band_bps: i64,
     /// Seconds of the windowed volatilities.
     pub volatility_window_s: usize,
     /// Stride of their slow scale, s.
@@ -53,6 +55,7 @@ impl Default for MetricsConfig {
         Self {
             estimators: StreamConfig::default(),
             imbalance_levels: 5,
+            depth_band_bps: DEPTH_BAND_BPS,
             volatility_window_s: 300,
             volatility_slow_s: 5,
             vpin_bucket: None,
@@ -77,6 +80,7 @@ impl MetricsConfig {
             let reason = format!("must be at most 3600, got {}", self.volatility_window_s);
             return Err(Error::Domain { name: "volatility_window_s", reason });
         }
+        L2Book::new().with_depth_band(self.depth_band_bps)?;
         if !(1..=1000).contains(&self.vpin_buckets) {
             let reason = format!("must be 1 to 1000, got {}", self.vpin_buckets);
             return Err(Error::Domain { name: "vpin_buckets", reason });

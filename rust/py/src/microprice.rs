@@ -1,0 +1,83 @@
+//! The microprice's table for Python: fitted from recorded events, looked up by the metrics.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mm_core::metrics::MicropriceFit as CoreFit;
+use mm_core::model::microprice_table;
+use numpy::{PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use crate::error::CoreError;
+use crate::events::EventBatch;
+
+/// Adjustments of the mid; see `mm_core::model::microprice_table`.
+#[pyclass(frozen, module = "mm_hybrid._core")]
+pub struct MicropriceTable {
+    inner: Arc<microprice_table::MicropriceTable>,
+    shape: [usize; 2],
+}
+
+impl MicropriceTable {
+    /// The table as metrics share it.
+    pub fn shared(&self) -> Arc<microprice_table::MicropriceTable> {
+        Arc::clone(&self.inner)
+    }
+}
+
+#[pymethods]
+impl MicropriceTable {
+    #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "a borrow of the caller's array")]
+    fn new(ticks: PyReadonlyArray2<'_, f64>) -> Result<Self, CoreError> {
+        let shape = [ticks.shape()[0], ticks.shape()[1]];
+        let values = ticks.as_array().iter().copied().collect();
+        let inner = Arc::new(microprice_table::MicropriceTable::new(values, shape[1], shape[0])?);
+        Ok(Self { inner, shape })
+    }
+
+    /// The adjustments, ticks: one row a spread from one tick up, one column a bin of the bid's share.
+    #[getter]
+    fn ticks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        numpy::PyArray1::from_slice(py, self.inner.ticks()).reshape(self.shape)
+    }
+
+    /// What is to be added to the mid, ticks.
+    fn adjustment_ticks(&self, bid_share: f64, spread_ticks: i64) -> f64 {
+        self.inner.adjustment_ticks(bid_share, spread_ticks)
+    }
+}
+
+/// Counts how the touch of one symbol changes; see `mm_core::metrics::MicropriceFit`.
+#[pyclass(frozen, module = "mm_hybrid._core")]
+pub struct MicropriceFit {
+    inner: Mutex<CoreFit>,
+    shape: [usize; 2],
+}
+
+#[pymethods]
+impl MicropriceFit {
+    #[new]
+    #[pyo3(signature = (*, symbol, tick_size, imbalance_bins=10, spreads=4))]
+    fn new(symbol: &str, tick_size: f64, imbalance_bins: usize, spreads: usize) -> Result<Self, CoreError> {
+        let inner = Mutex::new(CoreFit::new(symbol, tick_size, imbalance_bins, spreads)?);
+        Ok(Self { inner, shape: [spreads, imbalance_bins] })
+    }
+
+    /// Takes a batch of events in.
+    fn update(&self, py: Python<'_>, batch: &Bound<'_, EventBatch>) {
+        let events = batch.get().events();
+        py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).update(events));
+    }
+
+    /// Changes of the touch counted.
+    #[getter]
+    fn seen(&self) -> u64 {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).seen()
+    }
+
+    /// The table of what was seen.
+    fn fit(&self, py: Python<'_>) -> Result<MicropriceTable, CoreError> {
+        let table = py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).fit())?;
+        Ok(MicropriceTable { inner: Arc::new(table), shape: self.shape })
+    }
+}

@@ -7,6 +7,8 @@ use mm_core::book::{BookState, SymbolBook};
 use mm_core::decode::{Decoder, Message};
 use mm_core::encode::encode;
 use mm_core::event::Event;
+use mm_core::feed::Source;
+use mm_core::feed::native::{NativeDecoder, Received};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -202,10 +204,10 @@ impl Draw {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    /// A message with up to three pieces of damage; one in eight is whole.
-    fn message(&mut self, bytes: &mut Vec<u8>) {
+    /// One of the messages with up to three pieces of damage; one in eight is whole.
+    fn message(&mut self, messages: &[&str], bytes: &mut Vec<u8>) {
         bytes.clear();
-        bytes.extend_from_slice(MESSAGES[self.below(MESSAGES.len())].as_bytes());
+        bytes.extend_from_slice(messages[self.below(messages.len())].as_bytes());
         let damages = if self.below(8) == 0 { 0 } else { 1 + self.below(3) };
         for _ in 0..damages {
             let at = self.below(bytes.len() + 1);
@@ -232,18 +234,23 @@ impl Draw {
     }
 }
 
-#[test]
-fn the_quick_decoder_and_the_general_one_say_the_same_of_every_message() {
+/// `FUZZ_INPUTS` and `FUZZ_SEED`.
+fn inputs_and_seed() -> (u64, u64) {
     let number = |name: &str, default: u64| {
         std::env::var(name)
             .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number: {text}")))
     };
-    let (inputs, seed) = (number("FUZZ_INPUTS", 40_000), number("FUZZ_SEED", 1));
+    (number("FUZZ_INPUTS", 40_000), number("FUZZ_SEED", 1))
+}
+
+#[test]
+fn the_quick_decoder_and_the_general_one_say_the_same_of_every_message() {
+    let (inputs, seed) = inputs_and_seed();
     let (mut draw, mut bytes) = (Draw(seed), Vec::new());
     let (mut quick, mut general) = (Decoder::new(), Decoder::new());
     let mut events = 0;
     for index in 0..inputs {
-        draw.message(&mut bytes);
+        draw.message(MESSAGES, &mut bytes);
         let (found, expected) = (quick.decode(&bytes), general.decode_any(&bytes));
         assert_eq!(found, expected, "input {index} of seed {seed}: {}", String::from_utf8_lossy(&bytes));
         if let Ok(Message::Event(event)) = found {
@@ -253,4 +260,61 @@ fn the_quick_decoder_and_the_general_one_say_the_same_of_every_message() {
     }
     let by_quick = inputs - quick.fallbacks();
     assert!(events > inputs / 20 && by_quick > inputs / 25, "{events} valid, {by_quick} quick of {inputs}: too few");
+}
+
+/// Of each exchange: a snapshot, and messages that may follow it.
+const EXCHANGES: &[(Source, &str, &[&str])] = &[
+    (
+        Source::Bybit,
+        r#"{"topic":"orderbook.200.BTCUSDT","type":"snapshot","ts":1709891679000,"data":{"s":"BTCUSDT","b":[["27450.00","0.500"]],"a":[["27451.00","0.750"]],"u":7,"seq":21},"cts":1709891678999}"#,
+        &[
+            r#"{"topic":"orderbook.200.BTCUSDT","type":"delta","ts":1709891679500,"data":{"s":"BTCUSDT","b":[["27450.00","0.400"],["27449.5","12"]],"a":[["27451.00","0"]],"u":8,"seq":24},"cts":1709891679499}"#,
+            r#"{"topic":"orderbook.200.BTCUSDT","type":"delta","ts":1709891679500,"data":{"s":"BTCUSDT","b":[],"a":[],"u":1,"seq":24}}"#,
+            r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1709891679005,"data":[{"T":1709891679000,"s":"BTCUSDT","S":"Sell","v":"0.010","p":"27451.00","i":"9dc7","BT":false}]}"#,
+            r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","lastPrice":"17216.00","nextFundingTime":"1673280000000"},"cs":2,"ts":1673272861686}"#,
+            r#"{"success":true,"ret_msg":"","conn_id":"c","req_id":"","op":"subscribe"}"#,
+        ],
+    ),
+    (
+        Source::BitgetV3,
+        r#"{"action":"snapshot","arg":{"instType":"usdt-futures","topic":"books","symbol":"BTCUSDT"},"data":[{"a":[["0.5426","51"]],"b":[["0.5420","468"]],"checksum":0,"seq":5,"pseq":0,"ts":"1730332859900"}],"ts":1730332859901}"#,
+        &[
+            r#"{"action":"update","arg":{"instType":"usdt-futures","topic":"books","symbol":"BTCUSDT"},"data":[{"a":[["0.5427","7.0"]],"b":[["0.5420","468"]],"checksum":0,"seq":9,"pseq":5,"ts":"1730332859988"}],"ts":1730332859991}"#,
+            r#"{"action":"update","arg":{"instType":"usdt-futures","topic":"books","symbol":"BTCUSDT"},"data":[{"a":[],"b":[["0.5419","0"]],"checksum":-1258619028,"seq":9,"pseq":5,"ts":"1730332859988"}],"ts":1730332859991}"#,
+            r#"{"action":"update","arg":{"instType":"usdt-futures","topic":"publicTrade","symbol":"BTCUSDT"},"data":[{"i":"1","p":"0.16","v":"4","S":"buy","T":"1730332859962"}],"ts":1}"#,
+            r#"{"event":"error","code":30001,"msg":"channel:x doesn't exist"}"#,
+            "pong",
+        ],
+    ),
+];
+
+#[test]
+fn the_quick_decoder_of_an_exchange_and_the_general_one_say_the_same_of_whatever_follows_a_snapshot() {
+    let (inputs, seed) = inputs_and_seed();
+    let (mut draw, mut bytes) = (Draw(seed), Vec::new());
+    for (source, snapshot, messages) in EXCHANGES {
+        let symbols = ["BTCUSDT".to_owned()];
+        let mut quick = NativeDecoder::new(*source, "x", &symbols);
+        let mut general = NativeDecoder::new(*source, "x", &symbols);
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        let mut data = 0;
+        for index in 0..inputs / 4 {
+            draw.message(messages, &mut bytes);
+            for decoder in [&mut quick, &mut general] {
+                decoder.begin_connection();
+                decoder.decode(snapshot.as_bytes(), 1, &mut found).expect("a snapshot");
+            }
+            found.clear();
+            let said = quick.decode(&bytes, 1, &mut found);
+            let meant = general.decode_any(&bytes, 1, &mut expected);
+            let text = || format!("input {index} of seed {seed}: {}", String::from_utf8_lossy(&bytes));
+            assert_eq!(said, meant, "{}", text());
+            assert_eq!(found, expected, "{}", text());
+            data += u64::from(said == Ok(Received::Data));
+            expected.clear();
+            found.drain(..).for_each(|event| quick.recycle(event));
+        }
+        let by_quick = inputs / 4 * 2 - quick.fallbacks();
+        assert!(data > inputs / 80 && by_quick > inputs / 4 + inputs / 100, "{data} data, {by_quick} quick");
+    }
 }

@@ -16,16 +16,13 @@ use crate::decode::Malformed;
 use crate::event::{DerivativeTicker, Event, EventKind, Level};
 use crate::types::{Ns, Side};
 
-pub(super) fn decode(
+/// A message of any form.
+pub(super) fn decode_any(
     decoder: &mut NativeDecoder,
     bytes: &[u8],
     local_ts_ns: Ns,
     events: &mut Vec<Event>,
 ) -> Result<Received, Malformed> {
-    if let Some((event, link)) = book_as_written(decoder, bytes) {
-        return Ok(decoder.follow(event, &link, local_ts_ns, events));
-    }
-    decoder.fallbacks += 1;
     if bytes == b"pong" {
         return Ok(Received::Nothing);
     }
@@ -50,7 +47,7 @@ pub(super) fn decode(
 
 /// A book message in the form in which Bitget writes it; `None` for any other.
 #[inline]
-fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Option<(Event, Link)> {
+pub(super) fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Option<(Event, Link)> {
     let mut scan = Scan::new(bytes);
     scan.skip(b"{\"action\":\"")?;
     let is_update = scan.passes(b"update\"");
@@ -71,30 +68,41 @@ fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Option<(Event, 
     if *is_snapshot {
         texts.clear();
     }
-    let (mut link, mut all_fit, mut ts_ms) = (Link::default(), true, None);
+    let (mut link, mut all_fit, mut ts_ms, mut seen) = (Link::default(), true, None, 0_u8);
     scan.skip(b",\"data\":[{")?;
     loop {
-        if scan.passes(b"\"asks\":[") || scan.passes(b"\"a\":[") {
+        let field = if scan.passes(b"\"asks\":[") || scan.passes(b"\"a\":[") {
             scan.levels(|level, price, qty| {
                 asks.push(level);
                 all_fit &= texts.set_ask(level, price, qty).is_some();
             })?;
+            1
         } else if scan.passes(b"\"bids\":[") || scan.passes(b"\"b\":[") {
             scan.levels(|level, price, qty| {
                 bids.push(level);
                 all_fit &= texts.set_bid(level, price, qty).is_some();
             })?;
+            2
         } else if scan.passes(b"\"checksum\":") {
             link.checksum = given(scan.integer()?);
+            4
         } else if scan.passes(b"\"seq\":") {
             link.id = Some(scan.integer()?);
+            8
         } else if scan.passes(b"\"pseq\":") {
             link.previous = Some(scan.integer()?);
+            16
         } else {
             scan.skip(b"\"ts\":\"")?;
             ts_ms = Some(scan.integer()?);
             scan.skip(b"\"")?;
+            32
+        };
+        // A field that comes twice says nothing certain.
+        if seen & field != 0 {
+            return None;
         }
+        seen |= field;
         if !scan.passes(b",") {
             break;
         }

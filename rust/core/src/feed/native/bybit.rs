@@ -15,16 +15,13 @@ use crate::decode::Malformed;
 use crate::event::{DerivativeTicker, Event, EventKind, Level};
 use crate::types::{Ns, Side};
 
-pub(super) fn decode(
+/// A message of any form.
+pub(super) fn decode_any(
     decoder: &mut NativeDecoder,
     bytes: &[u8],
     local_ts_ns: Ns,
     events: &mut Vec<Event>,
 ) -> Result<Received, Malformed> {
-    if let Some((event, link)) = book_as_written(decoder, bytes) {
-        return Ok(decoder.follow(event, &link, local_ts_ns, events));
-    }
-    decoder.fallbacks += 1;
     let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
     let (Some(topic), Some(data)) = (envelope.topic.as_deref(), envelope.data) else {
         return Ok(answer(&envelope));
@@ -54,7 +51,7 @@ pub(super) fn decode(
 
 /// A book message in the form in which Bybit writes it; `None` for any other.
 #[inline]
-fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Option<(Event, Link)> {
+pub(super) fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Option<(Event, Link)> {
     let mut scan = Scan::new(bytes);
     scan.skip(b"{\"topic\":\"orderbook.")?;
     scan.integer()?;

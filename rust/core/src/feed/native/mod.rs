@@ -83,9 +83,30 @@ impl NativeDecoder {
     /// [`Malformed`] for a message that cannot be read and may have been of any symbol. One that was of the book of a
     /// known symbol is a [`Received::Lost`].
     pub fn decode(&mut self, bytes: &[u8], local_ts_ns: Ns, events: &mut Vec<Event>) -> Result<Received, Malformed> {
+        let as_written = match self.source {
+            Source::BitgetV2 | Source::BitgetV3 => bitget::book_as_written(self, bytes),
+            Source::Bybit | Source::Tardis => bybit::book_as_written(self, bytes),
+        };
+        if let Some((event, link)) = as_written {
+            return Ok(self.follow(event, &link, local_ts_ns, events));
+        }
+        self.fallbacks += 1;
+        self.decode_any(bytes, local_ts_ns, events)
+    }
+
+    /// [`NativeDecoder::decode`] for a message of any form.
+    ///
+    /// # Errors
+    /// Those of [`NativeDecoder::decode`].
+    pub fn decode_any(
+        &mut self,
+        bytes: &[u8],
+        local_ts_ns: Ns,
+        events: &mut Vec<Event>,
+    ) -> Result<Received, Malformed> {
         match self.source {
-            Source::BitgetV2 | Source::BitgetV3 => bitget::decode(self, bytes, local_ts_ns, events),
-            Source::Bybit | Source::Tardis => bybit::decode(self, bytes, local_ts_ns, events),
+            Source::BitgetV2 | Source::BitgetV3 => bitget::decode_any(self, bytes, local_ts_ns, events),
+            Source::Bybit | Source::Tardis => bybit::decode_any(self, bytes, local_ts_ns, events),
         }
     }
 

@@ -44,7 +44,7 @@ impl<'a> Scan<'a> {
         Some(text)
     }
 
-    /// An integer, with or without a sign.
+    /// An integer as JSON writes it, with or without a sign.
     #[inline(always)]
     pub(super) fn integer(&mut self) -> Option<i64> {
         let negative = self.passes(b"-");
@@ -54,7 +54,8 @@ impl<'a> Scan<'a> {
             value = value.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
             self.at += 1;
         }
-        (self.at > start).then_some(if negative { -value } else { value })
+        let leads_with_zero = self.bytes.get(start) == Some(&b'0') && (negative || self.at > start + 1);
+        (self.at > start && !leads_with_zero).then_some(if negative { -value } else { value })
     }
 
     /// Levels `["price","qty"],…` up to the bracket that closes them; `take` gets each with its two texts.

@@ -1,11 +1,13 @@
 """The native feeds at the local exchange server: two implementations of the same protocols, over real sockets."""
 
 import asyncio
+import json
 
 import pytest
 from public_client import wandering
 from venue_client import Market, serve
 
+from command_line import command
 from mm_hybrid.feed import LiveFeed
 from mm_hybrid.feed_comparison import compare, feed_of
 from mm_hybrid.servers.exchange import FaultScript
@@ -140,3 +142,49 @@ async def test_two_sources_of_one_market_are_compared_and_the_one_that_loses_tra
     assert compared.mid_difference_bps_p50 == 0
     assert compared.first.live_pct > 90
     assert "median of" in compared.verdict()[0]
+
+
+async def doctor(*arguments):
+    process = await asyncio.create_subprocess_exec(
+        *command("doctor", "feed", *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_doctor_compares_two_sources_from_the_command_line():
+    async with serve("bitget", book_push_ms=0) as server:
+        market = Market(server)
+        market.book()
+        url = server.url.replace("http", "ws", 1)
+
+        async def move():
+            for bids, asks in wandering(7, 2000):
+                market.book(bids, asks)
+                market.trade("sell", asks[0][0], 0.1, str(market.now_ms))
+                await asyncio.sleep(0.01)
+
+        moving = asyncio.create_task(move())
+        market_arguments = ("--exchange", "bitget-futures", "--symbol", "BTCUSDT", "--seconds", "1.5")
+        code, out, err = await doctor(f"bitget={url}", f"bitget-v2={url}", *market_arguments, "--json")
+        assert code == 0, err
+        compared = json.loads(out)
+        assert compared["trades"]["matched"] > 30
+        assert compared["first"]["name"] == "bitget"
+        code, out, err = await doctor(f"bitget={url}", f"bitget={url}", *market_arguments)
+        assert code == 0, err
+        assert "ahead of" in out
+        moving.cancel()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("kraken", "bybit", "--exchange", "bybit", "--symbol", "BTCUSDT"), 2, "'kraken' is not one of"),
+        (("bitget", "bybit", "--exchange", "bybit", "--symbol", "BTCUSDT"), 2, "does not come from source"),
+    ],
+)
+async def test_the_doctor_says_what_cannot_be_compared(arguments, code, said):
+    got, _, err = await doctor(*arguments)
+    assert got == code
+    assert said in err

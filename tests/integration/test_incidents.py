@@ -409,3 +409,57 @@ async def test_several_levels_go_in_one_request_and_a_refused_leg_does_not_hide(
 
 def _config(venue: Venue) -> VenueConfig:
     return VenueConfig(name=venue.name, symbol="BTCUSDT", url=venue.url)
+
+
+BLIND = [{"on": on, "fault": "omit"} for on in ("open_orders", "order_history", "order_detail", "executions")]
+
+
+async def test_a_venue_whose_queries_show_nothing_for_a_moment_does_not_get_a_second_order(venue, tmp_path):
+    """The order rests all the while; had it been given up, the same quote would be there twice."""
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        await asyncio.sleep(1.3)  # Longer than the window.
+        venue.script(*BLIND)
+        await executor._reconcile()
+        assert [order.remaining for order in executor.live_orders] == [BUY.qty], "still exposure"
+        assert executor.unknown_orders == 1
+        executor.submit(wanted(BUY))
+        await asyncio.sleep(1.5)
+        assert len(venue.open) == venue.placed == 1
+        venue.heal()
+        await until(lambda: executor.unknown_orders == 0)
+        assert settled(executor, 1)()
+    assert "NOT_PLACED" not in last_states(tmp_path).values()
+
+
+async def test_a_start_whose_first_answers_show_nothing_still_ends_what_an_earlier_one_left(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as first:
+        first.submit(wanted(BUY))
+        await until(settled(first, 1))
+        await asyncio.sleep(1.3)
+        for task in first._loops:
+            task.cancel()
+        first._stopping = True  # It dies without a stop; the streams go with the gateway.
+        await first._streams.close()
+    assert len(venue.open) == 1
+    venue.script(*({**rule, "until_s": 1.0} for rule in BLIND))
+    async with trading(venue.name, venue.url, tmp_path) as second:
+        assert venue.open == [], "nothing is quoted before the venue has told of every order"
+        assert second.live_orders == ()
+    assert list(last_states(tmp_path).values()) == ["CANCELED"]
+
+
+async def test_a_stop_asks_again_where_the_list_of_open_orders_is_suddenly_empty(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.script(
+            {"on": "open_orders", "fault": "omit", "until_s": 1.0},
+            *({"on": on, "fault": "reject", "code": code, "limit": 1} for on, code in _GONE[venue.name]),
+        )
+        assert await executor.stop("done") == 0
+        assert venue.open == []
+
+
+_GONE = {"bybit": [("cancel", 110001)], "bitget": [("cancel", 40768)]}

@@ -30,6 +30,7 @@ class AccountView:
         market: what public pages show.
         spot: the spot side of the same account, if the exchange lists it.
         skew_ms: how far the clock that clients see runs ahead; bookings are not affected.
+        omits: whether queries show no orders and executions at all.
     """
 
     category = "linear"
@@ -42,6 +43,7 @@ class AccountView:
         self.market = DisplayedMarket(config)
         self.spot: SpotAccount | None = None
         self.skew_ms: Callable[[], int] = lambda: 0
+        self.omits = False
         self._matching = matching
         self._clock = clock
         self._last_price = Decimal(0)
@@ -83,12 +85,12 @@ class AccountView:
     def shown(self, orders: Iterable[Order]) -> Iterator[Order]:
         """Leave out the orders that queries do not show yet."""
         now_ns = self._clock.now_ns()
-        return (order for order in orders if order.visible_ns <= now_ns)
+        return (order for order in orders if order.visible_ns <= now_ns and not self.omits)
 
     def shown_executions(self) -> Iterator[OwnExecution]:
         """Iterate over the executions that queries show, newest first."""
         now_ns, orders = self._clock.now_ns(), self.state.orders
-        for one in reversed(self.ledger.executions):
+        for one in () if self.omits else reversed(self.ledger.executions):
             order = orders.get(one.order_id)
             if order is None or order.visible_ns <= now_ns:
                 yield one

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from decimal import Decimal
 
 import pytest
@@ -21,6 +22,7 @@ from mm_hybrid.execution import lanes as lanes_module
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import OrderState
+from mm_hybrid.journal import JournalReader
 from mm_hybrid.servers.exchange import VENUE_LIMITS
 from mm_hybrid.servers.exchange.setup import Setup
 
@@ -376,6 +378,41 @@ async def test_disk_full_on_journal_write(venue, tmp_path):
             await asyncio.sleep(0.3)
             assert venue.placed == placed, "and nothing else does"
             assert await executor.stop("journal broken") == 0
+
+
+async def test_a_writer_that_dies_of_anything_pulls_the_quotes_and_stops_in_time(venue, tmp_path):
+    with pytest.raises(JournalError, match="OverflowError"):  # noqa: PT012 (closing the journal tells it last)
+        async with trading(venue.name, venue.url, tmp_path, stop_s=3.0) as executor:
+            executor.submit(wanted(BUY))
+            await until(settled(executor, 1))
+            executor._journal.advice(outcome="used", request_json="{}", snapshot_ns=1 << 70)
+            await until(lambda: executor._journal.failure is not None)
+            executor.pull("risk")
+            await until(lambda: venue.open == [], seconds=2)
+            assert executor.halted is not None
+            assert not executor.healthy
+            async with asyncio.timeout(8):
+                assert await executor.stop("journal broken") == 0
+
+
+async def test_a_cancel_does_not_wait_for_a_disk_that_is_busy(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        await executor._journal.flush()
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # Somebody else writes, for longer than an order may rest.
+        executor.submit(wanted(BUY, SELL))
+        executor.pull("risk")
+        await until(lambda: venue.open == [], seconds=2)
+        assert venue.placed == 1, "and no order goes out unwritten"
+        other.execute("ROLLBACK")
+        other.close()
+        await until(lambda: executor.live_orders == ())
+        assert executor.halted is None
+    with JournalReader(tmp_path / "journal.db") as reader:
+        intents = [row.action for row in reader.intents()]
+    assert "cancel" in intents, "the record follows"
 
 
 async def test_orders_go_over_the_trade_stream_and_a_silent_one_is_no_hang(bybit, tmp_path):

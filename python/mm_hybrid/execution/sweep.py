@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from mm_hybrid.errors import GatewayError, JournalError
+from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution.account import Account
+from mm_hybrid.execution.ahead import note_cancels
 from mm_hybrid.execution.orders import OrderRecord, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError, Verdict
 from mm_hybrid.execution.resolve import Resolver
@@ -166,12 +167,11 @@ class Sweep:
         await asyncio.gather(*(self._resolver.lookup(record) for record in self._resolver.due()))
 
     async def _note_cancels(self, client_ids: list[str], reason: str) -> None:
-        """Journal cancels about to be sent; they go out even when nothing can be written any more."""
+        """Journal cancels about to be sent; they go out even when nothing can be written any more, or not in time."""
         if not client_ids or self._journal.failure is not None:
             return
         intents = [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in client_ids]
-        with contextlib.suppress(JournalError):
-            await self._journal.intents(intents)
+        await note_cancels(self._journal, intents)
 
     async def _cancel(self, orders: list[tuple[str, str | None]]) -> None:
         try:

@@ -39,6 +39,9 @@ REFUSING_CODES = {"bybit": ("110003", "110007", "170218"), "bitget": ("45110", "
 _SPOILED = ("reset", "html", "json", "truncated", "broken_json", "empty")
 """Replies that say nothing, after a request that was carried out."""
 
+_SPELLS = 4
+"""Times in a run in which the exchange shows no orders and executions, if it is blind at all."""
+
 MIN_ORDERS = 20
 MIN_FAULT_KINDS = 5
 """A run with less does not count."""
@@ -177,8 +180,8 @@ def _rules(exchange: str, dice: random.Random, *, by_stream: bool) -> list[dict[
     for rule in drawn:
         settled = _settled(rule, dice, exchange)
         both = (settled, _sure(settled, dice)) if "share" in settled else (settled,)
-        rules += [twin for one in both for twin in _with_lookup(_with_batch(one), exchange)]
-    return rules
+        rules += [twin for one in both for twin in _with_batch(one)]
+    return [*rules, *_blind(rules, dice, exchange)]
 
 
 def _sure(rule: dict[str, Any], dice: random.Random) -> dict[str, Any]:
@@ -194,18 +197,27 @@ def _with_batch(rule: dict[str, Any]) -> list[dict[str, Any]]:
     return [rule, {**rule, "on": f"{on}_batch"}] if on in {"create", "cancel", "amend"} else [rule]
 
 
-def _with_lookup(rules: list[dict[str, Any]], exchange: str) -> list[dict[str, Any]]:
-    """Return rules and, for those that leave out open orders, the same ones on queries of a single order.
+def _blind(rules: list[dict[str, Any]], dice: random.Random, exchange: str) -> list[dict[str, Any]]:
+    """Return what makes the exchange's queries blind, if rules leave out open orders.
 
-    These strike less often: an order whose every look-up for a whole window fails to find it is given up by design.
+    Queries of a single order do so less often: an order whose every look-up for a whole window fails to find it is
+    given up by design. And there are spells in which nothing is shown at all, each shorter than a window.
     """
     query = "order_history" if exchange == "bybit" else "order_detail"
-    twins = []
+    blind: list[dict[str, Any]] = []
     for rule in rules:
         if rule["fault"] == "omit":
             share = {"share": round(rule["share"] / 2, 3)} if "share" in rule else {}
-            twins.append({**rule, "on": query, **share})
-    return [*rules, *twins]
+            blind.append({**rule, "on": query, **share})
+    if blind:
+        for spell in range(_SPELLS):
+            from_s = round(1.6 * spell + dice.uniform(0.5, 0.9), 2)
+            until_s = round(from_s + dice.uniform(0.4, 0.7) * WINDOW_S, 2)
+            blind += [
+                {"on": on, "fault": "omit", "from_s": from_s, "until_s": until_s}
+                for on in ("open_orders", query, "executions")
+            ]
+    return blind
 
 
 def _settled(rule: dict[str, Any], dice: random.Random, exchange: str) -> dict[str, Any]:

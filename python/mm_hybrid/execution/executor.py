@@ -48,7 +48,8 @@ class Executor:
 
     Args:
         gateway: the open gateway; closing it stays the caller's.
-        journal: every create and amend is on disk there before it is sent, cancels unless the disk is slow; its session must have been recorded.
+        journal: creates and amends are on disk there before they are sent, cancels unless the disk is slow; its
+            session must have been recorded.
         clock: time of ages and stamps.
         instrument: what is traded.
         config: where the tolerance of quotes and the periods come from; without one every change is sent.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -214,8 +214,11 @@ class Executor:
             "halted": self._halted,
         }
 
-    async def start(self) -> None:
+    async def start(self, *, ready: Callable[[], Awaitable[object]] | None = None) -> None:
         """Settle what an earlier start left, agree with the venue on the position, and begin to execute.
+
+        Args:
+            ready: the last check, made when nothing of ours rests any more; what it raises ends the start.
 
         Raises:
             GatewayError: the venue cannot be used, or orders of ours could not be cancelled.
@@ -237,6 +240,8 @@ class Executor:
             adopt_position=self._adopt_position,
         )
         await recovery.run()
+        if ready is not None:
+            await ready()
         await self._streams.start()
         if self._halted is not None:
             await self._streams.close()

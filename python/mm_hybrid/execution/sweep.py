@@ -15,6 +15,9 @@ from mm_hybrid.execution.outcomes import VenueError, Verdict
 from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.journal import Intent, Journal
 
+_ROUNDS = 5
+_ROUND_S = 0.2
+
 
 class SweepGateway(Protocol):
     """What a sweep needs of a gateway."""
@@ -183,16 +186,22 @@ class Sweep:
             return  # The query that follows decides.
 
 
-async def cancel_ours(gateway: SweepGateway, tag: str) -> int:
-    """Cancel what of a tag the venue lists as open, without a journal; return how many orders.
+async def cancel_ours(gateway: SweepGateway, tag: str) -> tuple[int, int]:
+    """Cancel what of a tag the venue lists as open, without a journal; return how many orders, and how many are left.
 
     Raises:
         GatewayError: the venue could not be asked, or refused.
     """
-    ours = await _open_with(gateway, f"{tag}-")
-    if ours:
+    found: set[str] = set()
+    ours: list[VenueOrder] = []
+    for _ in range(_ROUNDS):
+        ours = await _open_with(gateway, f"{tag}-")
+        if not ours:
+            break
+        found.update(seen.client_id for seen in ours)
         await gateway.cancel_batch([(seen.client_id, seen.order_id) for seen in ours])
-    return len(ours)
+        await asyncio.sleep(_ROUND_S)
+    return len(found), len(ours)
 
 
 async def _open_with(gateway: SweepGateway, prefix: str) -> list[VenueOrder]:

@@ -1,4 +1,4 @@
-"""A start that is refused leaves nothing of an earlier run resting, and does not count its margin against the new one."""
+"""A refused start leaves nothing of an earlier run resting, and margin bound by it does not refuse the new one."""
 
 from __future__ import annotations
 

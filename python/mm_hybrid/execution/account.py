@@ -46,6 +46,8 @@ class Account:
         changed: called when something changed that may ask for new requests.
         stranger: called with an open order that has no record here.
         foreign: called with an execution that is nobody's here, once it is booked.
+        ours: tells whether a client id is of this strategy, of whatever start.
+        broken: called with what :attr:`on_fill` raised, once the execution is journalled.
         crossed: called with the side of an order that was cancelled because it would have taken.
 
     Attributes:
@@ -62,6 +64,8 @@ class Account:
         changed: Callable[[], None],
         stranger: Callable[[VenueOrder], None],
         foreign: Callable[[Fill], None] = lambda _fill: None,
+        ours: Callable[[str], bool] = bool,
+        broken: Callable[[Exception], None] = lambda _error: None,
         crossed: Callable[[Side], None] = lambda _side: None,
     ) -> None:
         self.orders = Orders()
@@ -74,6 +78,10 @@ class Account:
         self._changed = changed
         self._stranger = stranger
         self._foreign = foreign
+        self._ours = ours
+        self._broken = broken
+        self._opened_ms = 0
+        self._opened_with: frozenset[str] = frozenset()
         self._crossed = crossed
         self.booked = 0
         self._unmatched: list[tuple[int, Fill]] = []
@@ -96,8 +104,15 @@ class Account:
     def _note_held(self) -> None:
         self._held.append((self._clock.monotonic_ns(), self.executed_base))
 
-    def open_with(self, qty_base: Decimal) -> None:
-        """Take a position over as it is; cash, fees and funding stay what they were."""
+    def open_with(self, qty_base: Decimal, *, until_ms: int) -> None:
+        """Take a position over as it is; cash, fees and funding stay what they were.
+
+        Args:
+            qty_base: signed, base units.
+            until_ms: venue time up to which executions are part of it, those that the venue lists later included.
+        """
+        self._opened_ms = until_ms
+        self._opened_with = self.orders.client_ids()
         self.position = replace(self.position, qty_base=qty_base)
         self._note_held()
 
@@ -157,6 +172,9 @@ class Account:
         if fill.exec_id in self.orders.exec_ids:
             return
         record = self.orders.find(client_id=fill.client_id, order_id=fill.order_id)
+        if self._opening_contains(fill, record):
+            self._take_contained(fill)
+            return
         if record is None and not fill.client_id and fill.exec_type == "trade":
             # It may be ahead of the acknowledgement that will tell whose order this id is.
             if all(waiting.exec_id != fill.exec_id for _, waiting in self._unmatched):
@@ -257,8 +275,8 @@ class Account:
         if not self.orders.apply_fill(fill, self._clock.monotonic_ns()):
             return
         self.booked += 1
-        if record is not None or fill.client_id:
-            self.counters.fills += 1
+        ours = record is not None or self._ours(fill.client_id)
+        self.counters.fills += ours
         sign = 1 if fill.side == "buy" else -1
         self.position = replace(
             self.position,
@@ -267,14 +285,37 @@ class Account:
             fees_quote=self.position.fees_quote + fill.fee_quote,
         )
         self._note_held()
-        mid = self.on_fill(fill) if self.on_fill is not None else None
+        mid, broken = None, None
+        try:
+            mid = self.on_fill(fill) if self.on_fill is not None else None
+        except (
+            Exception
+        ) as error:  # It has moved the position: whatever fails here, it must be in the journal.
+            broken = error
         if self._journal.failure is None:
             self._journal.fill(fill, mid=mid)
         if record is not None and record.state is OrderState.FILLED:
             self.outcome(record, source="execution")
-        elif record is None and not fill.client_id:
+        if not ours:
             self._foreign(fill)
+        if broken is not None:
+            self._broken(broken)
         self._changed()
+
+    def _opening_contains(self, fill: Fill, record: OrderRecord | None) -> bool:
+        """Return whether an execution is part of the position that was taken over, although it is told only now.
+
+        Queries of position and executions need not agree at a moment. What was sent later cannot be part of it,
+        whatever the clocks say.
+        """
+        earlier = record is None or record.client_id in self._opened_with
+        return earlier and fill.exchange_ts_ns // 1_000_000 <= self._opened_ms
+
+    def _take_contained(self, fill: Fill) -> None:
+        self.orders.apply_fill(fill, self._clock.monotonic_ns())
+        if self._journal.failure is None:
+            reason = f"it contains execution {fill.exec_id}, listed later"
+            self._journal.opening(self.position.qty_base, reason, contains=[fill.exec_id])
 
 
 def is_post_only_cross(reason: str) -> bool:

@@ -101,6 +101,8 @@ class Executor:
             changed=self._wake.set,
             stranger=self._take_stranger,
             foreign=self._note_foreign_trade,
+            ours=self.is_ours,
+            broken=lambda error: self._halt(f"taking a fill in failed: {type(error).__name__}: {error}"),
             crossed=lambda side: self._sender.pause(side, self._times.crossed_pause_s),
         )
         self._breakers = Breakers(clock, self._note_breaker)
@@ -126,7 +128,7 @@ class Executor:
         )  # fmt: skip
         self._reconciler = Reconciler(
             gateway, account, journal, clock, self._times.reconcile,
-            look_up=self._look_up, owners=self._owners, symbol=instrument.symbol,
+            on_fill=self._take_fill, look_up=self._look_up, owners=self._owners, symbol=instrument.symbol,
         )  # fmt: skip
         handlers = StreamHandlers(
             order=lambda seen: account.take_order(seen, source="stream"),
@@ -493,10 +495,7 @@ class Executor:
             self._alert(
                 f"fees are paid in {fill.fee_currency}, whose price is not known here: they count as 0"
             )
-        known = fill.exec_id in self._account.orders.exec_ids
         self._account.take_fill(fill)
-        if not known and fill.client_id and not self.is_ours(fill.client_id):
-            self._note_foreign_trade(fill)
 
     def _note_foreign_trade(self, fill: Fill) -> None:
         """Tell of a trade somebody else made on this account: it is in the position, and none of our orders' doing."""

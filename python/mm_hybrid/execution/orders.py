@@ -250,6 +250,10 @@ class Orders:
             if r.remaining > 0
         )
 
+    def client_ids(self) -> frozenset[str]:
+        """Return the client ids of all orders known now."""
+        return frozenset([*self._active, *self._ended])
+
     def find(self, *, client_id: str, order_id: str) -> OrderRecord | None:
         """Return the record of an order by either id."""
         return self._active.get(client_id) or self._ended.get(client_id) or self._by_order.get(order_id)

@@ -105,7 +105,7 @@ class Opening:
     Attributes:
         qty_base: signed, base units.
         contains: ids of the executions and payments listed that are part of it.
-        until_ms: venue time at which it was asked for: executions up to then are part of it, listed or not.
+        until_ms: venue time at which it was asked for: executions up to then may be part of it, listed or not.
     """
 
     qty_base: Decimal
@@ -261,12 +261,12 @@ class Reconciler:
             asked_ns = self._clock.monotonic_ns()
             venue_base = await self._gateway.position()
             # The venue's word is of some moment since the question; the executions up to it may still be on their way.
-            if venue_base in self._account.held_since(asked_ns):
+            if self._account.agrees(venue_base, asked_ns):
                 return None
             await asyncio.sleep(self._times.position_check_s)
             await self.fetch()
             await self._owners()
-            if venue_base in self._account.held_since(asked_ns):
+            if self._account.agrees(venue_base, asked_ns):
                 return None
         return PositionDifference(
             symbol=self._symbol,

@@ -175,7 +175,9 @@ MUTATIONS = (
             ),
         ),
         expected=("I4", "I1", "I6"),
-        exchanges=("bitget",),  # A look-up on Bybit is two queries; that both are blind takes more runs than these.
+        exchanges=(
+            "bitget",
+        ),  # A look-up on Bybit is two queries; that both are blind takes more runs than these.
     ),
     Mutation(
         name="unknown-exposure",

@@ -391,7 +391,12 @@ class Gateway:
             reply = await self._again(
                 Lane.READ, lambda: self._exchange.private_mix_get_v2_mix_account_accounts(dict(product))
             )
-        return wire.bitget_account(reply, coin)
+        facts = wire.bitget_account(reply, coin)
+        try:
+            key = await self._optional(lambda: self._exchange.private_spot_get_v2_spot_account_info({}))
+        except VenueError:
+            return facts
+        return {**facts, "read_only": wire.bitget_reads_only(key)}
 
     async def refresh_fee_prices(self) -> None:
         """Learn the price of the venue's own coin, in which fees may be paid, where it is listed here."""

@@ -194,6 +194,18 @@ def parse_funding(venue: str, raw: Raw) -> Funding:
         ) from error
 
 
+def bitget_reads_only(reply: Raw) -> bool | None:
+    """Return whether a Bitget key may read contracts but not trade them, ``None`` if its permissions are not told.
+
+    ``coor`` and ``coow`` are reading and writing of contract orders; older keys have ``readonly`` and ``trade``.
+    Source: Bitget v2 API documentation, Get Account Information, authorities.
+    """
+    authorities = (reply.get("data") or {}).get("authorities")
+    if not isinstance(authorities, list) or not {"coor", "coow", "readonly", "trade"} & set(authorities):
+        return None
+    return not {"coow", "trade"} & set(authorities)
+
+
 def error_code(message: str) -> str | None:
     """Return the venue's code from an exception's text, which quotes the reply; ``None`` if there is none."""
     start = message.find("{")

@@ -83,6 +83,7 @@ class BitgetRest:
             "/api/v2/mix/account/account": self._account_settings,
             "/api/v2/mix/account/bill": self._bills,
             "/api/v2/common/trade-rate": self._fee_rate,
+            "/api/v2/spot/account/info": self._key_info,
             "/api/v3/account/settings": self._no_unified_account,
         }
         commands: dict[str, Action] = {
@@ -285,6 +286,21 @@ class BitgetRest:
         return {
             "makerFeeRate": str(self._config.maker_fee_rate),
             "takerFeeRate": str(self._config.taker_rate),
+        }
+
+    def _key_info(self, _: Fields) -> object:
+        """Return whose the key is and what it may do: ``r`` reads, ``w`` writes, of contracts, spot and wallet."""
+        setup = self._account.setup
+        return {
+            "userId": "1",
+            "inviterId": "",
+            "ips": ",".join(setup.allowed_ips or ()),
+            "authorities": ["coor", "cpor", "stor", *(["coow", "cpow", "stow"] if setup.can_trade else [])],
+            "parentId": 0,
+            "traderType": "not_trader",
+            "channelCode": "",
+            "channel": "",
+            "regisTime": "0",
         }
 
     def _bills(self, params: Fields) -> object:

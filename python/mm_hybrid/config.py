@@ -335,6 +335,11 @@ class SessionConfig(_Section):
             )
         return self
 
+    @property
+    def trading_venue(self) -> VenueConfig:
+        """The venue with the symbol to trade there: the market's, where the venue names none of its own."""
+        return self.venue.model_copy(update={"symbol": self.venue.symbol or self.market.symbol})
+
     def public(self) -> dict[str, Any]:
         """Return the configuration as JSON-ready values; it holds no secret by construction."""
         return self.model_dump(mode="json")

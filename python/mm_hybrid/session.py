@@ -97,7 +97,7 @@ class Session:
             gateway = await _unless_stopped(
                 stop,
                 Gateway.open(
-                    config.venue,
+                    config.trading_venue,
                     self._credentials,
                     clock,
                     timeout_s=config.execution.request_timeout_s,

@@ -39,8 +39,17 @@ async def server(request) -> AsyncIterator[ExchangeServer]:
         yield running
 
 
-def venue_of(server: ExchangeServer) -> VenueConfig:
-    return VenueConfig(name=server.config.venue, symbol="BTCUSDT", url=server.url)
+def venue_of(server: ExchangeServer, symbol: str | None = "BTCUSDT") -> VenueConfig:
+    return VenueConfig(name=server.config.venue, symbol=symbol, url=server.url)
+
+
+def config_of(server: ExchangeServer, folder: Path, symbol: str | None = "BTCUSDT") -> SessionConfig:
+    return SessionConfig(
+        market=MarketConfig(url=server.url.replace("http", "ws"), exchange="bybit", symbol="BTCUSDT"),
+        venue=venue_of(server, symbol),
+        advisor=AdvisorConfig(enabled=False),
+        output=OutputConfig(dir=folder),
+    )
 
 
 class Silent:
@@ -50,14 +59,9 @@ class Silent:
         return []
 
 
-async def start(server: ExchangeServer, folder: Path) -> list[str]:
+async def start(server: ExchangeServer, folder: Path, config: SessionConfig | None = None) -> list[str]:
     """Start a session, stop it as soon as it trades, and return what it said."""
-    config = SessionConfig(
-        market=MarketConfig(url=server.url.replace("http", "ws"), exchange="bybit", symbol="BTCUSDT"),
-        venue=venue_of(server),
-        advisor=AdvisorConfig(enabled=False),
-        output=OutputConfig(dir=folder),
-    )
+    config = config or config_of(server, folder)
     lines: list[str] = []
     session = Session(
         config=config, mode="paper", strategy=Silent(), strategy_path=None, credentials=KEYS,
@@ -95,3 +99,13 @@ async def test_margin_bound_by_an_order_of_an_earlier_run_does_not_refuse_the_st
     assert list(server.account.open_orders()) == []
     with JournalReader(tmp_path / "journal.sqlite") as reader:
         assert [(row.action, row.client_id) for row in reader.intents()] == [("cancel", "mm-earlier-1")]
+
+
+async def test_a_session_trades_what_doctor_says_where_the_venue_names_no_symbol(server, tmp_path):
+    """The README's paper example with a local exchange's url: doctor and session agree on the symbol."""
+    from mm_hybrid.doctor import check_config
+
+    config = config_of(server, tmp_path, symbol=None)
+    checks = {check.name: check for check in await check_config(config)}
+    assert checks["venue"].ok
+    assert await start(server, tmp_path, config) == []

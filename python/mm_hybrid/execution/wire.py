@@ -206,8 +206,11 @@ def bitget_reads_only(reply: Raw) -> bool | None:
     return not {"coow", "trade"} & set(authorities)
 
 
-def error_code(message: str) -> str | None:
-    """Return the venue's code from an exception's text, which quotes the reply; ``None`` if there is none."""
+def error_code(venue: str, message: str) -> str | None:
+    """Return the venue's code from an exception's text, which quotes the reply; ``None`` if there is none.
+
+    A proxy's error page may be JSON with a code of its own: only the venue's envelope counts.
+    """
     start = message.find("{")
     if start < 0:
         return None
@@ -217,7 +220,7 @@ def error_code(message: str) -> str | None:
         return None
     if not isinstance(body, dict):
         return None
-    code = next((body[key] for key in ("retCode", "ret_code", "code") if key in body), None)
+    code = body.get("retCode" if venue == "bybit" else "code")
     return None if code is None else str(code)
 
 

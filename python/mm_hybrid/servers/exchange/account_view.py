@@ -64,6 +64,16 @@ class AccountView:
         return self._setup
 
     @property
+    def leverage(self) -> Decimal:
+        """Exposure divided by the initial margin it takes."""
+        return self._setup.leverage or Decimal(self.config.leverage)
+
+    @property
+    def funding_rate(self) -> Decimal:
+        """The rate last settled; funding here comes when it is told to."""
+        return self.state.fundings[-1].rate if self.state.fundings else Decimal(0)
+
+    @property
     def position(self) -> PositionBook:
         """The position, with cash, fees and funding."""
         return self.state.position
@@ -129,9 +139,9 @@ class AccountView:
     @property
     def position_margin(self) -> Decimal:
         """Quote initial margin of the position."""
-        return abs(self.position.qty) * self.mark_price() / self.config.leverage
+        return abs(self.position.qty) * self.mark_price() / self.leverage
 
     @property
     def order_margin(self) -> Decimal:
         """Quote initial margin open orders add on top of the position's, on the worse side."""
-        return margin(self.state, self.mark_price(), self.config.leverage) - self.position_margin
+        return margin(self.state, self.mark_price(), self.leverage) - self.position_margin

@@ -358,6 +358,23 @@ async def test_clock_skew(venue, tmp_path):
         await until(settled(executor, 2))
 
 
+async def test_a_clock_that_cannot_be_corrected_yet_halts_nothing(venue, tmp_path, monkeypatch):
+    """The client library subtracts what a spoiled reply did not have."""
+    skew_ms = 3_000 if venue.name == "bybit" else 60_000
+
+    async def fails() -> None:
+        raise TypeError("unsupported operand type(s) for -: 'int' and 'NoneType'")
+
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        venue.script({"on": "server", "fault": "clock_skew", "skew_ms": -skew_ms})
+        with monkeypatch.context() as patched:
+            patched.setattr(executor._gateway._exchange, "load_time_difference", fails)
+            executor.submit(wanted(BUY))
+            await asyncio.sleep(0.5)
+            assert executor.halted is None
+        await until(settled(executor, 1))
+
+
 async def test_disk_full_on_journal_write(venue, tmp_path):
     with pytest.raises(JournalError, match="disk is full"):  # noqa: PT012 (closing the journal tells it last)
         async with trading(venue.name, venue.url, tmp_path) as executor:

@@ -233,8 +233,9 @@ class ExecutionConfig(_Section):
         orders_via: ``rest``, or ``websocket`` for the venue's trade stream (Bybit only, not on its demo hosts).
         request_timeout_s: after this long without a reply a request's outcome is unknown.
         grace_s: what the private stream gets to tell of an order before it is looked up.
-        window_s: how long an order must stay unseen to be declared not placed: at least the venue's receive window
-            plus its longest latency, since an accepted request can show up late.
+        window_s: how long the venue's answers must be without an order to declare it not placed, three times as long
+            if it has confirmed it once: at least the venue's receive window plus its longest latency, since an
+            accepted request can show up late.
         recancel_s: how long an order may stay open after its cancel before it is cancelled again.
         reconcile_s: between two full comparisons with the venue.
         position_check_s: between two looks at a position that differs from the venue's.
@@ -363,6 +364,11 @@ class SessionConfig(_Section):
                 f"risk.max_position_quote {self.risk.max_position_quote:g}"
             )
         return self
+
+    @property
+    def trading_venue(self) -> VenueConfig:
+        """The venue with the symbol to trade there: the market's, where the venue names none of its own."""
+        return self.venue.model_copy(update={"symbol": self.venue.symbol or self.market.symbol})
 
     def public(self) -> dict[str, Any]:
         """Return the configuration as JSON-ready values; it holds no secret by construction."""

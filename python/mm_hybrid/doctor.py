@@ -114,18 +114,16 @@ async def _check_venue(config: SessionConfig) -> list[Check]:
         found = LOCAL_CREDENTIALS
     else:
         checks.append(Check(name="API key", ok=True, detail=f"set in {venue.api_key_env} and its companions"))
-    symbol = venue.symbol or config.market.symbol
     try:
         gateway = await Gateway.connect(
-            venue.model_copy(update={"symbol": symbol}), found, WallClock(),
+            config.trading_venue, found, WallClock(),
             timeout_s=config.execution.request_timeout_s,
         )  # fmt: skip
     except GatewayError as error:
         return [*checks, Check(name="venue", ok=False, detail=str(error))]
     try:
-        checks.append(
-            Check(name="venue", ok=True, detail=f"{venue.name} {symbol}: key, symbol and mode are right")
-        )
+        what = f"{venue.name} {gateway.instrument.symbol}"
+        checks.append(Check(name="venue", ok=True, detail=f"{what}: key, symbol and mode are right"))
         checks.append(await _balance(gateway, config.quoting.order_size_quote))
         checks.append(await _venue_clock(gateway))
     finally:

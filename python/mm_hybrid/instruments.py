@@ -47,16 +47,13 @@ def listed_instrument(venue: str, symbol: str | None, markets: Mapping[str, Any]
     """Return the linear perpetual of a symbol among a venue's ccxt markets.
 
     Raises:
-        GatewayError: there is no symbol, no such perpetual, or it is not trading now.
+        GatewayError: there is no symbol, or no such perpetual.
     """
     if symbol is None:
         raise GatewayError(f"{venue}: no symbol to trade")
     market = markets.get(ccxt_symbol(symbol))
     if market is None:
         raise GatewayError(f"{venue}: no linear perpetual {symbol}")
-    status = tradable_status(venue, market)
-    if status is not None:
-        raise GatewayError(f"{venue}: {symbol} is not trading now (status {status})")
     return from_market(venue, market)
 
 

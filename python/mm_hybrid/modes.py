@@ -81,10 +81,10 @@ def _credentials(mode: Mode, config: SessionConfig) -> Credentials:
 async def _with_local_exchange(
     config: SessionConfig, servers: AsyncExitStack, on_line: Callable[[str], None]
 ) -> SessionConfig:
-    symbol = config.venue.symbol or config.market.symbol
+    venue = config.trading_venue
     tick_size, lot_size = await _grid_of(config.market)
     arguments = (
-        *("--port", "{port}", "--venue", config.venue.name, "--symbol", symbol),
+        *("--port", "{port}", "--venue", venue.name, "--symbol", str(venue.symbol)),
         *("--tick-size", str(tick_size), "--lot-size", str(lot_size)),
         *("--market-source", config.market.source, "--market-url", config.market.url),
         *("--market-exchange", config.market.exchange),
@@ -96,8 +96,8 @@ async def _with_local_exchange(
     process = ServerProcess("exchange", arguments, log_path=log_path, on_event=on_line)
     servers.push_async_callback(process.stop)
     ready = await process.start()
-    venue = config.venue.model_copy(update={"url": f"http://127.0.0.1:{ready['port']}", "symbol": symbol})
-    return config.model_copy(update={"venue": venue})
+    local = venue.model_copy(update={"url": f"http://127.0.0.1:{ready['port']}"})
+    return config.model_copy(update={"venue": local})
 
 
 async def _grid_of(market: MarketConfig) -> tuple[Decimal, Decimal]:

@@ -6,6 +6,7 @@ Demo, paper and live differ only in the addresses they put into the configuratio
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import math
@@ -95,8 +96,8 @@ class Session:
             stack.push_async_callback(journal.close)
             gateway = await _unless_stopped(
                 stop,
-                Gateway.connect(
-                    config.venue,
+                Gateway.open(
+                    config.trading_venue,
                     self._credentials,
                     clock,
                     timeout_s=config.execution.request_timeout_s,
@@ -104,21 +105,15 @@ class Session:
                 ),
             )
             stack.push_async_callback(gateway.close)
-            await require_funds(gateway, config.quoting.order_size_quote)
-            try:
-                await journal.session(
-                    mode=self._mode,
-                    exchange=config.venue.name,
-                    instrument=gateway.instrument,
-                    config_json=json.dumps(config.public()),
-                    version=__version__,
-                )
-            except JournalError:
-                if (
-                    journal.failure is not None
-                ):  # Full or broken, and no reason to leave orders of ours resting.
-                    await cancel_ours(gateway, config.execution.tag)
-                raise
+            stack.push_async_exit(self._leave_nothing(gateway, journal))
+            await _unless_stopped(stop, gateway.require_usable())
+            await journal.session(
+                mode=self._mode,
+                exchange=config.venue.name,
+                instrument=gateway.instrument,
+                config_json=json.dumps(config.public()),
+                version=__version__,
+            )
             executor = Executor(
                 gateway,
                 journal,
@@ -142,7 +137,10 @@ class Session:
                 stack.push_async_callback(advisor.close)
             feed = LiveFeed.of(config.market, cache=cache, end_on_finish=self._finite_feed)
             stack.push_async_callback(feed.aclose)
-            await _unless_stopped(stop, executor.start())
+            # Judged when nothing of ours binds margin any more.
+            order_size_quote = config.quoting.order_size_quote
+            funds = functools.partial(require_funds, gateway, order_size_quote)
+            await _unless_stopped(stop, executor.start(ready=funds))
             engine = Engine(
                 EngineParts(
                     config=config,
@@ -208,6 +206,32 @@ class Session:
         # The journal is closed and complete: the report reads it like anybody else would.
         build_report(result.journal, result.report)
         return result
+
+    def _leave_nothing(
+        self, gateway: Gateway, journal: Journal
+    ) -> Callable[[type[BaseException] | None, BaseException | None, object], Awaitable[None]]:
+        """Return what a start that fails does last: orders of ours may rest from an earlier run.
+
+        A journal that is another account's is left alone, and so is what its session may have placed.
+        """
+
+        async def clear(_kind: object, error: BaseException | None, _trace: object) -> None:
+            foreign = isinstance(error, JournalError) and journal.failure is None
+            if not isinstance(error, MmHybridError) or foreign:
+                return
+            try:
+                async with asyncio.timeout(self._config.execution.stop_s):
+                    found, left = await cancel_ours(gateway, self._config.execution.tag)
+            except (GatewayError, TimeoutError) as trouble:
+                self._on_line(
+                    f"orders of an earlier run may still rest at the venue: {trouble or 'no answer'}"
+                )
+                return
+            if found:
+                still = f", {left} of them still rest at the venue" if left else ""
+                self._on_line(f"cancelled {found} orders of an earlier run{still}")
+
+        return clear
 
     def _cached(self, cache: Cache) -> Calibration | None:
         market = self._config.market

@@ -387,6 +387,11 @@ def _resolved(ledger: Ledger, diary: Diary, facts: Facts) -> Iterator[Violation]
     for client_id, took_s in _given_up(diary):
         if took_s < facts.window_s:
             yield Violation("I6", f"order {client_id}: taken as not placed {took_s:.2f} s after its intent")
+    for client_id, rested_s in _given_up_at_rest(ledger, diary):
+        if rested_s >= facts.window_s:
+            yield Violation(
+                "I6", f"order {client_id}: taken as not placed when it had rested for {rested_s:.2f} s"
+            )
     for order in ledger.own_orders:
         if order.state == "OPEN":
             yield Violation("I6", f"order {order.client_id} is open after the stop")
@@ -424,6 +429,21 @@ def _given_up(diary: Diary) -> Iterator[tuple[str, float]]:
         if state == "NOT_PLACED" and before.get(client_id) == "PENDING_UNKNOWN":
             yield client_id, (ts_ns - diary.created_ns[client_id]) / NS_PER_S
         before[client_id] = state
+
+
+def _given_up_at_rest(ledger: Ledger, diary: Diary) -> Iterator[tuple[str, float]]:
+    """Yield each order that was taken as not placed while it rested, with the seconds it had rested by then."""
+    given_up = [(ts_ns, client_id) for _, ts_ns, client_id, state in diary.outcomes if state == "NOT_PLACED"]
+    ended_ns: dict[str, int] = {}
+    for event in ledger.replay():
+        order = ledger.orders.get(event.order_id or "")
+        if order is not None and order.state != "OPEN":
+            ended_ns.setdefault(order.client_id, event.ts_ns)
+    accepted_ns = {order.client_id: order.accepted_ns for order in ledger.own_orders}
+    for ts_ns, client_id in given_up:
+        began_ns = accepted_ns.get(client_id)
+        if began_ns is not None and began_ns <= ts_ns < ended_ns.get(client_id, ts_ns + 1):
+            yield client_id, (ts_ns - began_ns) / NS_PER_S
 
 
 def _recovery_is_idempotent(diary: Diary, facts: Facts) -> Iterator[Violation]:

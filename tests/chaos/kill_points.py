@@ -135,10 +135,10 @@ def _in_recovery(hit: Countdown) -> None:
     starting = False
 
     def wrap_start(original: Any) -> Any:
-        async def start(self: Executor) -> None:
+        async def start(self: Executor, **options: Any) -> None:
             nonlocal starting
             starting = True
-            await original(self)
+            await original(self, **options)
             starting = False
 
         return start

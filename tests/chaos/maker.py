@@ -29,6 +29,7 @@ from mm_hybrid.config import (
 )
 from mm_hybrid.errors import MmHybridError
 from mm_hybrid.execution import breakers as breakers_module
+from mm_hybrid.execution import client as client_module
 from mm_hybrid.execution import executor as executor_module
 from mm_hybrid.execution import gateway as gateway_module
 from mm_hybrid.execution.executor import ExecutorTimes
@@ -194,10 +195,10 @@ def _config(arguments: dict[str, Any]) -> SessionConfig:
 
 def _hurry() -> None:
     """Shorten the pauses that are not for users to set, and leave out the report, which nobody reads here."""
-    connect = Gateway.connect
+    open_gateway = Gateway.open
 
-    async def connect_with_budget(*args: Any, **kwargs: Any) -> Gateway:
-        return await connect(*args, budget=BUDGET, **kwargs)
+    async def open_with_budget(*args: Any, **kwargs: Any) -> Gateway:
+        return await open_gateway(*args, budget=BUDGET, **kwargs)
 
     def times_of(config: ExecutionConfig) -> ExecutorTimes:
         times = ExecutorTimes.configured(config)
@@ -210,9 +211,9 @@ def _hurry() -> None:
 
     ExecutorTimes.configured = ExecutorTimes.of
     ExecutorTimes.of = times_of
-    Gateway.connect = connect_with_budget
+    Gateway.open = open_with_budget
     breakers_module.Breaker = functools.partial(Breaker, **BREAKER_OPEN_S)
-    gateway_module.KEEP_ALIVE_MS = 500
+    client_module.KEEP_ALIVE_MS = 500
     gateway_module.BAN_S = 1.0
     executor_module.PrivateStreams = functools.partial(PrivateStreams, confirm_s=1.5, backoff_s=(0.05, 0.4))
     session_module.build_report = lambda _journal, _report: None

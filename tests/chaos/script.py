@@ -39,6 +39,9 @@ REFUSING_CODES = {"bybit": ("110003", "110007", "170218"), "bitget": ("45110", "
 _SPOILED = ("reset", "html", "json", "truncated", "broken_json", "empty")
 """Replies that say nothing, after a request that was carried out."""
 
+_SPELLS = 4
+"""Times in a run in which the exchange shows no orders and executions, if it is blind at all."""
+
 MIN_ORDERS = 20
 MIN_FAULT_KINDS = 5
 """A run with less does not count."""
@@ -178,7 +181,7 @@ def _rules(exchange: str, dice: random.Random, *, by_stream: bool) -> list[dict[
         settled = _settled(rule, dice, exchange)
         both = (settled, _sure(settled, dice)) if "share" in settled else (settled,)
         rules += [twin for one in both for twin in _with_batch(one)]
-    return rules
+    return [*rules, *_blind(rules, dice, exchange)]
 
 
 def _sure(rule: dict[str, Any], dice: random.Random) -> dict[str, Any]:
@@ -192,6 +195,29 @@ def _with_batch(rule: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a rule and, for requests that may go several at a time, the same one on batches."""
     on = rule["on"]
     return [rule, {**rule, "on": f"{on}_batch"}] if on in {"create", "cancel", "amend"} else [rule]
+
+
+def _blind(rules: list[dict[str, Any]], dice: random.Random, exchange: str) -> list[dict[str, Any]]:
+    """Return what makes the exchange's queries blind, if rules leave out open orders.
+
+    Queries of a single order do so less often: an order whose every look-up for a whole window fails to find it is
+    given up by design. And there are spells in which nothing is shown at all, each shorter than a window.
+    """
+    query = "order_history" if exchange == "bybit" else "order_detail"
+    blind: list[dict[str, Any]] = []
+    for rule in rules:
+        if rule["fault"] == "omit":
+            share = {"share": round(rule["share"] / 2, 3)} if "share" in rule else {}
+            blind.append({**rule, "on": query, **share})
+    if blind:
+        for spell in range(_SPELLS):
+            from_s = round(1.6 * spell + dice.uniform(0.5, 0.9), 2)
+            until_s = round(from_s + dice.uniform(0.4, 0.7) * WINDOW_S, 2)
+            blind += [
+                {"on": on, "fault": "omit", "from_s": from_s, "until_s": until_s}
+                for on in ("open_orders", query, "executions")
+            ]
+    return blind
 
 
 def _settled(rule: dict[str, Any], dice: random.Random, exchange: str) -> dict[str, Any]:
@@ -246,6 +272,7 @@ def _menu(exchange: str, *, by_stream: bool) -> _Menu:
         menu.add("read", query, *spoiled[1:], "rate_limit", share=some)
         menu.add("read", query, "delay_before", share=some, delay_ms=(50, 400))
     menu.add("read", "positions", *spoiled[1:], share=some)
+    menu.add("blind", "open_orders", "omit", share=many)
 
     for push in ("push_order", "push_execution"):
         menu.add("push", push, "drop", "duplicate", "reorder", share=many)

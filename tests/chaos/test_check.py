@@ -120,6 +120,18 @@ def test_an_intent_without_any_outcome_is_lost(books):
     assert books.violations() == ["I1 order mm-a-2: never accepted at the exchange, nothing in the journal"]
 
 
+def test_an_order_that_rests_must_not_be_taken_as_not_placed(books):
+    books.facts["size_before_restart"] = None
+    books.outcomes.insert(1, (round(2.5 * S), "mm-a-1", "NOT_PLACED"))
+    assert books.violations() == ["I6 order mm-a-1: taken as not placed when it had rested for 1.50 s"]
+
+
+def test_an_order_accepted_within_the_window_before_it_was_given_up_is_beyond_the_promise(books):
+    books.facts["size_before_restart"] = None
+    books.outcomes.insert(1, (round(1.5 * S), "mm-a-1", "NOT_PLACED"))
+    assert books.violations() == []
+
+
 @pytest.mark.parametrize("said", ["NOT_PLACED", "REJECTED"])
 def test_an_order_the_exchange_never_took_may_be_rejected_or_not_placed(books, said):
     books.intents.append(("create", "mm-a-2"))

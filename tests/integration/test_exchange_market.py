@@ -101,3 +101,24 @@ async def test_orders_are_refused_after_the_market_went_away(served):
     await placed(client, 59_990.0)
     await tardis.send({"type": "disconnect"})
     assert "110066" in await refusal(client)
+
+
+async def test_a_market_that_is_not_the_one_followed_is_named(monkeypatch, caplog):
+    """Started for Bitget beside a market that carries Bybit, the exchange refuses every order: it says why."""
+    from mm_hybrid.servers.exchange import serve as serve_module
+
+    monkeypatch.setattr(serve_module, "PATIENCE_S", 0.2)
+    tardis, stop = TardisDouble("bybit"), asyncio.Event()
+    ready: asyncio.Future[dict] = asyncio.get_running_loop().create_future()
+    async with serve(tardis.follow, "127.0.0.1", 0) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        config = ExchangeServerConfig(venue="bitget", market_url=url)
+        server = asyncio.create_task(serve_exchange(config, ready=ready.set_result, stop=stop))
+        assert (await ready)["market"] == "bitget-futures BTCUSDT"
+        async with asyncio.timeout(5):
+            while not caplog.records:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        stop.set()
+        await server
+    assert f"no events of bitget-futures BTCUSDT from {url}" in caplog.text
+    assert "--market-exchange" in caplog.text

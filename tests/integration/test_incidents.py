@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from decimal import Decimal
 
 import pytest
@@ -21,6 +22,7 @@ from mm_hybrid.execution import lanes as lanes_module
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import OrderState
+from mm_hybrid.journal import JournalReader
 from mm_hybrid.servers.exchange import VENUE_LIMITS
 from mm_hybrid.servers.exchange.setup import Setup
 
@@ -356,6 +358,23 @@ async def test_clock_skew(venue, tmp_path):
         await until(settled(executor, 2))
 
 
+async def test_a_clock_that_cannot_be_corrected_yet_halts_nothing(venue, tmp_path, monkeypatch):
+    """The client library subtracts what a spoiled reply did not have."""
+    skew_ms = 3_000 if venue.name == "bybit" else 60_000
+
+    async def fails() -> None:
+        raise TypeError("unsupported operand type(s) for -: 'int' and 'NoneType'")
+
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        venue.script({"on": "server", "fault": "clock_skew", "skew_ms": -skew_ms})
+        with monkeypatch.context() as patched:
+            patched.setattr(executor._gateway._exchange, "load_time_difference", fails)
+            executor.submit(wanted(BUY))
+            await asyncio.sleep(0.5)
+            assert executor.halted is None
+        await until(settled(executor, 1))
+
+
 async def test_disk_full_on_journal_write(venue, tmp_path):
     with pytest.raises(JournalError, match="disk is full"):  # noqa: PT012 (closing the journal tells it last)
         async with trading(venue.name, venue.url, tmp_path) as executor:
@@ -376,6 +395,41 @@ async def test_disk_full_on_journal_write(venue, tmp_path):
             await asyncio.sleep(0.3)
             assert venue.placed == placed, "and nothing else does"
             assert await executor.stop("journal broken") == 0
+
+
+async def test_a_writer_that_dies_of_anything_pulls_the_quotes_and_stops_in_time(venue, tmp_path):
+    with pytest.raises(JournalError, match="OverflowError"):  # noqa: PT012 (closing the journal tells it last)
+        async with trading(venue.name, venue.url, tmp_path, stop_s=3.0) as executor:
+            executor.submit(wanted(BUY))
+            await until(settled(executor, 1))
+            executor._journal.advice(outcome="used", request_json="{}", snapshot_ns=1 << 70)
+            await until(lambda: executor._journal.failure is not None)
+            executor.pull("risk")
+            await until(lambda: venue.open == [], seconds=2)
+            assert executor.halted is not None
+            assert not executor.healthy
+            async with asyncio.timeout(8):
+                assert await executor.stop("journal broken") == 0
+
+
+async def test_a_cancel_does_not_wait_for_a_disk_that_is_busy(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        await executor._journal.flush()
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # Somebody else writes, for longer than an order may rest.
+        executor.submit(wanted(BUY, SELL))
+        executor.pull("risk")
+        await until(lambda: venue.open == [], seconds=2)
+        assert venue.placed == 1, "and no order goes out unwritten"
+        other.execute("ROLLBACK")
+        other.close()
+        await until(lambda: executor.live_orders == ())
+        assert executor.halted is None
+    with JournalReader(tmp_path / "journal.db") as reader:
+        intents = [row.action for row in reader.intents()]
+    assert "cancel" in intents, "the record follows"
 
 
 async def test_orders_go_over_the_trade_stream_and_a_silent_one_is_no_hang(bybit, tmp_path):
@@ -409,3 +463,57 @@ async def test_several_levels_go_in_one_request_and_a_refused_leg_does_not_hide(
 
 def _config(venue: Venue) -> VenueConfig:
     return VenueConfig(name=venue.name, symbol="BTCUSDT", url=venue.url)
+
+
+BLIND = [{"on": on, "fault": "omit"} for on in ("open_orders", "order_history", "order_detail", "executions")]
+
+
+async def test_a_venue_whose_queries_show_nothing_for_a_moment_does_not_get_a_second_order(venue, tmp_path):
+    """The order rests all the while; had it been given up, the same quote would be there twice."""
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        await asyncio.sleep(1.3)  # Longer than the window.
+        venue.script(*BLIND)
+        await executor._reconcile()
+        assert [order.remaining for order in executor.live_orders] == [BUY.qty], "still exposure"
+        assert executor.unknown_orders == 1
+        executor.submit(wanted(BUY))
+        await asyncio.sleep(1.5)
+        assert len(venue.open) == venue.placed == 1
+        venue.heal()
+        await until(lambda: executor.unknown_orders == 0)
+        assert settled(executor, 1)()
+    assert "NOT_PLACED" not in last_states(tmp_path).values()
+
+
+async def test_a_start_whose_first_answers_show_nothing_still_ends_what_an_earlier_one_left(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as first:
+        first.submit(wanted(BUY))
+        await until(settled(first, 1))
+        await asyncio.sleep(1.3)
+        for task in first._loops:
+            task.cancel()
+        first._stopping = True  # It dies without a stop; the streams go with the gateway.
+        await first._streams.close()
+    assert len(venue.open) == 1
+    venue.script(*({**rule, "until_s": 1.0} for rule in BLIND))
+    async with trading(venue.name, venue.url, tmp_path) as second:
+        assert venue.open == [], "nothing is quoted before the venue has told of every order"
+        assert second.live_orders == ()
+    assert list(last_states(tmp_path).values()) == ["CANCELED"]
+
+
+async def test_a_stop_asks_again_where_the_list_of_open_orders_is_suddenly_empty(venue, tmp_path):
+    async with trading(venue.name, venue.url, tmp_path) as executor:
+        executor.submit(wanted(BUY))
+        await until(settled(executor, 1))
+        venue.script(
+            {"on": "open_orders", "fault": "omit", "until_s": 1.0},
+            *({"on": on, "fault": "reject", "code": code, "limit": 1} for on, code in _GONE[venue.name]),
+        )
+        assert await executor.stop("done") == 0
+        assert venue.open == []
+
+
+_GONE = {"bybit": [("cancel", 110001)], "bitget": [("cancel", 40768)]}

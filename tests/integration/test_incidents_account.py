@@ -7,10 +7,13 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from desk import BUY, SELL, TIMES, created_ids, journalled_fills, settled, trading, wanted
+from desk import BUY, KEYS, SELL, TIMES, created_ids, journalled_fills, settled, trading, wanted
 from venue_client import SYMBOL, Venue, connect, serve, until
 
+from mm_hybrid.clock import WallClock
+from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import RiskStopError
+from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.journal import JournalReader, replay
 
 D = Decimal
@@ -153,6 +156,21 @@ async def test_a_trade_made_by_hand_on_the_account_explains_the_position_and_is_
         assert executor.halted is None
         assert executor.counters.fills == 0, "it is in the position and not ours"
     assert [row[1:] for row in journalled_fills(tmp_path)] == [("", D("0.004"))]
+
+
+async def test_a_trade_of_another_program_found_by_asking_is_told_as_a_pushed_one_is(venue, tmp_path):
+    alerts: list[str] = []
+    config = VenueConfig(name=venue.name, symbol="BTCUSDT", url=venue.url)
+    other = await Gateway.connect(config, KEYS, WallClock())
+    async with trading(venue.name, venue.url, tmp_path, alerts=alerts, reconcile_s=0.3) as executor:
+        venue.script({"on": "push_execution", "fault": "drop"})
+        await other.create("otherbot-1", "buy", BUY.price, BUY.qty)
+        await until(lambda: venue.open)
+        venue.fill("1")
+        await until(lambda: executor.position.qty_base == BUY.qty)
+        assert executor.counters.fills == 0
+        assert any("is not of our orders" in line for line in alerts)
+    await other.close()
 
 
 async def test_funding_is_cash_of_its_own_and_counts_once(venue, tmp_path):

@@ -26,6 +26,7 @@ BAD = {
     "hedge mode": (Setup(hedge_mode=True), "hedge mode"),
     "address not allowed": (Setup(allowed_ips=("192.0.2.7",)), "does not allow this address"),
     "symbol halted": (Setup(symbol_status="halted"), "BTCUSDT is not trading now"),
+    "key reads only": (Setup(can_trade=False), "read-only: give it the permission"),
     "no balance": (Setup(balance=Decimal(1)), "insufficient balance: 1.00 USDT available"),
 }
 
@@ -62,8 +63,6 @@ async def test_a_start_says_what_is_wrong_before_the_first_order(server, setup, 
 
 async def test_a_key_that_may_only_read_is_told_from_one_that_may_trade(server):
     server.account.configure(Setup(can_trade=False))
-    if server.config.venue == "bitget":
-        pytest.skip("Bitget does not tell a key's permissions before an order is refused")
     with pytest.raises(GatewayError, match="read-only: give it the permission"):
         await start(server)
 

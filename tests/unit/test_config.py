@@ -30,6 +30,20 @@ def test_the_least_configuration_gets_the_defaults(tmp_path: Path) -> None:
     assert config.venue.demo, "live means the venue's demo hosts unless the user says otherwise"
 
 
+@pytest.mark.parametrize(("own", "traded"), [("", "BTCUSDT"), ('symbol = "ETHUSDT"', "ETHUSDT")])
+def test_what_is_traded_is_the_market_s_symbol_unless_the_venue_names_its_own(tmp_path, own, traded):
+    config = load(written(tmp_path, GOOD + own))
+    assert config.trading_venue.symbol == traded
+
+
+def test_the_readme_s_example_is_a_configuration_that_has_what_a_local_exchange_needs(tmp_path):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("```toml\n")[2].partition("```")[0]
+    text = example.replace("[venue]", '[venue]\nurl = "http://127.0.0.1:8100"')
+    config = load(written(tmp_path, text))
+    assert (config.trading_venue.symbol, config.trading_venue.url) == ("BTCUSDT", "http://127.0.0.1:8100")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

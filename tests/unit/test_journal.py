@@ -195,6 +195,31 @@ def test_a_full_disk_fails_the_intent_and_everything_after_it(tmp_path):
         assert next(iter(reader.intents())).client_id == "fits"
 
 
+async def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path):
+    """Half a surrogate pair comes out of JSON that a venue has cut in the middle of a character."""
+    journal = Journal.open(tmp_path / "j.db", ManualClock(1))
+    journal.state("lookup", "failed", "cut \ud83d here, ü")
+    await journal.intents([Intent(action="cancel", client_id="c1")])
+    await journal.close()
+    with JournalReader(tmp_path / "j.db") as reader:
+        assert [row.detail for row in reader.states()] == ["cut \\ud83d here, ü"]
+
+
+async def test_whatever_stops_the_writer_is_a_failure_that_everyone_waiting_is_told(tmp_path):
+    journal = Journal.open(tmp_path / "j.db", ManualClock(1))
+    journal.advice(
+        outcome="used", request_json="{}", snapshot_ns=1 << 70
+    )  # More than SQLite's integers hold.
+    async with asyncio.timeout(5):
+        with pytest.raises(JournalError, match="OverflowError"):
+            await journal.intents([Intent(action="create", client_id="c1")])
+        assert journal.failure is not None
+        with pytest.raises(JournalError):
+            await journal.flush()
+        with pytest.raises(JournalError, match="OverflowError"):
+            await journal.close()
+
+
 async def test_a_journal_has_one_writer_and_is_free_again_once_that_is_closed(tmp_path):
     first = Journal.open(tmp_path / "j.db", ManualClock(1))
     with pytest.raises(JournalError, match="another session is writing this journal"):

@@ -84,7 +84,24 @@ def test_the_same_number_means_different_things_at_different_venues():
 
 
 def test_codes_are_read_from_the_reply_an_exception_quotes():
-    assert wire.error_code('bybit {"retCode":10016,"retMsg":"System error {odd}"}') == "10016"
-    assert wire.error_code('bitget {"code":"40768","msg":"x","data":null}') == "40768"
-    assert wire.error_code("bybit POST https://127.0.0.1/v5/order/create") is None
-    assert wire.error_code("bybit <html>502 {not json") is None
+    assert wire.error_code("bybit", 'bybit {"retCode":10016,"retMsg":"System error {odd}"}') == "10016"
+    assert wire.error_code("bitget", 'bitget {"code":"40768","msg":"x","data":null}') == "40768"
+    assert wire.error_code("bybit", "bybit POST https://127.0.0.1/v5/order/create") is None
+    assert wire.error_code("bybit", "bybit <html>502 {not json") is None
+
+
+def test_a_code_outside_the_venue_s_envelope_is_not_the_venue_s_word():
+    assert wire.error_code("bybit", 'bybit {"code":10001,"message":"upstream"}') is None
+    assert wire.error_code("bitget", 'bitget {"retCode":40768}') is None
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize(("venue", "code"), [("bybit", "10001"), ("bybit", "110001"), ("bitget", "45110")])
+def test_a_server_error_is_ambiguous_whatever_code_it_carries(status, venue, code):
+    assert classify(failure(venue, code=code)) is not Verdict.AMBIGUOUS
+    assert classify(failure(venue, code=code, http_status=status)) is Verdict.AMBIGUOUS
+
+
+@pytest.mark.parametrize(("venue", "code"), [("bybit", "10006"), ("bybit", "10018"), ("bitget", "429")])
+def test_a_throttling_code_is_believed_under_a_server_error_too(venue, code):
+    assert classify(failure(venue, code=code, http_status=503)) is Verdict.THROTTLED

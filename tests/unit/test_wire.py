@@ -205,3 +205,19 @@ async def test_a_page_shorter_than_asked_for_is_not_the_last():
         return [info["orderId"] for info in infos], next_mark("bitget", infos, "orderId")
 
     assert await all_pages(page) == orders
+
+
+@pytest.mark.parametrize(
+    ("authorities", "reads_only"),
+    [
+        (["coor", "cpor", "stor"], True),
+        (["coor", "coow"], False),
+        (["readonly"], True),
+        (["trade", "readonly"], False),
+        (["something new"], None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_a_bitget_key_is_said_to_read_only_where_its_permissions_are_understood(authorities, reads_only):
+    assert wire.bitget_reads_only({"data": {"authorities": authorities}}) is reads_only

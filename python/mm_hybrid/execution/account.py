@@ -19,6 +19,9 @@ from mm_hybrid.types import Fill, Funding, Position, Side
 
 _HELD_KEPT = 10_000
 
+_LISTED_LATE_NS = 60_000_000_000
+"""How long after a take-over an execution of before may still be listed for the first time."""
+
 OnFill = Callable[[Fill], Decimal | None]
 OnFunding = Callable[[Funding], None]
 
@@ -46,6 +49,8 @@ class Account:
         changed: called when something changed that may ask for new requests.
         stranger: called with an open order that has no record here.
         foreign: called with an execution that is nobody's here, once it is booked.
+        ours: tells whether a client id is of this strategy, of whatever start.
+        broken: called with what :attr:`on_fill` raised, once the execution is journalled.
         crossed: called with the side of an order that was cancelled because it would have taken.
 
     Attributes:
@@ -62,6 +67,8 @@ class Account:
         changed: Callable[[], None],
         stranger: Callable[[VenueOrder], None],
         foreign: Callable[[Fill], None] = lambda _fill: None,
+        ours: Callable[[str], bool] = bool,
+        broken: Callable[[Exception], None] = lambda _error: None,
         crossed: Callable[[Side], None] = lambda _side: None,
     ) -> None:
         self.orders = Orders()
@@ -74,17 +81,22 @@ class Account:
         self._changed = changed
         self._stranger = stranger
         self._foreign = foreign
+        self._ours = ours
+        self._broken = broken
+        self._opened_ms = self._opened_ns = 0
+        self._opened_with: frozenset[str] = frozenset()
         self._crossed = crossed
         self.booked = 0
         self._unmatched: list[tuple[int, Fill]] = []
+        self._doubtful: list[tuple[int, Fill]] = []
         self._held: deque[tuple[int, Decimal]] = deque(
             [(clock.monotonic_ns(), Decimal(0))], maxlen=_HELD_KEPT
         )
 
     @property
     def executed_base(self) -> Decimal:
-        """The position with the executions that still wait for their order to become known."""
-        waiting = (fill.qty if fill.side == "buy" else -fill.qty for _, fill in self._unmatched)
+        """The position with the executions that still wait: for their order to become known, or in doubt."""
+        waiting = (_signed(fill) for _, fill in (*self._unmatched, *self._doubtful))
         return self.position.qty_base + sum(waiting, Decimal(0))
 
     def held_since(self, since_ns: int) -> set[Decimal]:
@@ -96,8 +108,16 @@ class Account:
     def _note_held(self) -> None:
         self._held.append((self._clock.monotonic_ns(), self.executed_base))
 
-    def open_with(self, qty_base: Decimal) -> None:
-        """Take a position over as it is; cash, fees and funding stay what they were."""
+    def open_with(self, qty_base: Decimal, *, until_ms: int) -> None:
+        """Take a position over as it is; cash, fees and funding stay what they were.
+
+        Args:
+            qty_base: signed, base units.
+            until_ms: venue time up to which executions may be part of it although the venue lists them only later.
+        """
+        self._opened_ms = until_ms
+        self._opened_ns = self._clock.monotonic_ns()
+        self._opened_with = self.orders.client_ids()
         self.position = replace(self.position, qty_base=qty_base)
         self._note_held()
 
@@ -157,6 +177,11 @@ class Account:
         if fill.exec_id in self.orders.exec_ids:
             return
         record = self.orders.find(client_id=fill.client_id, order_id=fill.order_id)
+        if self._may_be_contained(fill, record):
+            if all(waiting.exec_id != fill.exec_id for _, waiting in self._doubtful):
+                self._doubtful.append((self._clock.monotonic_ns(), fill))
+                self._note_held()
+            return
         if record is None and not fill.client_id and fill.exec_type == "trade":
             # It may be ahead of the acknowledgement that will tell whose order this id is.
             if all(waiting.exec_id != fill.exec_id for _, waiting in self._unmatched):
@@ -183,6 +208,13 @@ class Account:
         Args:
             nobodys: exchange id of an order that the venue says is none of ours.
         """
+        doubtful, self._doubtful = self._doubtful, []
+        for came_ns, fill in doubtful:
+            record = self.orders.find(client_id=fill.client_id, order_id=fill.order_id)
+            if self._may_be_contained(fill, record):
+                self._doubtful.append((came_ns, fill))
+            else:
+                self.take_fill(fill)
         waiting, self._unmatched = self._unmatched, []
         for came_ns, fill in waiting:
             record = self.orders.find(client_id="", order_id=fill.order_id)
@@ -194,7 +226,8 @@ class Account:
     @property
     def oldest_unmatched_ms(self) -> int | None:
         """Venue time of the oldest execution that waits for its order, and so is not in the journal yet."""
-        return min((fill.exchange_ts_ns // 1_000_000 for _, fill in self._unmatched), default=None)
+        waiting = (*self._unmatched, *self._doubtful)
+        return min((fill.exchange_ts_ns // 1_000_000 for _, fill in waiting), default=None)
 
     def unmatched_orders(self, older_than_ns: int) -> set[str]:
         """Return exchange ids of orders that executions have waited for since before a monotonic time."""
@@ -257,8 +290,8 @@ class Account:
         if not self.orders.apply_fill(fill, self._clock.monotonic_ns()):
             return
         self.booked += 1
-        if record is not None or fill.client_id:
-            self.counters.fills += 1
+        ours = record is not None or self._ours(fill.client_id)
+        self.counters.fills += ours
         sign = 1 if fill.side == "buy" else -1
         self.position = replace(
             self.position,
@@ -267,14 +300,68 @@ class Account:
             fees_quote=self.position.fees_quote + fill.fee_quote,
         )
         self._note_held()
-        mid = self.on_fill(fill) if self.on_fill is not None else None
+        mid, broken = None, None
+        try:
+            mid = self.on_fill(fill) if self.on_fill is not None else None
+        except (
+            Exception
+        ) as error:  # It has moved the position: whatever fails here, it must be in the journal.
+            broken = error
         if self._journal.failure is None:
             self._journal.fill(fill, mid=mid)
         if record is not None and record.state is OrderState.FILLED:
             self.outcome(record, source="execution")
-        elif record is None and not fill.client_id:
+        if not ours:
             self._foreign(fill)
+        if broken is not None:
+            self._broken(broken)
         self._changed()
+
+    def _may_be_contained(self, fill: Fill, record: OrderRecord | None) -> bool:
+        """Return whether an execution may be part of the position that was taken over, although it is told only now.
+
+        Queries of position and executions need not agree at a moment. What was sent later cannot be part of it,
+        whatever the clocks say.
+        """
+        earlier = record is None or record.client_id in self._opened_with
+        soon = self._clock.monotonic_ns() < self._opened_ns + _LISTED_LATE_NS
+        return earlier and soon and fill.exchange_ts_ns // 1_000_000 <= self._opened_ms
+
+    def agrees(self, venue_base: Decimal, asked_ns: int) -> bool:
+        """Return whether a position of the venue is one that was held since it was asked for.
+
+        It also decides which of the executions in doubt the position taken over contains: the earliest so many with
+        which the two agree. Those that came after the question stay in doubt.
+        """
+        decided = sorted(
+            (one for one in self._doubtful if one[0] < asked_ns), key=lambda one: one[1].exchange_ts_ns
+        )
+        others = self.executed_base - sum((_signed(fill) for _, fill in decided), Decimal(0))
+        for contained in range(len(decided), 0, -1):
+            if venue_base == others + sum((_signed(fill) for _, fill in decided[contained:]), Decimal(0)):
+                break
+        else:
+            contained = 0
+        agreed = contained > 0 or venue_base in self.held_since(asked_ns)
+        if agreed and decided:
+            self._doubtful = [one for one in self._doubtful if one not in decided]
+            for place, (_, fill) in enumerate(decided):
+                if place < contained:
+                    self._take_contained(fill)
+                else:
+                    self._book(fill, self.orders.find(client_id=fill.client_id, order_id=fill.order_id))
+        return agreed
+
+    def _take_contained(self, fill: Fill) -> None:
+        self.orders.apply_fill(fill, self._clock.monotonic_ns())
+        if self._journal.failure is None:
+            reason = f"it contains execution {fill.exec_id}, listed later"
+            self._journal.opening(self.position.qty_base, reason, contains=[fill.exec_id])
+        self._note_held()
+
+
+def _signed(fill: Fill) -> Decimal:
+    return fill.qty if fill.side == "buy" else -fill.qty
 
 
 def is_post_only_cross(reason: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -18,8 +18,9 @@ from mm_hybrid.clock import Clock
 from mm_hybrid.config import ExecutionConfig, SessionConfig
 from mm_hybrid.errors import GatewayError, JournalError, RiskStopError
 from mm_hybrid.execution.account import Account, Counters, OnFill, OnFunding
+from mm_hybrid.execution.ahead import note_cancels
 from mm_hybrid.execution.breakers import Breakers, judge
-from mm_hybrid.execution.difference import Plan, Tolerance, difference
+from mm_hybrid.execution.difference import Amend, Plan, Tolerance, difference
 from mm_hybrid.execution.gateway import Gateway
 from mm_hybrid.execution.lanes import Lane
 from mm_hybrid.execution.orders import LiveOrder, OrderRecord, OrderState, VenueOrder
@@ -47,7 +48,8 @@ class Executor:
 
     Args:
         gateway: the open gateway; closing it stays the caller's.
-        journal: every intent is on disk there before it is sent; its session must have been recorded.
+        journal: creates and amends are on disk there before they are sent, cancels unless the disk is slow; its
+            session must have been recorded.
         clock: time of ages and stamps.
         instrument: what is traded.
         config: where the tolerance of quotes and the periods come from; without one every change is sent.
@@ -99,6 +101,8 @@ class Executor:
             changed=self._wake.set,
             stranger=self._take_stranger,
             foreign=self._note_foreign_trade,
+            ours=self.is_ours,
+            broken=lambda error: self._halt(f"taking a fill in failed: {type(error).__name__}: {error}"),
             crossed=lambda side: self._sender.pause(side, self._times.crossed_pause_s),
         )
         self._breakers = Breakers(clock, self._note_breaker)
@@ -124,7 +128,7 @@ class Executor:
         )  # fmt: skip
         self._reconciler = Reconciler(
             gateway, account, journal, clock, self._times.reconcile,
-            look_up=self._look_up, owners=self._owners, symbol=instrument.symbol,
+            on_fill=self._take_fill, look_up=self._look_up, owners=self._owners, symbol=instrument.symbol,
         )  # fmt: skip
         handlers = StreamHandlers(
             order=lambda seen: account.take_order(seen, source="stream"),
@@ -212,8 +216,11 @@ class Executor:
             "halted": self._halted,
         }
 
-    async def start(self) -> None:
+    async def start(self, *, ready: Callable[[], Awaitable[object]] | None = None) -> None:
         """Settle what an earlier start left, agree with the venue on the position, and begin to execute.
+
+        Args:
+            ready: the last check, made when nothing of ours rests any more; what it raises ends the start.
 
         Raises:
             GatewayError: the venue cannot be used, or orders of ours could not be cancelled.
@@ -235,6 +242,8 @@ class Executor:
             adopt_position=self._adopt_position,
         )
         await recovery.run()
+        if ready is not None:
+            await ready()
         await self._streams.start()
         if self._halted is not None:
             await self._streams.close()
@@ -308,14 +317,12 @@ class Executor:
             await self._wake.wait()
             self._wake.clear()
             try:
-                await self._converge()
-            except JournalError as error:
-                self._halt(str(error))
+                self._converge()
             except Exception as error:  # A loop that ends unseen would leave orders unattended.
                 self._halt(f"execution failed: {type(error).__name__}: {error}")
                 _log.exception("execution failed")
 
-    async def _converge(self) -> None:
+    def _converge(self) -> None:
         targets = self._targets if self.healthy else ()
         orders = self._account.orders
         plan = difference(
@@ -329,26 +336,45 @@ class Executor:
         if not (plan.cancel or plan.amend or plan.create):
             return
         created = self._mark(plan)
-        seqs: list[int | None]
+        if plan.cancel:
+            self._spawn(self._cancel(plan.cancel))
+        if plan.amend or created:
+            self._spawn(self._place(plan.amend, created, batch=batch))
+
+    async def _cancel(self, records: list[OrderRecord]) -> None:
+        """Cancel orders; the disk may delay that for a moment, but neither its slowness nor its failure prevents it."""
+        intents = [Intent(action="cancel", client_id=r.client_id, side=r.side) for r in records]
+        seqs = await note_cancels(self._journal, intents, failed=self._journal_failed)
+        await self._sender.cancel(records, seqs)
+
+    async def _place(self, amends: list[Amend], created: list[OrderRecord], *, batch: bool) -> None:
+        """Send amends and creates once their intents are on disk, and not at all if they cannot be written."""
         try:
-            seqs = list(await self._journal.intents(_intents(plan, created)))
-        except JournalError:
-            # Cancels go out even when nothing can be written any more; the rest does not.
-            if plan.cancel:
-                self._spawn(self._sender.cancel(plan.cancel, [None] * len(plan.cancel)))
-            for amend in plan.amend:
-                amend.order.amend_price = amend.order.amend_qty = None
-                self._account.move(amend.order, OrderState.OPEN)
+            seqs = await self._journal.intents(_intents(amends, created))
+        except JournalError as error:
+            for amend in amends:
+                self._leave(amend)
             for record in created:
                 self._account.move(record, OrderState.NOT_PLACED)
-            raise
-        if plan.cancel:
-            self._spawn(self._sender.cancel(plan.cancel, [seqs.pop(0) for _ in plan.cancel]))
-        for amend in plan.amend:
-            self._spawn(self._sender.amend(amend, seqs.pop(0) or 0))
-        for record in created:
-            record.intent_seq = seqs.pop(0) or 0
+            self._journal_failed(error)
+            return
+        for amend, seq in zip(amends, seqs, strict=False):
+            order = amend.order  # Meanwhile it may have ended, have to go, or be amended to something newer.
+            asked = order.state, order.amend_price, order.amend_qty
+            if asked == (OrderState.PENDING_AMEND, amend.price, amend.qty):
+                self._spawn(self._sender.amend(amend, seq))
+        for record, seq in zip(created, seqs[len(amends) :], strict=True):
+            record.intent_seq = seq
         self._send(created, batch=batch)
+
+    def _leave(self, amend: Amend) -> None:
+        """Take an amend back that has not been sent."""
+        amend.order.amend_price = amend.order.amend_qty = None
+        if amend.order.state is OrderState.PENDING_AMEND:
+            self._account.move(amend.order, OrderState.OPEN)
+
+    def _journal_failed(self, error: JournalError) -> None:
+        self._halt(str(error))
 
     def _send(self, created: list[OrderRecord], *, batch: bool) -> None:
         """Send orders whose intents are on disk, unless they are not wanted any more."""
@@ -469,10 +495,7 @@ class Executor:
             self._alert(
                 f"fees are paid in {fill.fee_currency}, whose price is not known here: they count as 0"
             )
-        known = fill.exec_id in self._account.orders.exec_ids
         self._account.take_fill(fill)
-        if not known and fill.client_id and not self.is_ours(fill.client_id):
-            self._note_foreign_trade(fill)
 
     def _note_foreign_trade(self, fill: Fill) -> None:
         """Tell of a trade somebody else made on this account: it is in the position, and none of our orders' doing."""
@@ -552,11 +575,10 @@ class Executor:
         task.add_done_callback(done)
 
 
-def _intents(plan: Plan, created: list[OrderRecord]) -> list[Intent]:
-    intents = [Intent(action="cancel", client_id=r.client_id, side=r.side) for r in plan.cancel]
-    intents += [
+def _intents(amends: list[Amend], created: list[OrderRecord]) -> list[Intent]:
+    intents = [
         Intent(action="amend", client_id=a.order.client_id, side=a.order.side, price=a.price, qty=a.qty)
-        for a in plan.amend
+        for a in amends
     ]
     intents += [
         Intent(action="create", client_id=r.client_id, side=r.side, price=r.price, qty=r.qty) for r in created

@@ -1,4 +1,4 @@
-"""The one door to the exchanges; only this module knows ccxt.
+"""The one door to the exchanges; only this module and the client it builds know ccxt.
 
 It turns ccxt's untyped world into ours: orders and executions read from the venue's own text, every failure
 into a :class:`VenueError` with a verdict, every request through the lanes and under a timeout. It never
@@ -8,14 +8,12 @@ repeats a create.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal, Self
 
 import ccxt.async_support as ccxt
-import ccxt.pro
 import stamina
 
 from mm_hybrid.clock import Clock
@@ -23,6 +21,7 @@ from mm_hybrid.config import VenueConfig
 from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution import wire
 from mm_hybrid.execution.batches import Batches, leg_result
+from mm_hybrid.execution.client import client_of
 from mm_hybrid.execution.credentials import Credentials
 from mm_hybrid.execution.fees import FeePrices
 from mm_hybrid.execution.lanes import Budget, Lane, LaneClosedError, Lanes
@@ -32,10 +31,8 @@ from mm_hybrid.execution.paging import Mark, all_pages, all_spans, next_mark
 from mm_hybrid.execution.setup import AccountFacts, require_usable
 from mm_hybrid.execution.tap import Request, Tap
 from mm_hybrid.execution.venue_limits import BAN_S, PAGE_ROWS, WINDOW_MS
-from mm_hybrid.instruments import listed_instrument
+from mm_hybrid.instruments import listed_instrument, tradable_status
 from mm_hybrid.types import Fill, Funding, Instrument, Side
-
-KEEP_ALIVE_MS = 5_000
 
 _UNSIGNED_MOST = 3  # Refusals in a row of freshly connected trade streams until the key is to blame.
 
@@ -43,7 +40,7 @@ OrdersVia = Literal["rest", "websocket"]
 
 
 class Gateway:
-    """One account at one venue, one linear perpetual; get it with :meth:`connect`."""
+    """One account at one venue, one linear perpetual; get it with :meth:`connect` or :meth:`open`."""
 
     def __init__(
         self,
@@ -68,6 +65,7 @@ class Gateway:
         self._clock = clock
         self._timeout_s = timeout_s
         self.batches = Batches(venue, lanes, by_stream=orders_via == "websocket")
+        self._url: str | None = None
         self._unsigned = 0
         self._by_stream = orders_via == "websocket"
         self.fees = FeePrices(venue, instrument)
@@ -75,6 +73,23 @@ class Gateway:
 
     @classmethod
     async def connect(
+        cls, config: VenueConfig, credentials: Credentials, clock: Clock, **options: Any
+    ) -> Self:
+        """Open a gateway and make sure that it can trade: :meth:`open`, then :meth:`require_usable`.
+
+        Raises:
+            GatewayError: see there; nothing stays open.
+        """
+        gateway = await cls.open(config, credentials, clock, **options)
+        try:
+            await gateway.require_usable()
+        except BaseException:
+            await gateway.close()
+            raise
+        return gateway
+
+    @classmethod
+    async def open(
         cls,
         config: VenueConfig,
         credentials: Credentials,
@@ -84,33 +99,55 @@ class Gateway:
         timeout_s: float = 3.0,
         orders_via: OrdersVia = "rest",
     ) -> Self:
-        """Load the market, check key and account with signed reads, and return the open gateway.
+        """Load the market and return the open gateway, able to ask and to cancel; see :meth:`require_usable`.
 
         Raises:
-            GatewayError: host unreachable, symbol unknown or not trading, key refused (which says why), account in
-                hedge mode, or an override that leads off this machine.
+            GatewayError: host unreachable, symbol unknown, or an override that leads off this machine.
         """
-        exchange = _build(config, credentials, timeout_s)
+        exchange = client_of(config, credentials, timeout_s)
         try:
             instrument = listed_instrument(config.name, config.symbol, await exchange.load_markets())
             lanes = Lanes(clock, budget or Budget.of(config.name))
             gateway = cls(
                 config.name, exchange, instrument, clock, lanes, timeout_s=timeout_s, orders_via=orders_via
             )
-            require_usable(config.name, await gateway.account())
-            gateway.instrument = await _with_own_fees(exchange, instrument)
-            await gateway.refresh_fee_prices()
+            gateway._url = config.url
         except ccxt.BaseError as error:
             await exchange.close()
             failure = failure_of(config.name, error)
             raise GatewayError(f"{config.name}: {describe(failure, config.url)}") from None
-        except VenueError as error:
-            await exchange.close()
-            raise GatewayError(f"{config.name}: {describe(error.failure, config.url)}") from None
         except BaseException:
             await exchange.close()
             raise
         return gateway
+
+    async def require_usable(self) -> None:
+        """Check symbol, key and account with signed reads, and learn the account's own fee rates.
+
+        Raises:
+            GatewayError: symbol not trading, key refused (which says why) or read-only, or account in hedge mode.
+        """
+        status = tradable_status(self.venue, self._exchange.markets[self._symbol])
+        if status is not None:
+            raise GatewayError(f"{self.venue}: {self.instrument.symbol} is not trading now (status {status})")
+        try:
+            require_usable(self.venue, await self.account())
+            await self._learn_own_fees()
+            await self.refresh_fee_prices()
+        except VenueError as error:
+            raise GatewayError(f"{self.venue}: {describe(error.failure, self._url)}") from None
+
+    async def _learn_own_fees(self) -> None:
+        """Take the account's own fee rates, where the venue tells them.
+
+        The market's rates are those of the base tier; a maker with others would quote at the wrong width.
+        """
+        try:
+            rates = await self._optional(lambda: self._exchange.fetch_trading_fee(self._symbol))
+            maker, taker = Decimal(str(rates["maker"])), Decimal(str(rates["taker"]))
+        except (VenueError, KeyError, ArithmeticError, TypeError):
+            return
+        self.instrument = replace(self.instrument, maker_fee_rate=maker, taker_fee_rate=taker)
 
     # Orders
 
@@ -354,7 +391,12 @@ class Gateway:
             reply = await self._again(
                 Lane.READ, lambda: self._exchange.private_mix_get_v2_mix_account_accounts(dict(product))
             )
-        return wire.bitget_account(reply, coin)
+        facts = wire.bitget_account(reply, coin)
+        try:
+            key = await self._optional(lambda: self._exchange.private_spot_get_v2_spot_account_info({}))
+        except VenueError:
+            return facts
+        return {**facts, "read_only": wire.bitget_reads_only(key)}
 
     async def refresh_fee_prices(self) -> None:
         """Learn the price of the venue's own coin, in which fees may be paid, where it is listed here."""
@@ -524,7 +566,9 @@ class Gateway:
         elif refused.verdict is Verdict.CLOCK:
             try:
                 await self._exchange.load_time_difference()
-            except ccxt.BaseError as second:
+            except (
+                Exception
+            ) as second:  # The client library lets a spoiled reply raise whatever its parser raises.
                 failure = failure_of(self.venue, second)
                 return VenueError(failure)
         return refused
@@ -538,53 +582,3 @@ class Gateway:
             message = f"{self.venue}: reply without an order id"
             raise VenueError(Failure(venue=self.venue, error="NoOrderId", message=message))
         return str(order_id)
-
-
-def _build(config: VenueConfig, credentials: Credentials, timeout_s: float) -> Any:
-    bybit = config.name == "bybit"
-    options: dict[str, Any] = {
-        "fetchMarkets": {"types": ["linear" if bybit else "swap"]},
-        "defaultType": "swap",
-        "maxRetriesOnFailure": 0,
-        "ws": {"keepAlive": KEEP_ALIVE_MS},
-        # ccxt walks everything it remembers of pushes at each new one; far more than one read of a socket brings.
-        "ordersLimit": 200,
-        "tradesLimit": 200,
-    }
-    # Preset, since ccxt would ask with hidden requests, and on Bitget takes any failure for an answer.
-    if bybit:
-        options |= {"enableUnifiedMargin": False, "enableUnifiedAccount": True, "unifiedMarginStatus": 6}
-    else:
-        options |= {"uta": False}
-    exchange = getattr(ccxt.pro, config.name)({
-        "apiKey": credentials.api_key.get_secret_value(),
-        "secret": credentials.secret.get_secret_value(),
-        "password": credentials.password.get_secret_value(),
-        "enableRateLimit": False,
-        "timeout": round(timeout_s * 1000),
-        "options": options,
-    })  # fmt: skip
-    exchange.has["fetchCurrencies"] = False
-    exchange.timeout_on_exit = 0
-    # Its own logger writes headers, and with them the key, at DEBUG.
-    exchange.logger = logging.getLogger("mm_hybrid.execution.ccxt")
-    exchange.logger.setLevel(logging.WARNING)
-    if config.url is not None:
-        exchange.urls["api"] = wire.rewrite_urls(exchange.urls["api"], config.url)
-        wire.require_loopback(exchange.urls["api"])
-    elif config.demo:
-        exchange.enable_demo_trading(True)
-    return exchange
-
-
-async def _with_own_fees(exchange: Any, instrument: Instrument) -> Instrument:
-    """Return the instrument with the account's own fee rates, where the venue tells them.
-
-    The market's rates are those of the base tier; a maker with others would quote at the wrong width.
-    """
-    try:
-        rates = await exchange.fetch_trading_fee(instrument.ccxt_symbol)
-        maker, taker = Decimal(str(rates["maker"])), Decimal(str(rates["taker"]))
-    except (ccxt.BaseError, KeyError, ArithmeticError, TypeError):
-        return instrument
-    return replace(instrument, maker_fee_rate=maker, taker_fee_rate=taker)

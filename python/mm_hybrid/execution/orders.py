@@ -106,6 +106,8 @@ class OrderRecord:
             nothing is overdue.
         lookups: lookups made in this state.
         next_lookup_ns: monotonic time of the next one.
+        missing: answers in a row that did not know it, since the venue last told of it.
+        missing_since_ns: monotonic time of the first of them.
     """
 
     client_id: str
@@ -126,6 +128,8 @@ class OrderRecord:
     venue_ended: bool = False
     lookups: int = 0
     next_lookup_ns: int = 0
+    missing: int = 0
+    missing_since_ns: int = 0
     reason: str = ""
 
     @property
@@ -135,9 +139,16 @@ class OrderRecord:
 
     @property
     def unconfirmed(self) -> bool:
-        """Whether the venue has not shown yet that it exists, and it may."""
-        sent = self.state not in {OrderState.INTENT, OrderState.SENT}
-        return self.live and sent and (self.state is OrderState.PENDING_UNKNOWN or self.order_id is None)
+        """Whether the venue has not shown yet that it exists, or does not show it any more, and it may."""
+        if not self.live or self.state in {OrderState.INTENT, OrderState.SENT}:
+            return False
+        return self.state is OrderState.PENDING_UNKNOWN or self.order_id is None or self.missing > 0
+
+    def miss(self, now_ns: int) -> None:
+        """Count an answer of the venue that does not know it."""
+        if self.missing == 0:
+            self.missing_since_ns = now_ns
+        self.missing += 1
 
     @property
     def remaining(self) -> Decimal:
@@ -239,6 +250,10 @@ class Orders:
             if r.remaining > 0
         )
 
+    def client_ids(self) -> frozenset[str]:
+        """Return the client ids of all orders known now."""
+        return frozenset([*self._active, *self._ended])
+
     def find(self, *, client_id: str, order_id: str) -> OrderRecord | None:
         """Return the record of an order by either id."""
         return self._active.get(client_id) or self._ended.get(client_id) or self._by_order.get(order_id)
@@ -268,6 +283,7 @@ class Orders:
         record = self.find(client_id=fill.client_id, order_id=fill.order_id)
         if record is not None:
             self.identify(record, fill.order_id)
+            record.missing = 0
             record.filled += fill.qty
             if record.filled >= record.qty and record.amend_qty is None:
                 record.move(OrderState.FILLED, now_ns)
@@ -289,6 +305,7 @@ class Orders:
         return record, changed
 
     def _apply(self, record: OrderRecord, seen: VenueOrder, now_ns: int) -> bool:
+        record.missing = 0
         record.venue_filled = max(record.venue_filled, seen.filled)
         if seen.update_ms and seen.update_ms < record.update_ms:
             return False

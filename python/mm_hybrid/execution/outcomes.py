@@ -122,12 +122,18 @@ _NEVER_CONNECTED = frozenset(
 )
 
 
+_DEFINITE_THOUGH_BROKEN = frozenset({Verdict.THROTTLED, Verdict.MAINTENANCE})
+"""What a server error's code is believed to say; of others it may be the last word of a server that went on."""
+
+
 def classify(failure: Failure) -> Verdict:
     """Return what a failure means; ambiguous unless something definite is known."""
     if not failure.sent:
         return Verdict.NOT_SENT
     if failure.code is not None:
-        return _BY_VENUE.get(failure.venue, {}).get(failure.code, Verdict.AMBIGUOUS)
+        verdict = _BY_VENUE.get(failure.venue, {}).get(failure.code, Verdict.AMBIGUOUS)
+        broken = failure.http_status is not None and failure.http_status >= 500
+        return Verdict.AMBIGUOUS if broken and verdict not in _DEFINITE_THOUGH_BROKEN else verdict
     if failure.cause in _NEVER_CONNECTED:
         return Verdict.NOT_SENT
     # Bybit answers an IP over its limit, and both answer a key over its limit, with a bare status.
@@ -144,7 +150,7 @@ def failure_of(venue: str, error: Exception, *, sent: bool = True, http_status: 
     return Failure(
         venue=venue,
         error=type(error).__name__,
-        code=wire.error_code(text),
+        code=wire.error_code(venue, text),
         http_status=http_status,
         cause=None if cause is None else type(cause).__name__,
         sent=sent,

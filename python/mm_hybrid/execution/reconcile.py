@@ -98,6 +98,21 @@ class PositionDifference:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A position to take over.
+
+    Attributes:
+        qty_base: signed, base units.
+        contains: ids of the executions and payments listed that are part of it.
+        until_ms: venue time at which it was asked for: executions up to then may be part of it, listed or not.
+    """
+
+    qty_base: Decimal
+    contains: set[str]
+    until_ms: int
+
+
 class Reconciler:
     """Compares one account with the venue.
 
@@ -107,6 +122,7 @@ class Reconciler:
         journal: remembers how far executions are complete.
         clock: time of pauses.
         times: periods.
+        on_fill: takes every execution found, as it does those pushed.
         look_up: finds out what became of one order.
         owners: finds out whose the executions are that wait for their order.
         symbol: what is traded, for messages.
@@ -125,6 +141,7 @@ class Reconciler:
         clock: Clock,
         times: ReconcileTimes,
         *,
+        on_fill: Callable[[Fill], None],
         look_up: Callable[[OrderRecord], Awaitable[None]],
         owners: Callable[[], Awaitable[None]],
         symbol: str,
@@ -137,6 +154,7 @@ class Reconciler:
         self._journal = journal
         self._clock = clock
         self._times = times
+        self._on_fill = on_fill
         self._look_up = look_up
         self._owners = owners
         self._symbol = symbol
@@ -148,16 +166,26 @@ class Reconciler:
         self.watermark_ms = watermark_ms or self._overlapped_ms()
         self.funding_watermark_ms = funding_watermark_ms or self.watermark_ms
 
-    async def opening(self) -> tuple[Decimal, set[str]]:
-        """Return the venue's position and the ids of recent executions and payments that it contains.
+    async def opening(self) -> Opening:
+        """Return the venue's position, asked for until nothing changes between two looks, and what it contains.
 
         Raises:
             GatewayError: the venue could not be asked.
         """
+        found = await self._look()
+        for _ in range(self._times.position_checks):
+            before, found = found, await self._look()
+            if (found.qty_base, found.contains) == (before.qty_base, before.contains):
+                break
+            await asyncio.sleep(self._times.position_check_s)
+        self.opening_base = found.qty_base
+        return found
+
+    async def _look(self) -> Opening:
         contained = {fill.exec_id for fill in await self._gateway.executions(self.watermark_ms)}
         contained |= {paid.exec_id for paid in await self._funding()}
-        self.opening_base = await self._gateway.position()
-        return self.opening_base, contained
+        asked_ms = self._gateway.server_ms()
+        return Opening(qty_base=await self._gateway.position(), contains=contained, until_ms=asked_ms)
 
     async def run(self) -> PositionDifference | None:
         """Compare everything once; return the position's difference if there is one that nothing explains.
@@ -186,7 +214,7 @@ class Reconciler:
         """
         asked_ms = self._overlapped_ms()
         for fill in await self._gateway.executions(self.watermark_ms):
-            self._account.take_fill(fill)
+            self._on_fill(fill)
         if self._clock.monotonic_ns() < self._next_extras_ns and not last:
             return
         self._next_extras_ns = self._clock.monotonic_ns() + round(self._times.funding_s * NS_PER_S)
@@ -233,12 +261,12 @@ class Reconciler:
             asked_ns = self._clock.monotonic_ns()
             venue_base = await self._gateway.position()
             # The venue's word is of some moment since the question; the executions up to it may still be on their way.
-            if venue_base in self._account.held_since(asked_ns):
+            if self._account.agrees(venue_base, asked_ns):
                 return None
             await asyncio.sleep(self._times.position_check_s)
             await self.fetch()
             await self._owners()
-            if venue_base in self._account.held_since(asked_ns):
+            if self._account.agrees(venue_base, asked_ns):
                 return None
         return PositionDifference(
             symbol=self._symbol,

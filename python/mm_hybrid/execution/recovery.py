@@ -136,8 +136,8 @@ class Recovery:
 
     async def _take_over(self, reason: str) -> None:
         """Take the venue's position as it is; what has been executed so far is part of it and not booked."""
-        qty, contained = await self._reconciler.opening()
-        contained -= self._account.orders.exec_ids
+        opening = await self._reconciler.opening()
+        contained = opening.contains - self._account.orders.exec_ids
         self._account.orders.know(contained)
-        self._account.open_with(qty)
-        self._journal.opening(qty, reason, contains=contained)
+        self._account.open_with(opening.qty_base, until_ms=opening.until_ms)
+        self._journal.opening(opening.qty_base, reason, contains=contained)

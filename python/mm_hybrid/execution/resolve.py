@@ -1,9 +1,14 @@
 """Finding out what became of an order when nobody has told.
 
 The stream gets a moment first. Then the order is looked up by client id, among open and ended orders, and
-its executions with it, with growing pauses. Only when a whole window has passed without a trace is it taken
-as not placed, because an accepted request can show up late; and even then its record stays, so that it is
-recognised if it does, and it is looked up a few times more, with pauses that double.
+its executions with it, with growing pauses. Only when the answers of a whole window, counted from the first that
+does not know it, have had no trace of it is it taken as not placed, because an accepted request can show up late;
+and even then its record stays, so that it is recognised if it does, and it is looked up a few times more, with
+pauses that double.
+
+An order that the venue has once confirmed does not vanish: answers without it are most likely a fault of the
+venue's read side. It takes more of them, over a longer time, and the list of open orders must be without it too.
+Until then it counts as live.
 """
 
 from __future__ import annotations
@@ -23,6 +28,12 @@ NS_PER_S = 1_000_000_000
 
 _MOST_DOUBLINGS = 16
 
+LEAST_MISSES = 3
+"""Answers without a trace of an order before it can be declared not placed, however long they took."""
+
+CONFIRMED_PATIENCE = 3
+"""How many times as many answers and windows it takes for an order that the venue has confirmed once."""
+
 LATER_LOOKUPS = 5
 """How often an order that was given up is looked up again; the pauses double from one window on."""
 
@@ -38,6 +49,10 @@ class LookupGateway(Protocol):
         """Return the order of an execution that came without a client id, if there is one."""
         ...
 
+    async def open_orders(self) -> list[VenueOrder]:
+        """Return all open orders of the symbol."""
+        ...
+
     async def executions(self, since_ms: int) -> list[Fill]:
         """Return own executions since a venue time."""
         ...
@@ -49,8 +64,8 @@ class ResolveConfig:
 
     Attributes:
         grace_s: what the stream gets before the first lookup.
-        window_s: how long an order must stay unseen to be declared not placed; at least the venue's receive
-            window plus its longest latency.
+        window_s: how long answers must be without an order to declare it not placed, counted from the first such
+            answer; at least the venue's receive window plus its longest latency.
         recancel_s: how long an order may stay open after its cancel before it is cancelled again.
         pause_s: first and longest pause between lookups.
     """
@@ -112,7 +127,7 @@ class Resolver:
         """Return the records to look up now."""
         now_ns = self._clock.monotonic_ns()
         grace_ns = round(self._config.grace_s * NS_PER_S)
-        waiting = [record for record in self._orders.live() if record.state in UNSETTLED]
+        waiting = [r for r in self._orders.live() if r.state in UNSETTLED or r.missing > 0]
         waiting += self._orders.unaccounted()
         self._given_up = [
             record
@@ -131,6 +146,8 @@ class Resolver:
             if found is None or found.filled > record.filled:
                 for fill in await self._gateway.executions(self._since_ms()):
                     self._on_fill(fill)
+            if found is None and record.live and record.order_id is not None:
+                found = await self._listed(record)
         except VenueError:
             return
         if record.since_ns != since_ns and found is None:
@@ -138,10 +155,12 @@ class Resolver:
         if found is not None:
             self._on_order(found)
             self._settle(record, found)
-        elif record.live and self._unseen_ns(record) >= round(self._config.window_s * NS_PER_S):
-            self._on_absent(record)
-            self.doubt(record)
-            self._postpone(record)
+        elif record.live:
+            record.miss(self._clock.monotonic_ns())
+            if self._absent(record):
+                self._on_absent(record)
+                self.doubt(record)
+                self._postpone(record)
 
     async def owners(self, account: Account, older_than_ns: int) -> None:
         """Find out whose the executions are that have waited for their order since before a monotonic time.
@@ -161,6 +180,18 @@ class Resolver:
             if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
                 self._on_order(found)
             account.match_fills(nobodys=order_id)
+
+    async def _listed(self, record: OrderRecord) -> VenueOrder | None:
+        """Return an order that a query by its id does not know, if the open orders have it."""
+        listed = await self._gateway.open_orders()
+        return next((seen for seen in listed if seen.client_id == record.client_id), None)
+
+    def _absent(self, record: OrderRecord) -> bool:
+        """Return whether there have been enough answers without an order, over a long enough time."""
+        patience = 1 if record.order_id is None else CONFIRMED_PATIENCE
+        missing_ns = self._clock.monotonic_ns() - record.missing_since_ns
+        long_enough = missing_ns >= round(patience * self._config.window_s * NS_PER_S)
+        return long_enough and record.missing >= patience * LEAST_MISSES
 
     def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
         """End a request under way that the venue, asked after it, shows as not carried out."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from mm_hybrid.errors import GatewayError, JournalError
+from mm_hybrid.errors import GatewayError
 from mm_hybrid.execution.account import Account
-from mm_hybrid.execution.orders import OrderState, VenueOrder
+from mm_hybrid.execution.ahead import note_cancels
+from mm_hybrid.execution.orders import OrderRecord, OrderState, VenueOrder
 from mm_hybrid.execution.outcomes import VenueError, Verdict
 from mm_hybrid.execution.resolve import Resolver
 from mm_hybrid.journal import Intent, Journal
+
+_ROUNDS = 5
+_ROUND_S = 0.2
 
 
 class SweepGateway(Protocol):
@@ -85,12 +89,16 @@ class Sweep:
         if not known:
             return
         await self._note_cancels([record.client_id for record in known], reason)
+        self._expect_end(known)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._deadline_s()):
                 await self._cancel([(record.client_id, record.order_id) for record in known])
 
     async def run(self, reason: str) -> tuple[int, int]:
-        """Cancel until none of ours is open and none unknown, or time is up; a venue in trouble is asked again.
+        """Cancel until none of ours is open, or time is up; a venue in trouble is asked again.
+
+        A list without an order does not end it: of each that was live the venue must tell that it has ended, or
+        not know it for long enough.
 
         Returns:
             Orders of ours found open at first, and those still open when the venue was last asked.
@@ -112,7 +120,7 @@ class Sweep:
                             raise
                         trouble = error
                     else:
-                        if not left and not self._any_unknown():
+                        if not left and not self._may_rest():
                             return len(found), 0
                         await self._end(left, found, reason)
                     await asyncio.sleep(pause_s)
@@ -124,8 +132,15 @@ class Sweep:
     def _deadline_s(self) -> float:
         return asyncio.get_running_loop().time() + self._stop_s
 
-    def _any_unknown(self) -> bool:
-        return any(record.unconfirmed for record in self._account.orders.live())
+    def _may_rest(self) -> list[OrderRecord]:
+        """Return the orders that were sent and of which no end is known."""
+        return [r for r in self._account.orders.live() if r.state is not OrderState.INTENT]
+
+    def _expect_end(self, records: Iterable[OrderRecord]) -> None:
+        """Have orders that are being cancelled looked up until they have ended."""
+        for record in records:
+            if record.state is OrderState.OPEN:
+                self._account.move(record, OrderState.PENDING_CANCEL)
 
     async def _ours(self) -> list[VenueOrder]:
         """Return our open orders; what they say of known ones is taken in."""
@@ -142,21 +157,24 @@ class Sweep:
         return ours
 
     async def _end(self, ours: list[VenueOrder], found: set[str], reason: str) -> None:
-        """Cancel open orders, each journalled once, and look up what is unknown."""
-        new = [seen.client_id for seen in ours if seen.client_id not in found]
+        """Cancel open orders, listed or not, each journalled once, and look up what is unknown."""
+        orders: dict[str, str | None] = {seen.client_id: seen.order_id for seen in ours}
+        resting = [r for r in self._may_rest() if r.state is OrderState.OPEN]
+        orders |= {r.client_id: r.order_id for r in resting}
+        new = [client_id for client_id in orders if client_id not in found]
         await self._note_cancels(new, reason)
         found.update(new)
-        if ours:
-            await self._cancel([(seen.client_id, seen.order_id) for seen in ours])
+        self._expect_end(resting)
+        if orders:
+            await self._cancel(list(orders.items()))
         await asyncio.gather(*(self._resolver.lookup(record) for record in self._resolver.due()))
 
     async def _note_cancels(self, client_ids: list[str], reason: str) -> None:
-        """Journal cancels about to be sent; they go out even when nothing can be written any more."""
+        """Journal cancels about to be sent; they go out even when nothing can be written any more, or not in time."""
         if not client_ids or self._journal.failure is not None:
             return
         intents = [Intent(action="cancel", client_id=client_id, reason=reason) for client_id in client_ids]
-        with contextlib.suppress(JournalError):
-            await self._journal.intents(intents)
+        await note_cancels(self._journal, intents)
 
     async def _cancel(self, orders: list[tuple[str, str | None]]) -> None:
         try:
@@ -168,16 +186,22 @@ class Sweep:
             return  # The query that follows decides.
 
 
-async def cancel_ours(gateway: SweepGateway, tag: str) -> int:
-    """Cancel what of a tag the venue lists as open, without a journal; return how many orders.
+async def cancel_ours(gateway: SweepGateway, tag: str) -> tuple[int, int]:
+    """Cancel what of a tag the venue lists as open, without a journal; return how many orders, and how many are left.
 
     Raises:
         GatewayError: the venue could not be asked, or refused.
     """
-    ours = await _open_with(gateway, f"{tag}-")
-    if ours:
+    found: set[str] = set()
+    ours: list[VenueOrder] = []
+    for _ in range(_ROUNDS):
+        ours = await _open_with(gateway, f"{tag}-")
+        if not ours:
+            break
+        found.update(seen.client_id for seen in ours)
         await gateway.cancel_batch([(seen.client_id, seen.order_id) for seen in ours])
-    return len(ours)
+        await asyncio.sleep(_ROUND_S)
+    return len(found), len(ours)
 
 
 async def _open_with(gateway: SweepGateway, prefix: str) -> list[VenueOrder]:

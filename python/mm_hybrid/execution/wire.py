@@ -194,8 +194,23 @@ def parse_funding(venue: str, raw: Raw) -> Funding:
         ) from error
 
 
-def error_code(message: str) -> str | None:
-    """Return the venue's code from an exception's text, which quotes the reply; ``None`` if there is none."""
+def bitget_reads_only(reply: Raw) -> bool | None:
+    """Return whether a Bitget key may read contracts but not trade them, ``None`` if its permissions are not told.
+
+    ``coor`` and ``coow`` are reading and writing of contract orders; older keys have ``readonly`` and ``trade``.
+    Source: Bitget v2 API documentation, Get Account Information, authorities.
+    """
+    authorities = (reply.get("data") or {}).get("authorities")
+    if not isinstance(authorities, list) or not {"coor", "coow", "readonly", "trade"} & set(authorities):
+        return None
+    return not {"coow", "trade"} & set(authorities)
+
+
+def error_code(venue: str, message: str) -> str | None:
+    """Return the venue's code from an exception's text, which quotes the reply; ``None`` if there is none.
+
+    A proxy's error page may be JSON with a code of its own: only the venue's envelope counts.
+    """
     start = message.find("{")
     if start < 0:
         return None
@@ -205,7 +220,7 @@ def error_code(message: str) -> str | None:
         return None
     if not isinstance(body, dict):
         return None
-    code = next((body[key] for key in ("retCode", "ret_code", "code") if key in body), None)
+    code = body.get("retCode" if venue == "bybit" else "code")
     return None if code is None else str(code)
 
 

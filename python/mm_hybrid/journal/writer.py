@@ -106,8 +106,11 @@ class Writer:
             if self.failure is None:
                 try:
                     results = self._insert(batch)
-                except sqlite3.Error as error:
-                    self.failure = JournalError(f"{self.path}: cannot write the journal: {error}")
+                except (
+                    Exception
+                ) as error:  # Whatever it is: a thread that ended unseen would keep everyone waiting.
+                    what = str(error) if isinstance(error, sqlite3.Error) else repr(error)
+                    self.failure = JournalError(f"{self.path}: cannot write the journal: {what}")
             for i, work in enumerate(batch):
                 if work.waiter is not None:
                     _settle(work.waiter, results[i] if self.failure is None else self.failure)
@@ -142,7 +145,14 @@ def _insert_row(connection: sqlite3.Connection, table: str, values: dict[str, An
     marks = ", ".join("?" * len(values))
     again = " ON CONFLICT(exec_id) DO NOTHING" if table in {"fill", "funding"} else ""
     sql = f"INSERT INTO {table}({names}) VALUES({marks}){again}"
-    return int(connection.execute(sql, tuple(values.values())).lastrowid or 0)
+    return int(connection.execute(sql, [_writable(value) for value in values.values()]).lastrowid or 0)
+
+
+def _writable(value: Any) -> Any:
+    """Return a value as SQLite takes it: half a surrogate pair, which a venue's text may have, is no Unicode."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _settle(waiter: asyncio.Future[list[int]], result: list[int] | JournalError) -> None:

@@ -105,6 +105,20 @@ class Account(AccountView):
             raise OrderRefusedError(RefusalReason.MODE_HELD_BY_ORDERS, f"{len(self.state.open)} open orders")
         self.configure(self.setup.model_copy(update={"hedge_mode": hedge_mode, "balance": None}))
 
+    def set_leverage(self, leverage: Decimal) -> bool:
+        """Set the leverage of the contract; return whether it changed.
+
+        Raises:
+            OrderRefusedError: position and open orders would need more margin than there is.
+        """
+        if leverage == self.leverage:
+            return False
+        mark = self.mark_price()
+        if margin(self.state, mark, leverage) > max(self.equity, margin(self.state, mark, self.leverage)):
+            raise OrderRefusedError(RefusalReason.INSUFFICIENT_FUNDS, f"leverage {leverage}")
+        self.configure(self.setup.model_copy(update={"leverage": leverage, "balance": None}))
+        return True
+
     def place(self, request: OrderRequest) -> Order:
         """Accept an order; a post-only order that would cross is accepted, then cancelled.
 
@@ -335,11 +349,11 @@ class Account(AccountView):
     ) -> None:
         mark = self.mark_price()
         value = (mark if price is None else price) * qty
-        before = margin(self.state, mark, self.config.leverage)
+        before = margin(self.state, mark, self.leverage)
         after = margin(
             self.state,
             mark,
-            self.config.leverage,
+            self.leverage,
             without=replaced,
             more_buys=value if side == "buy" else Decimal(0),
             more_sells=value if side == "sell" else Decimal(0),

@@ -30,6 +30,7 @@ class AccountView:
         market: what public pages show.
         spot: the spot side of the same account, if the exchange lists it.
         skew_ms: how far the clock that clients see runs ahead; bookings are not affected.
+        omits: whether queries show no orders and executions at all.
     """
 
     category = "linear"
@@ -42,6 +43,7 @@ class AccountView:
         self.market = DisplayedMarket(config)
         self.spot: SpotAccount | None = None
         self.skew_ms: Callable[[], int] = lambda: 0
+        self.omits = False
         self._matching = matching
         self._clock = clock
         self._last_price = Decimal(0)
@@ -60,6 +62,16 @@ class AccountView:
     def setup(self) -> Setup:
         """The switches of account and market."""
         return self._setup
+
+    @property
+    def leverage(self) -> Decimal:
+        """Exposure divided by the initial margin it takes."""
+        return self._setup.leverage or Decimal(self.config.leverage)
+
+    @property
+    def funding_rate(self) -> Decimal:
+        """The rate last settled; funding here comes when it is told to."""
+        return self.state.fundings[-1].rate if self.state.fundings else Decimal(0)
 
     @property
     def position(self) -> PositionBook:
@@ -83,12 +95,12 @@ class AccountView:
     def shown(self, orders: Iterable[Order]) -> Iterator[Order]:
         """Leave out the orders that queries do not show yet."""
         now_ns = self._clock.now_ns()
-        return (order for order in orders if order.visible_ns <= now_ns)
+        return (order for order in orders if order.visible_ns <= now_ns and not self.omits)
 
     def shown_executions(self) -> Iterator[OwnExecution]:
         """Iterate over the executions that queries show, newest first."""
         now_ns, orders = self._clock.now_ns(), self.state.orders
-        for one in reversed(self.ledger.executions):
+        for one in () if self.omits else reversed(self.ledger.executions):
             order = orders.get(one.order_id)
             if order is None or order.visible_ns <= now_ns:
                 yield one
@@ -127,9 +139,9 @@ class AccountView:
     @property
     def position_margin(self) -> Decimal:
         """Quote initial margin of the position."""
-        return abs(self.position.qty) * self.mark_price() / self.config.leverage
+        return abs(self.position.qty) * self.mark_price() / self.leverage
 
     @property
     def order_margin(self) -> Decimal:
         """Quote initial margin open orders add on top of the position's, on the worse side."""
-        return margin(self.state, self.mark_price(), self.config.leverage) - self.position_margin
+        return margin(self.state, self.mark_price(), self.leverage) - self.position_margin

@@ -71,7 +71,7 @@ def check_new(config: ExchangeServerConfig, setup: Setup, state: AccountState, r
 def margin(
     state: AccountState,
     mark: Decimal,
-    leverage: int,
+    leverage: Decimal,
     *,
     without: Order | None = None,
     more_buys: Decimal = Decimal(0),

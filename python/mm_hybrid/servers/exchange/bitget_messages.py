@@ -86,9 +86,10 @@ def instrument(config: ExchangeServerConfig, *, tradable: bool) -> Fields:
     }
 
 
-def order_row(order: Order, config: ExchangeServerConfig, *, detail: bool = False) -> Fields:
+def order_row(order: Order, account: Account, *, detail: bool = False) -> Fields:
     """Return an order as REST shows it: ``baseVolume`` is all that traded; the detail page says ``state``."""
     average = order.average_price
+    config = account.config
     return {
         "symbol": config.symbol,
         "size": number(order.qty),
@@ -105,7 +106,7 @@ def order_row(order: Order, config: ExchangeServerConfig, *, detail: bool = Fals
         "totalProfits": rounded(sum((one.profit for one in order.executions), Decimal(0))),
         "posSide": "net",
         "marginCoin": config.quote,
-        "leverage": str(config.leverage),
+        "leverage": number(account.leverage),
         "marginMode": "crossed",
         "reduceOnly": "YES" if order.reduce_only else "NO",
         "enterPointSource": "api",
@@ -120,12 +121,13 @@ def order_row(order: Order, config: ExchangeServerConfig, *, detail: bool = Fals
     }
 
 
-def order_push(order: Order, config: ExchangeServerConfig) -> Fields:
+def order_push(order: Order, account: Account) -> Fields:
     """Return an order as the stream shows it.
 
     ``accBaseVolume`` is all that traded. A push that a fill caused also carries that one fill: there
     ``baseVolume`` is the latest fill alone, unlike over REST.
     """
+    config = account.config
     price = order.mid_at_creation if order.price is None else order.price
     row: Fields = {
         "accBaseVolume": number(order.filled_qty),
@@ -135,7 +137,7 @@ def order_push(order: Order, config: ExchangeServerConfig) -> Fields:
         "feeDetail": [{"feeCoin": config.fee_coin or config.quote, "fee": number(-order.fees)}],
         "force": _force(order),
         "instId": config.symbol,
-        "leverage": str(config.leverage),
+        "leverage": number(account.leverage),
         "marginCoin": config.quote,
         "marginMode": "crossed",
         "notionalUsd": number(price * order.qty),
@@ -250,7 +252,7 @@ def position_row(account: Account) -> Fields:
         "available": size,
         "locked": "0",
         "total": size,
-        "leverage": str(account.config.leverage),
+        "leverage": number(account.leverage),
         "achievedProfits": rounded(book.realised_profit),
         "openPriceAvg": rounded(book.entry_price),
         "marginMode": "crossed",
@@ -282,7 +284,7 @@ def position_push(account: Account) -> Fields:
         "available": size,
         "frozen": "0",
         "openPriceAvg": rounded(book.entry_price),
-        "leverage": account.config.leverage,
+        "leverage": int(account.leverage),
         "achievedProfits": rounded(book.realised_profit),
         "unrealizedPL": rounded(profit),
         "unrealizedPLR": rounded(profit / margin) if margin else "0",
@@ -321,7 +323,7 @@ def account_row(account: Account) -> Fields:
 
 def account_settings(account: Account) -> Fields:
     """Return the single-account page, which adds leverage and modes as numbers and text."""
-    leverage = account.config.leverage
+    leverage = int(account.leverage)
     return account_row(account) | {
         "crossedMarginLeverage": leverage,
         "isolatedLongLever": leverage,

@@ -19,7 +19,7 @@ from mm_hybrid.servers.exchange.orders import (
     RefusalReason,
     SelfMatch,
 )
-from mm_hybrid.servers.exchange.wire import Fields, parse_decimal, text
+from mm_hybrid.servers.exchange.wire import Fields, number, parse_decimal, text
 
 _BATCH_MOST = 50
 _SELF_MATCH = {
@@ -159,6 +159,27 @@ class BitgetOrders:
             if refused.reason is not RefusalReason.MODE_UNCHANGED:
                 raise BitgetError.of(refused, self._account.category) from refused
         return {"posMode": mode}
+
+    def set_leverage(self, params: Fields) -> Fields:
+        """Set the leverage of the contract; the one it has already is no error here."""
+        self._check_permission()
+        if not self.is_ours(params):
+            raise BitgetError("40034", f"Parameter {text(params, 'symbol')} does not exist")
+        leverage = parse_decimal(params.get("leverage"))
+        if leverage is None or not 1 <= leverage <= 100:
+            raise BitgetError("40017", "Parameter verification failed: leverage")
+        try:
+            self._account.set_leverage(leverage)
+        except OrderRefusedError as refused:
+            raise BitgetError.of(refused, self._account.category) from refused
+        return {
+            "symbol": self._account.config.symbol,
+            "marginCoin": self._account.config.quote,
+            "longLeverage": number(leverage),
+            "shortLeverage": number(leverage),
+            "crossMarginLeverage": number(leverage),
+            "marginMode": "crossed",
+        }
 
     def find(self, params: Fields) -> Order | None:
         """Return the order a request names by either id, if there is one."""

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from mm_hybrid.servers.exchange import bitget_messages as messages
 from mm_hybrid.servers.exchange import bitget_spot
 from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.bitget_market import BitgetMarket
 from mm_hybrid.servers.exchange.bitget_orders import BitgetOrders
 from mm_hybrid.servers.exchange.bitget_protocol import (
     BitgetError,
@@ -61,12 +62,18 @@ class BitgetRest:
         self._config = account.config
         self._orders = BitgetOrders(account)
         self._limits = limits
+        page = BitgetMarket(account)
         market: dict[str, Action] = {
             "/api/v2/public/time": self._time,
             "/api/v2/mix/market/contracts": self._contracts,
             "/api/v2/mix/market/merge-depth": self._depth,
             "/api/v2/mix/market/ticker": self._ticker,
             "/api/v2/mix/market/tickers": self._ticker,
+            "/api/v2/mix/market/fills": page.prints,
+            "/api/v2/mix/market/fills-history": page.prints,
+            "/api/v2/mix/market/candles": page.candles,
+            "/api/v2/mix/market/history-candles": page.candles,
+            "/api/v2/mix/market/current-fund-rate": page.funding_rate,
             "/api/v2/spot/public/coins": _nothing,
             "/api/v2/spot/public/symbols": _nothing,
             "/api/v2/margin/currencies": _nothing,
@@ -83,6 +90,7 @@ class BitgetRest:
             "/api/v2/mix/account/account": self._account_settings,
             "/api/v2/mix/account/bill": self._bills,
             "/api/v2/common/trade-rate": self._fee_rate,
+            "/api/v2/spot/account/info": self._key_info,
             "/api/v3/account/settings": self._no_unified_account,
         }
         commands: dict[str, Action] = {
@@ -93,6 +101,7 @@ class BitgetRest:
             "/api/v2/mix/order/batch-cancel-orders": self._orders.cancel_batch,
             "/api/v2/mix/order/cancel-all-orders": self._orders.cancel_all,
             "/api/v2/mix/account/set-position-mode": self._orders.switch_mode,
+            "/api/v2/mix/account/set-leverage": self._orders.set_leverage,
         }
         if account.spot is not None:
             spot = BitgetSpot(account.spot)
@@ -212,7 +221,7 @@ class BitgetRest:
         if order is None or not list(self._account.shown([order])):
             missing = "The data of the order cannot be found, please confirm the order number"
             raise BitgetError("40109", missing)
-        return messages.order_row(order, self._config, detail=True)
+        return messages.order_row(order, self._account, detail=True)
 
     def _pending(self, params: Fields) -> object:
         return self._order_page(self._account.shown(self._account.open_orders()), params)
@@ -237,7 +246,7 @@ class BitgetRest:
         orders = filter(chosen, newest_first) if self._orders.is_ours(params) else ()
         rows = first(orders, page_size(params.get("limit"), *_PAGE))
         return {
-            "entrustedList": [messages.order_row(order, self._config) for order in rows],
+            "entrustedList": [messages.order_row(order, self._account) for order in rows],
             "endId": rows[-1].order_id if rows else None,
         }
 
@@ -285,6 +294,21 @@ class BitgetRest:
         return {
             "makerFeeRate": str(self._config.maker_fee_rate),
             "takerFeeRate": str(self._config.taker_rate),
+        }
+
+    def _key_info(self, _: Fields) -> object:
+        """Return whose the key is and what it may do: ``r`` reads, ``w`` writes, of contracts, spot and wallet."""
+        setup = self._account.setup
+        return {
+            "userId": "1",
+            "inviterId": "",
+            "ips": ",".join(setup.allowed_ips or ()),
+            "authorities": ["coor", "cpor", "stor", *(["coow", "cpow", "stow"] if setup.can_trade else [])],
+            "parentId": 0,
+            "traderType": "not_trader",
+            "channelCode": "",
+            "channel": "",
+            "regisTime": "0",
         }
 
     def _bills(self, params: Fields) -> object:

@@ -61,7 +61,7 @@ class BitgetStreams:
     def _push(self, change: Change) -> None:
         config = self._account.config
         if isinstance(change, Order):
-            self._publish("push_order", "orders", [messages.order_push(change, config)])
+            self._publish("push_order", "orders", [messages.order_push(change, self._account)])
         elif isinstance(change, OwnExecution):
             if change.exec_type is not ExecutionType.FUNDING:
                 row = messages.fill_row(change, config, stream=True)

@@ -1,6 +1,7 @@
 """Bybit v5 public market pages.
 
-Source: Bybit v5 API documentation, pages Get Server Time, Get Instruments Info, Get Orderbook, Get Tickers.
+Source: Bybit v5 API documentation, pages Get Server Time, Get Instruments Info, Get Orderbook, Get Tickers,
+Get Recent Public Trades, Get Kline.
 """
 
 from __future__ import annotations
@@ -8,8 +9,15 @@ from __future__ import annotations
 from mm_hybrid.servers.exchange import bybit_messages as messages
 from mm_hybrid.servers.exchange.account import Account
 from mm_hybrid.servers.exchange.bybit_protocol import BybitError
-from mm_hybrid.servers.exchange.wire import Fields, page_size, text
+from mm_hybrid.servers.exchange.wire import Fields, first, millis, page_size, text
 
+_PRINTS_PAGE = {"linear": (500, 1000), "spot": (60, 60)}
+_CANDLES_PAGE = (200, 1000)
+_MINUTES = {
+    **{str(minutes): minutes for minutes in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)},
+    "D": 1440,
+    "W": 7 * 1440,
+}
 _BOOK_DEPTH = {"linear": (25, 500), "spot": (1, 200)}
 
 
@@ -51,6 +59,42 @@ class BybitMarket:
         category = text(params, "category")
         rows = [messages.ticker(self._account, category)] if self._has(category) else []
         return {"category": category, "list": rows}
+
+    def prints(self, params: Fields) -> Fields:
+        """Return the latest prints, newest first."""
+        self._check_listed(params)
+        category = text(params, "category")
+        found = first(
+            self._account.market.prints.newest_first(),
+            page_size(params.get("limit"), *_PRINTS_PAGE[category]),
+        )
+        rows = [
+            {
+                "execId": name,
+                "symbol": self._config.symbol,
+                "price": trade.price_text,
+                "size": trade.qty_text,
+                "side": "Sell" if trade.side == "sell" else "Buy",
+                "time": millis(trade.exchange_ts_ns),
+                "isBlockTrade": False,
+            }
+            for name, trade in found
+        ]
+        return {"category": category, "list": rows}
+
+    def candles(self, params: Fields) -> Fields:
+        """Return the latest candles within the time asked for, newest first."""
+        self._check_listed(params)
+        minutes = _MINUTES.get(text(params, "interval"))
+        if minutes is None:
+            raise BybitError(10001, "Invalid period!")
+        begin, end = text(params, "start"), text(params, "end")
+        found = self._account.market.prints.candles(
+            minutes, int(begin) if begin.isdigit() else 0, int(end) if end.isdigit() else 1 << 63
+        )
+        latest = found[-page_size(params.get("limit"), *_CANDLES_PAGE) :]
+        rows = [candle.texts() for candle in reversed(latest)]
+        return {"category": text(params, "category"), "symbol": self._config.symbol, "list": rows}
 
     def _has(self, category: str) -> bool:
         return category == "linear" or (category == "spot" and self._account.spot is not None)

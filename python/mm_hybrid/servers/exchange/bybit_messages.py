@@ -18,7 +18,7 @@ from mm_hybrid.servers.exchange.orders import (
     OwnExecution,
     SelfMatch,
 )
-from mm_hybrid.servers.exchange.wire import Fields, millis, number, rounded
+from mm_hybrid.servers.exchange.wire import Fields, millis, next_funding_ms, number, rounded
 
 _STATUS = {
     OrderStatus.NEW: "New",
@@ -226,7 +226,7 @@ def position_row(account: Account, *, stream: bool) -> Fields:
         "positionStatus": "Normal",
         "autoAddMargin": 0,
         "adlRankIndicator": 0,
-        "leverage": str(account.config.leverage),
+        "leverage": number(account.leverage),
         "positionBalance": "0",
         "markPrice": number(mark),
         "liqPrice": "",
@@ -287,8 +287,8 @@ def ticker(account: Account, category: str) -> Fields:
         "indexPrice": mark,
         "markPrice": mark,
         "openInterest": "",
-        "fundingRate": "",
-        "nextFundingTime": "",
+        "fundingRate": number(account.funding_rate),
+        "nextFundingTime": str(next_funding_ms(account.now_ms())),
         "deliveryTime": "0",
     }
 

@@ -127,6 +127,22 @@ class BybitOrders:
             raise BybitError.of(refused) from refused
         return {}
 
+    def set_leverage(self, params: Fields) -> Fields:
+        """Set the leverage of the contract, in one-way mode the same for both sides."""
+        self._check_permission()
+        buy, sell = parse_decimal(params.get("buyLeverage")), parse_decimal(params.get("sellLeverage"))
+        if text(params, "symbol") != self._account.config.symbol or self._account.category != "linear":
+            raise BybitError(10001, "params error: symbol invalid")
+        if buy is None or buy != sell or not 1 <= buy <= 100:
+            raise BybitError(10001, "params error: leverage invalid")
+        try:
+            changed = self._account.set_leverage(buy)
+        except OrderRefusedError as refused:
+            raise BybitError.of(refused) from refused
+        if not changed:
+            raise BybitError(110043, "Set leverage has not been modified.")
+        return {}
+
     def batch(self, action: Callable[[Fields], Fields], params: Fields) -> tuple[Fields, Fields]:
         """Run ``action`` on each leg; return the two parallel lists ``result`` and ``retExtInfo``.
 

@@ -64,6 +64,8 @@ class BybitRest:
             "/v5/market/instruments-info": page.instruments,
             "/v5/market/orderbook": page.order_book,
             "/v5/market/tickers": page.tickers,
+            "/v5/market/recent-trade": page.prints,
+            "/v5/market/kline": page.candles,
         }
         queries: dict[str, Action] = {
             "/v5/order/realtime": asked.realtime,
@@ -83,6 +85,7 @@ class BybitRest:
             "/v5/order/cancel-all": self._by_category("cancel_all"),
             "/v5/order/disconnected-cancel-all": self._set_disconnect_window,
             "/v5/position/switch-mode": self._by_category("switch_mode"),
+            "/v5/position/set-leverage": self._by_category("set_leverage"),
         }
         batches = {
             "/v5/order/create-batch": self._batch("create"),
@@ -104,7 +107,7 @@ class BybitRest:
         """Carry a request out; a refusal is HTTP 200 with its code in the body."""
         route = self._routes.get((request.method, request.path))
         if route is None:
-            return Outgoing(code=404, body="404 page not found", status=404, content_type="text/plain")
+            return Outgoing(code=404, body="", status=404, content_type="application/json")
         try:
             reply = route(request)
         except BybitError as error:

@@ -1,4 +1,4 @@
-"""What the public market pages show: the book the exchange matches against, and its last print."""
+"""What the public market pages show: the book the exchange matches against, and its prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from mm_hybrid import _core
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
+from mm_hybrid.servers.exchange.prints import Prints
 from mm_hybrid.servers.exchange.wire import number
 
 Levels = list[list[str]]
@@ -20,6 +21,7 @@ class DisplayedMarket:
         self._books = _core.Books()
         self.last_price: str | None = None
         self.last_ts_ns = 0
+        self.prints = Prints()
 
     def apply(self, batch: Any) -> None:
         """Take market events."""
@@ -27,6 +29,7 @@ class DisplayedMarket:
         for trade in batch.trades():
             if (trade.exchange, trade.symbol) == (self._config.feed_exchange, self._config.feed_symbol):
                 self.last_price, self.last_ts_ns = trade.price_text, trade.exchange_ts_ns
+                self.prints.add(trade)
 
     def book(self, depth: int | None = None) -> _core.AggregatedOrderBook | None:
         """Return the book with its state, the best ``depth`` levels or all; ``None`` before the first message."""

@@ -41,6 +41,9 @@ QUERIES = (
 )
 """Requests that ask."""
 
+_LISTS = ("open_orders", "order_history", "order_detail", "executions")
+"""Queries that can be answered as if there were nothing."""
+
 PUSHES = ("push_order", "push_execution", "push_position")
 SOCKETS = ("private_ws", "trade_ws", "public_ws")
 
@@ -76,7 +79,7 @@ def _allowed(on: str) -> tuple[str, ...]:
         return ("clock_skew",)
     if on == "fill":
         return ("partial",)
-    extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ("omit",) if on in _LISTS else ()
     if on in TRADING:
         extra = ("accept_late",)
         extra += ("invisible",) if on in ("create", "create_batch", "amend", "amend_batch") else ()

@@ -22,6 +22,10 @@ class MarketFeed:
         if config.market_url is None:
             raise ValueError("market_url is not set")
         self._apply = apply
+        self._url = config.market_url
+        self._followed = (config.feed_exchange, config.feed_symbol)
+        self._others: set[tuple[str, str]] = set()
+        self._arrived = False
         self._news_fd: int | None = None
         self._feed = _core.Feed(
             config.market_url,
@@ -40,8 +44,31 @@ class MarketFeed:
     def _take_news(self) -> None:
         self._feed.clear()
         batch = self._feed.drain()
-        if len(batch):
-            self._apply(batch)
+        if not len(batch):
+            return
+        if not self._arrived:
+            self._note_ids(batch)
+        self._apply(batch)
+
+    def _note_ids(self, batch: _core.EventBatch) -> None:
+        """Note whose events come, until one of the market followed has: a lost connection is none."""
+        found = {
+            (exchange, symbol) for _, exchange, symbol, kind, _ in batch.encode() if kind != "disconnect"
+        }
+        self._arrived = self._followed in found
+        self._others |= found - {self._followed}
+
+    def missing(self) -> str | None:
+        """Return why there is no market, for people; ``None`` once an event of the one followed has come."""
+        if self._arrived:
+            return None
+        exchange, symbol = self._followed
+        line = f"no events of {exchange} {symbol} from {self._url}"
+        if self._others:
+            line += f", but of {', '.join(' '.join(other) for other in sorted(self._others))}"
+        elif error := self._feed.stats().get("last_error"):
+            line += f" ({error})"
+        return f"{line}: every order is refused; see --market-exchange and --market-symbol"
 
     async def close(self) -> None:
         """Disconnect; safe to call twice."""

@@ -17,6 +17,7 @@ class Setup(BaseModel):
         symbol_status: ``halted`` lists the contract as not tradable and refuses orders.
         can_trade: whether the key may place orders, or only read.
         dcp_enabled: whether the venue has enabled cancel on disconnect for this account (Bybit).
+        leverage: what the client set it to; ``None`` is the configuration's.
         balance: quote the wallet began with; ``None`` leaves it as it is.
     """
 
@@ -27,4 +28,5 @@ class Setup(BaseModel):
     symbol_status: Literal["trading", "halted"] = "trading"
     can_trade: bool = True
     dcp_enabled: bool = False
+    leverage: Decimal | None = Field(default=None, ge=1, le=100)
     balance: Decimal | None = Field(default=None, ge=0)

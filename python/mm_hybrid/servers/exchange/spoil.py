@@ -54,10 +54,12 @@ class Carrier:
                     self._owner(order).fill(order)
         if fault is not None and fault.name == "invisible":
             self._hide_new_until(self._clock.now_ns() + round(fault.delay_s * 1e9))
+        self._omit(fault is not None and fault.name == "omit")
         try:
             reply = run()
         finally:
             self._hide_new_until(0)
+            self._omit(False)
         if receipt is not None:
             receipt.close(reply.code)
         self._account.log.commit()
@@ -71,6 +73,11 @@ class Carrier:
         self._account.hide_new_until_ns = time_ns
         if self._account.spot is not None:
             self._account.spot.hide_new_until_ns = time_ns
+
+    def _omit(self, omits: bool) -> None:
+        for account in (self._account, self._account.spot):
+            if account is not None:
+                account.omits = omits
 
     def later(self, delay_s: float, action: Callable[[], object]) -> None:
         """Do something after a delay, unless the server stops before."""

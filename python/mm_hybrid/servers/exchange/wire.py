@@ -29,6 +29,9 @@ def rounded(value: Decimal, places: int = 8) -> str:
     return number(round(value, places))
 
 
+FUNDING_INTERVAL_MS = 8 * 3_600_000
+
+
 def millis(time_ns: int) -> str:
     """Return nanoseconds as the venues' millisecond text."""
     return str(time_ns // 1_000_000)
@@ -82,3 +85,8 @@ def window_ns(params: Fields) -> tuple[int, int]:
         int(begin) * 1_000_000 if begin.isdigit() else 0,
         int(end) * 1_000_000 + 999_999 if end.isdigit() else 1 << 63,
     )
+
+
+def next_funding_ms(now_ms: int) -> int:
+    """Return the next full eight hours, when both venues settle funding by default."""
+    return (now_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS

@@ -105,7 +105,7 @@ fn exchange(source: Source) -> Kernel {
     let messages = native::messages(source, &changes);
     let operations = messages.len();
     let symbols = [changes[0].symbol.to_string()];
-    let mut decoder = NativeDecoder::new(source, "bybit", &symbols);
+    let mut decoder = NativeDecoder::new(source, "bybit", &symbols, 200);
     let mut events = Vec::new();
     let round = move || {
         for message in &messages {

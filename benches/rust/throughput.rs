@@ -229,7 +229,7 @@ fn json(folder: &Path) -> Box<dyn FnMut() -> Done> {
 fn exchange(source: Source, folder: &Path) -> Box<dyn FnMut() -> Done> {
     let input = native::messages(source, &events(folder));
     Box::new(move || {
-        let mut decoder = NativeDecoder::new(source, "binance-futures", &["BTCUSDT".to_owned()]);
+        let mut decoder = NativeDecoder::new(source, "binance-futures", &["BTCUSDT".to_owned()], 200);
         let (mut book, mut decoded, mut messages) = (new_book(), Vec::new(), 0);
         for message in &input {
             let received = decoder.decode(message, 0, &mut decoded).expect("a message of the exchange");

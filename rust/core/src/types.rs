@@ -52,13 +52,18 @@ impl Decimal {
         };
         let mut mantissa: i64 = 0;
         let mut decimals: i32 = 0;
+        // Zeros after the point that no other digit has followed yet: they need no room.
+        let mut zeros: i32 = 0;
         let (mut seen_point, mut seen_digit) = (false, false);
         while let [byte, tail @ ..] = rest {
             match byte {
+                b'0' if seen_point => zeros += 1,
                 b'0'..=b'9' => {
-                    mantissa = mantissa.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
-                    decimals += i32::from(seen_point);
-                    seen_digit = true;
+                    for digit in std::iter::repeat_n(b'0', zeros as usize).chain([*byte]) {
+                        mantissa = mantissa.checked_mul(10)?.checked_add(i64::from(digit - b'0'))?;
+                        decimals += i32::from(seen_point);
+                    }
+                    (zeros, seen_digit) = (0, true);
                 }
                 b'.' if !seen_point && seen_digit => seen_point = true,
                 b'e' | b'E' if seen_digit => {
@@ -173,6 +178,8 @@ mod tests {
         assert_eq!(text("1.5E3"), "1500");
         assert_eq!(Decimal::parse(b"3.10"), Decimal::parse(b"3.1"));
         assert_eq!(Decimal::parse(b"0.000"), Some(Decimal::new(0, 0)));
+        assert_eq!(Decimal::parse(b"1.00000000000000000000000000"), Some(Decimal::new(1, 0)));
+        assert_eq!(Decimal::parse(b"0.0100000000000000000000"), Some(Decimal::new(1, 2)));
     }
 
     #[test]

@@ -294,8 +294,8 @@ fn the_quick_decoder_of_an_exchange_and_the_general_one_say_the_same_of_whatever
     let (mut draw, mut bytes) = (Draw(seed), Vec::new());
     for (source, snapshot, messages) in EXCHANGES {
         let symbols = ["BTCUSDT".to_owned()];
-        let mut quick = NativeDecoder::new(*source, "x", &symbols);
-        let mut general = NativeDecoder::new(*source, "x", &symbols);
+        let mut quick = NativeDecoder::new(*source, "x", &symbols, 200);
+        let mut general = NativeDecoder::new(*source, "x", &symbols, 200);
         let (mut found, mut expected) = (Vec::new(), Vec::new());
         let mut data = 0;
         for index in 0..inputs / 4 {

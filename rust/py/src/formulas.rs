@@ -60,7 +60,7 @@ pub fn as_reservation(
 #[pyo3(signature = (*, quotes))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
 pub fn ofi(py: Python<'_>, quotes: Vec<flow::TouchRow>) -> Vec<f64> {
-    py.detach(|| flow::ofi(&quotes))
+    Ok(py.detach(|| flow::ofi(&quotes))?)
 }
 
 /// One-sidedness of volume.

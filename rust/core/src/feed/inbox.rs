@@ -75,7 +75,7 @@ struct Kind<'a> {
 impl Inbox {
     /// An inbox; disconnects on a connection that does not carry books are counted and say nothing about books.
     pub fn new(config: &FeedConfig, symbols: &[String], carries_books: bool) -> Self {
-        let native = || Box::new(NativeDecoder::new(config.source, &config.exchange, symbols));
+        let native = || Box::new(NativeDecoder::new(config.source, &config.exchange, symbols, config.book_depth));
         Self {
             events: Vec::new(),
             tally: Tally::default(),

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::domain::{non_negative, positive};
+use super::domain::{all_finite, non_negative, positive};
 use crate::{Error, Result};
 
 /// Scores of each value against a causal window, and whether they pass the threshold.
@@ -116,6 +116,7 @@ impl HampelWindow {
 pub fn hampel(x: &[f64], window: usize, min_obs: usize, threshold: f64, floor: f64) -> Result<Hampel> {
     positive("threshold", threshold)?;
     positive("floor", floor)?;
+    all_finite("x", x)?;
     // Never longer than what comes, whatever was asked for.
     let mut before = HampelWindow::new(window.min(x.len().max(1)))?;
     let mut out = Hampel { score: Vec::with_capacity(x.len()), flag: Vec::with_capacity(x.len()) };
@@ -178,6 +179,7 @@ impl CusumSums {
 /// [`Error::Domain`] naming the parameter that is out of range.
 pub fn cusum(z: &[f64], drift: f64, h: f64) -> Result<Cusum> {
     let mut sums = CusumSums::new(drift, h)?;
+    all_finite("z", z)?;
     let mut out = Cusum { up: Vec::with_capacity(z.len()), down: Vec::with_capacity(z.len()), alarms: Vec::new() };
     for (i, value) in z.iter().enumerate() {
         out.alarms.extend(sums.observe(*value).map(|direction| (i, direction)));
@@ -261,6 +263,7 @@ pub fn lee_mykland_critical(n: usize, alpha: f64) -> f64 {
 /// [`Error::Domain`] naming the parameter that is out of range.
 pub fn lee_mykland(returns: &[f64], window: usize, alpha: f64) -> Result<LeeMykland> {
     let mut before = JumpWindow::new(window)?;
+    all_finite("returns", returns)?;
     if !(alpha > 0.0 && alpha < 1.0) {
         return Err(Error::Domain { name: "alpha", reason: format!("must be between 0 and 1, got {alpha}") });
     }

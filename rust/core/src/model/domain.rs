@@ -11,6 +11,17 @@ pub(crate) fn finite(name: &'static str, value: f64) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(refuse(name, value, "a finite number")) }
 }
 
+/// Accepts series of finite values.
+pub(crate) fn all_finite(name: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => {
+            let reason = format!("must be finite numbers, number {at} is {}", values[at]);
+            Err(Error::Domain { name, reason })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Accepts finite values above 0.
 pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err(refuse(name, value, "above 0 and finite")) }

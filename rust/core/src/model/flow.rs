@@ -1,6 +1,6 @@
 //! Order flow: imbalance of changes at the touch, and of traded volume.
 
-use super::domain::{finite, positive};
+use super::domain::{all_finite, finite, positive};
 use crate::{Error, Result};
 
 /// One touch: bid, bid quantity, ask, ask quantity.
@@ -34,9 +34,13 @@ impl<P: PartialOrd> Touch<P> {
 }
 
 /// [`Touch::ofi_since`] of each change of the touch.
-pub fn ofi(touches: &[TouchRow]) -> Vec<f64> {
+///
+/// # Errors
+/// [`crate::Error::Domain`] for a value that is not finite.
+pub fn ofi(touches: &[TouchRow]) -> Result<Vec<f64>> {
+    all_finite("touches", touches.as_flattened())?;
     let touch = |[bid, bid_qty, ask, ask_qty]: TouchRow| Touch { bid, bid_qty, ask, ask_qty };
-    touches.windows(2).map(|pair| touch(pair[1]).ofi_since(&touch(pair[0]))).collect()
+    Ok(touches.windows(2).map(|pair| touch(pair[1]).ofi_since(&touch(pair[0]))).collect())
 }
 
 /// Share of volume that was one-sided over the last buckets of equal volume.

@@ -1,6 +1,6 @@
 //! Volatility of the reference price from irregular samples, in P/sqrt(s).
 
-use super::domain::positive;
+use super::domain::{all_finite, positive};
 use crate::{Error, Result};
 
 /// Exponentially forgetting volatility: a ratio of two decayed sums, so it needs no warm-up correction and short
@@ -57,6 +57,7 @@ pub fn ewma_vol(t_s: &[f64], mid: &[f64], half_life_s: f64) -> Result<Vec<f64>> 
         return Err(Error::Domain { name: "mid", reason });
     }
     let mut estimator = EwmaVolatility::new(half_life_s)?;
+    all_finite("mid", mid)?;
     let mut out = Vec::with_capacity(t_s.len().saturating_sub(1));
     for (t, m) in t_s.windows(2).zip(mid.windows(2)) {
         estimator.observe(m[1] - m[0], positive("t_s step", t[1] - t[0])?);
@@ -250,6 +251,7 @@ impl Extreme {
 /// [`Error::Domain`] when the step is not positive or there are too few prices.
 pub fn vol_estimators(price: &[f64], dt_s: f64, k_slow: usize) -> Result<WindowVolatility> {
     positive("dt_s", dt_s)?;
+    all_finite("price", price)?;
     let changes = price.len().saturating_sub(1);
     let mut window = VolatilityWindow::new(changes, k_slow)?;
     for price in price {

@@ -23,9 +23,6 @@ pub(super) fn decode_any(
     local_ts_ns: Ns,
     events: &mut Vec<Event>,
 ) -> Result<Received, Malformed> {
-    if bytes == b"pong" {
-        return Ok(Received::Nothing);
-    }
     let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
     let (Some(arg), Some(data)) = (&envelope.arg, envelope.data) else { return Ok(answer(&envelope)) };
     let symbol = arg.symbol.as_deref().unwrap_or_default();

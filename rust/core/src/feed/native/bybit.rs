@@ -32,6 +32,7 @@ pub(super) fn decode_any(
     }
     let is_snapshot = envelope.kind.as_deref() == Some("snapshot");
     match channel.split('.').next() {
+        Some("orderbook") if channel != format!("orderbook.{}", decoder.book_depth) => Ok(Received::Unknown),
         Some("orderbook") => Ok(match book(decoder, is_snapshot, envelope.ts, data) {
             Ok((event, link)) => decoder.follow(event, &link, local_ts_ns, events),
             Err(error) => decoder.markets.all[decoder.markets.last].lose(LossKind::Unreadable, &error.0),
@@ -54,7 +55,9 @@ pub(super) fn decode_any(
 pub(super) fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Option<(Event, Link)> {
     let mut scan = Scan::new(bytes);
     scan.skip(b"{\"topic\":\"orderbook.")?;
-    scan.integer()?;
+    if scan.integer()? != i64::from(decoder.book_depth) {
+        return None;
+    }
     scan.skip(b".")?;
     let symbol = scan.text()?;
     let market = decoder.markets.find(symbol)?;
@@ -102,6 +105,10 @@ fn book(
     data: &RawValue,
 ) -> Result<(Event, Link), Malformed> {
     let wire: Book<'_> = read(data)?;
+    let named = wire.s.as_deref().unwrap_or_default();
+    if !named.is_empty() && *named != *decoder.markets.all[decoder.markets.last].symbol {
+        return Err(Malformed(format!("the data of this topic's message is that of {named}")));
+    }
     let exchange_ts_ns = ms(ts_ms.ok_or_else(|| Malformed("book message without `ts`".to_owned()))?)?;
     let market = &decoder.markets.all[decoder.markets.last];
     let levels = |side: Vec<(Cow<'_, str>, Cow<'_, str>)>| {
@@ -217,6 +224,8 @@ struct Envelope<'a> {
 
 #[derive(Deserialize)]
 struct Book<'a> {
+    #[serde(borrow)]
+    s: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     b: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(borrow, default)]

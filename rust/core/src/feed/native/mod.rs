@@ -12,6 +12,8 @@ mod scan;
 
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
+
 use crate::decode::Malformed;
 use crate::decode::spare::SpareEvents;
 use crate::event::{DerivativeTicker, Event, EventKind};
@@ -63,18 +65,20 @@ pub enum LossKind {
 pub struct NativeDecoder {
     source: Source,
     exchange: Arc<str>,
+    /// Levels a side of Bybit's book channel.
+    book_depth: u32,
     markets: Markets,
     spare: SpareEvents,
     fallbacks: u64,
 }
 
 impl NativeDecoder {
-    /// A decoder of the messages of `symbols`, upper case.
-    pub fn new(source: Source, exchange: &str, symbols: &[String]) -> Self {
+    /// A decoder of the messages of `symbols`, upper case; of Bybit, of the book channel of that depth.
+    pub fn new(source: Source, exchange: &str, symbols: &[String], book_depth: u32) -> Self {
         let mut all: Vec<Market> = symbols.iter().map(|symbol| Market::new(symbol)).collect();
         all.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         let markets = Markets { all, last: 0 };
-        Self { source, exchange: exchange.into(), markets, spare: SpareEvents::default(), fallbacks: 0 }
+        Self { source, exchange: exchange.into(), book_depth, markets, spare: SpareEvents::default(), fallbacks: 0 }
     }
 
     /// Decodes one message that arrived at `local_ts_ns`, and appends its events.
@@ -104,6 +108,13 @@ impl NativeDecoder {
         local_ts_ns: Ns,
         events: &mut Vec<Event>,
     ) -> Result<Received, Malformed> {
+        if matches!(bytes.trim_ascii(), b"" | b"pong") {
+            return Ok(Received::Nothing);
+        }
+        // Valid JSON that is no object is no message, of a book or of anything.
+        if !bytes.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+            return Ok(Received::Unknown);
+        }
         match self.source {
             Source::BitgetV2 | Source::BitgetV3 => bitget::decode_any(self, bytes, local_ts_ns, events),
             Source::Bybit | Source::Tardis => bybit::decode_any(self, bytes, local_ts_ns, events),

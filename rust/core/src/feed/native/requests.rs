@@ -26,6 +26,9 @@ const BITGET_ARGS: usize = 5;
 /// Messages that may be sent within any second; Bitget hangs up on more than ten, pings among them.
 const BITGET_A_SECOND: usize = 8;
 
+/// Longest wait before a book in constant trouble is asked for again.
+const REPAIR_MAX: Duration = Duration::from_secs(2);
+
 const BYBIT_KEEPALIVE: Duration = Duration::from_secs(20);
 const BITGET_KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -183,7 +186,7 @@ impl Requests {
             keepalive_at: now,
             repairs: HashMap::default(),
             repair_min: config.reconnect_min,
-            repair_max: config.reconnect_max,
+            repair_max: config.reconnect_max.min(REPAIR_MAX),
         })
     }
 

@@ -17,7 +17,7 @@ impl Stream {
     fn of(source: Source) -> Self {
         let exchange = if source == Source::Bybit { "bybit" } else { "bitget-futures" };
         let symbols = ["BTCUSDT".to_owned(), "ETHUSDT".to_owned()];
-        Self { decoder: NativeDecoder::new(source, exchange, &symbols), events: Vec::new() }
+        Self { decoder: NativeDecoder::new(source, exchange, &symbols, 200), events: Vec::new() }
     }
 
     fn bybit() -> Self {
@@ -126,6 +126,36 @@ fn a_level_that_cannot_be_read_loses_the_book_and_says_so() {
     }
     let mut stream = Stream::bybit();
     assert!(stream.decoder.decode(b"{\"topic\":\"orderb", NOW, &mut Vec::new()).is_err());
+}
+
+#[test]
+fn a_message_that_contradicts_itself_loses_the_book_and_one_of_another_depth_is_passed_over() {
+    let mut stream = Stream::bybit();
+    stream.take(&bybit_book("snapshot", "", 7));
+    let other = bybit_book("delta", "", 8).replace("orderbook.200.", "orderbook.1.");
+    assert_eq!(stream.take(&other), Received::Unknown);
+    let (kind, reason) = stream.loss(&bybit_book("delta", "", 8).replace(r#""s":"BTCUSDT""#, r#""s":"ETHUSDT""#));
+    assert!(kind == LossKind::Unreadable && reason.contains("ETHUSDT"), "{reason}");
+}
+
+#[test]
+fn what_is_no_message_costs_no_book() {
+    for (source, snapshot) in [
+        (Source::Bybit, bybit_book("snapshot", "", 7)),
+        (Source::BitgetV3, bitget_book("snapshot", "", r#"["1","1"]"#, 0, 5, 0)),
+    ] {
+        let mut stream = Stream::of(source);
+        stream.take(&snapshot);
+        for text in ["", " ", "pong"] {
+            assert_eq!(stream.take(text), Received::Nothing, "{text:?}");
+        }
+        for text in ["[]", "null", "1", "\"x\"", "{}"] {
+            assert_eq!(stream.take(text), Received::Unknown, "{text:?}");
+        }
+        for text in ["{", "[", "}{"] {
+            assert!(stream.decoder.decode(text.as_bytes(), NOW, &mut Vec::new()).is_err(), "{text:?}");
+        }
+    }
 }
 
 #[test]

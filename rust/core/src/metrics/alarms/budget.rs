@@ -1,8 +1,9 @@
 //! A threshold that follows from how many false alarms an hour are allowed, not from taste.
 //!
 //! The greatest score of each block of time goes into a histogram on a logarithmic scale, which slowly forgets. Beyond its
-//! upper twentieth the tail is taken as a power law whose exponent is Hill's estimate, and the threshold is where that
-//! law passes as seldom as the budget says. Blocks, not samples, are counted, because one episode is one alarm.
+//! upper fifth the tail is taken as a power law whose exponent is Hill's estimate, made without the heights of the upper
+//! twentieth, and the threshold is where that law passes as seldom as the budget says. Blocks, not samples, are counted,
+//! because one episode is one alarm.
 //!
 //! Source: Hill, "A simple general approach to inference about the tail of a distribution" (1975); the idea of a threshold
 //! by extrapolated tail: Siffer et al., "Anomaly detection in streams with extreme value theory" (2017).
@@ -16,9 +17,9 @@ const BINS: usize = 384;
 /// Exponent of two at the lower end of the histogram.
 const LOWEST: f64 = -6.0;
 
-/// Share of the blocks that is the tail.
-const TAIL_SHARE: f64 = 0.05;
-const TAIL_MOST: f64 = 200.0;
+/// Share of the blocks that is the tail, and share of them whose height is not read.
+const TAIL_SHARE: f64 = 0.2;
+const UNREAD_SHARE: f64 = 0.05;
 const TAIL_FEWEST: f64 = 12.0;
 
 const HOUR_NS: f64 = 3.6e12;
@@ -120,32 +121,38 @@ impl TailBudget {
 
     /// The score that a share `allowed` of the blocks passes.
     fn extrapolate(&self, allowed: f64) -> Option<f64> {
-        let wanted = (TAIL_SHARE * self.blocks).clamp(TAIL_FEWEST, TAIL_MOST);
-        let (mut count, mut logs) = (0.0, 0.0);
+        let wanted = (TAIL_SHARE * self.blocks).max(TAIL_FEWEST);
+        // Of the highest scores only the number counts, not how high they are: spikes of the time before a threshold was
+        // known must not pass for the tail of the usual.
+        let unread = UNREAD_SHARE * self.blocks;
+        let (mut beyond_cut, mut cut, mut count, mut logs) = (0.0, BINS, 0.0, 0.0);
         let mut from = BINS;
-        while count < wanted {
+        while beyond_cut + count < wanted {
             from = from.checked_sub(1)?;
-            count += self.bins[from];
-            logs += self.bins[from] * (from as f64 + 0.5);
+            if beyond_cut + self.bins[from] <= unread && count == 0.0 {
+                beyond_cut += self.bins[from];
+                cut = from;
+            } else {
+                count += self.bins[from];
+                logs += self.bins[from] * (from as f64 + 0.5);
+            }
         }
         if from == 0 {
             // Hardly anything but zeros.
             return None;
         }
-        // Alarms were left out. Those that the budget allows belong to the tail nevertheless: how far they went is not
-        // asked, only that they went beyond the threshold (the likelihood of a sample cut off there).
-        let (missing, cut) = if self.threshold.is_finite() {
-            let from_edge = (self.threshold / lower_edge(from)).ln();
-            (self.blocks * allowed, from_edge.max(0.0))
-        } else {
-            (0.0, 0.0)
-        };
+        // Alarms were left out. Those that the budget allows belong to the tail nevertheless, beyond the cut (the
+        // likelihood of a sample cut off there).
+        let missing = if self.threshold.is_finite() { self.blocks * allowed } else { 0.0 };
+        let above = beyond_cut + missing;
+        let edge = if beyond_cut > 0.0 { lower_edge(cut) } else { self.threshold };
+        let from_edge = if above > 0.0 { (edge / lower_edge(from)).ln().max(0.0) } else { 0.0 };
         let excess = (logs - count * from as f64) / BINS_PER_OCTAVE * LN_2;
-        let exponent = (excess + missing * cut) / count;
-        // One standard error on the careful side: the fewer were seen, the higher the threshold.
-        let exponent = exponent * (1.0 + 1.0 / count.sqrt());
-        let beyond = ((count + missing) / (self.blocks * allowed)).max(1.0);
-        Some(lower_edge(from) * beyond.powf(exponent))
+        let exponent = (excess + above * from_edge) / count;
+        // Half a standard error on the careful side: the fewer were seen, the higher the threshold.
+        let exponent = exponent * (1.0 + 0.5 / count.sqrt());
+        let times_rarer = ((count + above) / (self.blocks * allowed)).max(1.0);
+        Some(lower_edge(from) * times_rarer.powf(exponent))
     }
 }
 
@@ -175,6 +182,28 @@ mod tests {
                 let got = rate(power, per_hour, seed);
                 assert!(got <= 1.15 * per_hour && got > 0.3 * per_hour, "{power} {per_hour}: {got}");
             }
+        }
+    }
+
+    #[test]
+    fn spikes_that_come_from_the_start_do_not_hide_themselves() {
+        for (per_hour, seed) in [(6, 1), (10, 2), (14, 3), (20, 4)] {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut budget = TailBudget::new(5.0, 4.0 * 3600.0, 600.0);
+            let (mut found, mut spikes, mut others) = (0, 0, 0);
+            for block in 0..20 * 720_i64 {
+                budget.pass_to(block * 5_000_000_000, 2.0);
+                let is_spike = block % (720 / per_hour) == 0;
+                let usual = rng.random::<f64>().powf(-0.25);
+                let alarm = budget.observe(if is_spike { 14.0 } else { usual });
+                if block > 720 {
+                    found += i32::from(is_spike && alarm);
+                    spikes += i32::from(is_spike);
+                    others += i32::from(!is_spike && alarm);
+                }
+            }
+            assert!(f64::from(found) >= 0.95 * f64::from(spikes), "{per_hour} an hour: {found} of {spikes}");
+            assert!(others <= 2 * 19, "{per_hour} an hour: {others}");
         }
     }
 

@@ -1185,13 +1185,32 @@ class Cache:
         se_log_a: float | None = None,
         se_k: float | None = None,
         ts_ns: int | None = None,
+        wait: bool = True,
     ) -> None:
-        """Store parameters calibrated at ``ts_ns`` (now by default); return once they are written."""
+        """Store parameters calibrated at ``ts_ns`` (now by default).
+
+        Args:
+            exchange: Tardis exchange id.
+            symbol: symbol as the exchange writes it.
+            intensity_a: fills per second at distance 0, one side.
+            intensity_k: decay of the fill intensity, 1/P.
+            sigma: volatility, P/sqrt(s).
+            orders_seen: market orders behind the intensities.
+            seconds_seen: seconds of live feed behind them.
+            se_log_a: standard error of the logarithm of ``intensity_a``.
+            se_k: standard error of ``intensity_k``, 1/P.
+            ts_ns: when they were calibrated, ns since the epoch.
+            wait: return once they are written; else hand them over and never wait for the disk.
+
+        Raises:
+            ValueError: a value is not finite.
+            CacheError: they could not be written.
+        """
 
     def get_calibration(
         self, exchange: str, symbol: str, max_age_ns: int, *, now_ns: int | None = None
     ) -> CachedCalibration | None:
-        """Return the newest parameters of a symbol; ``None`` if all are older than ``max_age_ns``."""
+        """Return the newest parameters of a symbol; ``None`` if all are older than ``max_age_ns`` or of the future."""
 
     def record_spike(self, exchange: str, symbol: str, episode: dict[str, Any]) -> None:
         """Hand over an episode of :meth:`MarketMetrics.take_episodes`; never waits for the disk."""

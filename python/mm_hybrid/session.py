@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from mm_hybrid._core import Cache, Estimators, __version__
+from mm_hybrid._core import Cache, CacheError, Estimators, __version__
 from mm_hybrid.calibration import CACHE_MAX_AGE_NS, StreamCalibrator
 from mm_hybrid.clock import Clock, WallClock
 from mm_hybrid.conditions import Conditions
@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "journal.sqlite"
 CACHE_FILE = "cache.sqlite"
+REMEMBER_EVERY_NS = 10 * 1_000_000_000
 REPORT_FILE = "report.html"
 
 
@@ -123,8 +124,9 @@ class Session:
                 tag=config.execution.tag,
                 alert=self._on_line,
             )
-            cache = Cache(str(folder / CACHE_FILE))
-            stack.callback(cache.close)
+            cache = self._open_cache(folder / CACHE_FILE)
+            if cache is not None:
+                stack.callback(cache.close)
             optimizer, advisor = assemble(
                 config.quoting,
                 config.advisor,
@@ -161,21 +163,29 @@ class Session:
                     executor=executor,
                     journal=journal,
                     clock=clock,
-                    on_alarm=lambda episode: cache.record_spike(
-                        config.market.exchange, config.market.symbol, episode
-                    ),
+                    on_alarm=lambda episode: self._note_spike(cache, episode),
                 )
             )
 
             def view() -> SessionView:
                 return SessionView.of(engine, executor, advisor)
 
+            remember_at_ns = 0
+
+            def tick() -> None:
+                nonlocal remember_at_ns
+                if (now_ns := clock.monotonic_ns()) >= remember_at_ns:
+                    # Now and then: after a kill there is no last time.
+                    remember_at_ns = now_ns + REMEMBER_EVERY_NS
+                    self._remember(cache, engine)
+                on_tick(view())
+
             on_started()
             started_ns = clock.monotonic_ns()
             error: MmHybridError | None = None
             feed.start()
             try:
-                await engine.run(stop, seconds=seconds, on_tick=lambda: on_tick(view()))
+                await engine.run(stop, seconds=seconds, on_tick=tick)
             except MmHybridError as caught:
                 error = caught
             finally:
@@ -233,9 +243,30 @@ class Session:
 
         return clear
 
-    def _cached(self, cache: Cache) -> Calibration | None:
+    def _open_cache(self, path: Path) -> Cache | None:
+        """Open the cache; nothing in it is needed, so a session goes on without one that cannot be opened."""
+        try:
+            cache = Cache(str(path))
+        except CacheError as error:
+            self._on_line(f"no cache, and so no warm start next time: {error}")
+            return None
+        if cache.warning:
+            self._on_line(cache.warning)
+        return cache
+
+    def _note_spike(self, cache: Cache | None, episode: dict[str, Any]) -> None:
+        if cache is not None:
+            cache.record_spike(self._config.market.exchange, self._config.market.symbol, episode)
+
+    def _cached(self, cache: Cache | None) -> Calibration | None:
+        if cache is None:
+            return None
         market = self._config.market
-        row = cache.get_calibration(market.exchange, market.symbol, CACHE_MAX_AGE_NS)
+        try:
+            row = cache.get_calibration(market.exchange, market.symbol, CACHE_MAX_AGE_NS)
+        except CacheError as error:
+            self._on_line(f"no warm start: {error}")
+            return None
         if row is None:
             return None
         self._on_line(f"warm start: parameters of {market.exchange} {market.symbol} from the cache")
@@ -247,12 +278,13 @@ class Session:
             se_log_k=row.se_k / row.intensity_k if row.se_k else 1 / math.sqrt(max(row.orders_seen, 1)),
         )
 
-    def _remember(self, cache: Cache, engine: Engine) -> None:
+    def _remember(self, cache: Cache | None, engine: Engine) -> None:
         """Keep parameters the stream itself has shown, for a start soon after."""
         features, market = engine.view.features, self._config.market
-        if features is None or features.calibration.source != "stream":
+        if cache is None or features is None or features.calibration.source != "stream":
             return
         fit = features.calibration
+        # Never waits: what the disk refuses is counted and shown in the cache's warning.
         cache.put_calibration(
             market.exchange,
             market.symbol,
@@ -262,6 +294,7 @@ class Session:
             orders_seen=fit.orders_seen,
             seconds_seen=fit.seconds_seen,
             se_k=fit.se_log_k * fit.intensity_k or None,
+            wait=False,
         )
 
 

@@ -23,7 +23,7 @@ LAST_LIFE_S = (1.5, 25.0)
 """Least and longest time the last life trades under faults; it ends early once the run counts."""
 
 START_ATTEMPTS = 8
-RESOLVE_BOUND_S = WINDOW_S + 8.0
+RESOLVE_BOUND_S = 3 * WINDOW_S + 8.0  # An order that the exchange once confirmed takes three windows.
 MARKET_EXCHANGE = {"bybit": "bybit", "bitget": "bitget-futures"}
 
 

@@ -128,6 +128,14 @@ def test_an_order_given_up_on_is_what_the_venue_says_once_it_shows_up(given_up, 
     assert orders.live() if status == "open" else not list(orders.live())
 
 
+def test_an_execution_taken_for_nobodys_is_the_orders_once_its_id_is_known(orders):
+    orders.apply_fill(a_fill("x1", 4, client_id="", order_id="o9"), 1)
+    record = a_record(client_id="mm-1-9", state=OrderState.NOT_PLACED)
+    orders.add(record)
+    orders.apply_venue(seen("filled", client_id="mm-1-9", order_id="o9", filled=D(4), qty=D(4)), 2)
+    assert (record.filled, record.remaining) == (D(4), D(0)), "nothing is owed"
+
+
 def test_looking_at_live_orders_costs_nothing_for_those_that_ended(orders):
     for i in range(2, ENDED_KEPT + 100):
         record = a_record(client_id=f"mm-1-{i}")

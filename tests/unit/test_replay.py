@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -64,6 +65,27 @@ async def test_replaying_gives_position_cash_and_what_is_not_settled(tmp_path):
     assert (left.client_id, left.filled, left.state) == ("mm-1-2", D("0.5"), "INTENT")
     assert state.orders["mm-1-3"].given_up
     assert (state.watermark_ms, state.funding_watermark_ms) == (123, 99)
+
+
+async def test_an_order_given_up_stays_so_whatever_its_cancel_is_answered(tmp_path):
+    journal = await opened(tmp_path)
+    await journal.intents([Intent(action="create", client_id="mm-1-1", side="buy", price=D(100), qty=D(2))])
+    journal.outcome(state="NOT_PLACED", client_id="mm-1-1", source="lookup")
+    journal.outcome(state="NOT_PLACED", client_id="mm-1-1", source="rest", code="22001")
+    await journal.close()
+    assert replay(tmp_path / "j.db").orders["mm-1-1"].given_up, "it is looked up again after a start"
+
+
+async def test_an_execution_booked_as_nobodys_is_the_orders_once_the_venue_has_told_its_id(tmp_path):
+    journal = await opened(tmp_path)
+    await journal.intents([Intent(action="create", client_id="mm-1-1", side="buy", price=D(100), qty=D(2))])
+    journal.fill(replace(fill("x1", "", "buy", "100", "2"), order_id="o7"), mid=None)
+    await journal.flush()
+    assert replay(tmp_path / "j.db").nobodys == {"o7": D(2)}
+    journal.outcome(state="FILLED", client_id="mm-1-1", order_id="o7", filled=D(2))
+    await journal.close()
+    state = replay(tmp_path / "j.db")
+    assert (state.orders["mm-1-1"].filled, state.nobodys) == (D(2), {})
 
 
 async def test_an_amend_whose_fate_is_open_counts_at_its_larger_quantity(tmp_path):

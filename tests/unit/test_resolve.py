@@ -47,6 +47,7 @@ class Desk:
             since_ns=self.clock.monotonic_ns() - age_s * S,
         )  # fmt: skip
         self.orders.add(self.record)
+        self.has_ownerless_trade = False
         self.resolver = Resolver(
             self.venue,
             self.orders,
@@ -55,6 +56,7 @@ class Desk:
             on_order=self._take,
             on_fill=lambda _fill: None,
             on_absent=self._give_up,
+            may_have_traded=lambda _record: self.has_ownerless_trade,
             since_ms=lambda: 0,
         )
 
@@ -105,6 +107,15 @@ def test_the_window_counts_from_the_first_answer_without_the_order_whatever_its_
 def test_a_long_wait_is_no_evidence_without_several_answers():
     desk = Desk(OrderState.PENDING_UNKNOWN)
     assert desk.ask(LEAST_MISSES - 1, every_s=10 * WINDOW_S) is OrderState.PENDING_UNKNOWN
+    assert desk.ask() is OrderState.NOT_PLACED
+
+
+def test_an_order_that_may_own_an_execution_nobody_owns_is_not_given_up():
+    desk = Desk(OrderState.PENDING_UNKNOWN)
+    desk.has_ownerless_trade = True
+    assert desk.ask(20, every_s=WINDOW_S) is OrderState.PENDING_UNKNOWN
+    assert desk.exposure == [1]
+    desk.has_ownerless_trade = False
     assert desk.ask() is OrderState.NOT_PLACED
 
 

@@ -229,6 +229,16 @@ class Account:
         waiting = (*self._unmatched, *self._doubtful)
         return min((fill.exchange_ts_ns // 1_000_000 for _, fill in waiting), default=None)
 
+    def may_have_traded(self, record: OrderRecord) -> bool:
+        """Return whether an execution that waits for its order may be of this one, as far as side and price tell."""
+        sign = 1 if record.side == "buy" else -1
+        return any(
+            fill.side == record.side
+            and fill.qty <= record.remaining
+            and sign * fill.price <= sign * record.price
+            for _, fill in self._unmatched
+        )
+
     def unmatched_orders(self, older_than_ns: int) -> set[str]:
         """Return exchange ids of orders that executions have waited for since before a monotonic time."""
         return {fill.order_id for came_ns, fill in self._unmatched if came_ns < older_than_ns}

@@ -120,6 +120,7 @@ class Executor:
             on_order=lambda seen: account.take_order(seen, source="lookup"),
             on_fill=self._take_fill,
             on_absent=self._declare_absent,
+            may_have_traded=account.may_have_traded,
             since_ms=lambda: self._reconciler.watermark_ms,
         )
         self._sweep = Sweep(

@@ -6,7 +6,7 @@ Fills come from executions alone, keyed by execution id; an order's status only 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
@@ -44,6 +44,7 @@ PRESUMED_ABSENT = frozenset({OrderState.REJECTED, OrderState.NOT_PLACED})
 """Ends that this side concluded; an order the venue tells of all the same exists."""
 
 ENDED_KEPT = 20_000
+_NOBODYS_KEPT = 1_000
 """Ended orders remembered, the latest ones, for news that comes late."""
 
 EXECUTIONS_KEPT = 100_000
@@ -203,6 +204,7 @@ class Orders:
         self._ended: dict[str, OrderRecord] = {}
         self._by_order: dict[str, OrderRecord] = {}
         self._exec_ids: dict[str, None] = {}
+        self._nobodys: dict[str, Decimal] = {}
 
     @property
     def exec_ids(self) -> AbstractSet[str]:
@@ -263,6 +265,8 @@ class Orders:
         if order_id:
             record.order_id = order_id
             self._by_order[order_id] = record
+            if record.filled_before is None:
+                record.filled += self._nobodys.pop(order_id, ZERO)
 
     def _sort(self, record: OrderRecord) -> None:
         """Keep a record among those that may change the position, or among the ended, as it is now."""
@@ -288,7 +292,15 @@ class Orders:
             if record.filled >= record.qty and record.amend_qty is None:
                 record.move(OrderState.FILLED, now_ns)
             self._sort(record)
+        elif fill.exec_type == "trade":
+            self.remember_nobodys({fill.order_id: self._nobodys.get(fill.order_id, ZERO) + fill.qty})
         return True
+
+    def remember_nobodys(self, executed: Mapping[str, Decimal]) -> None:
+        """Remember quantities executed of orders that are not known, by exchange id: one may turn out to be ours."""
+        self._nobodys.update(executed)
+        while len(self._nobodys) > _NOBODYS_KEPT:
+            del self._nobodys[next(iter(self._nobodys))]
 
     def apply_venue(self, seen: VenueOrder, now_ns: int) -> tuple[OrderRecord, bool] | None:
         """Apply what the venue says of an order; return its record and whether its state changed.

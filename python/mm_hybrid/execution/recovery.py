@@ -109,6 +109,7 @@ class Recovery:
         """
         self._account.position = known.position
         self._account.orders.know(known.exec_ids)
+        self._account.orders.remember_nobodys(known.nobodys)
         self._reconciler.opening_base = known.opening or Decimal(0)
         ended = [order for order in known.orders.values() if order.ended]
         for order in [*ended[-ENDED_KEPT:], *known.unsettled]:

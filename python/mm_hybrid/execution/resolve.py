@@ -87,6 +87,7 @@ class Resolver:
         on_order: takes an order found.
         on_fill: takes an execution found, new or not.
         on_absent: takes a record declared not placed.
+        may_have_traded: whether an execution that waits for its order may be of a record.
         since_ms: venue time from which executions are asked for.
     """
 
@@ -100,6 +101,7 @@ class Resolver:
         on_order: Callable[[VenueOrder], None],
         on_fill: Callable[[Fill], None],
         on_absent: Callable[[OrderRecord], None],
+        may_have_traded: Callable[[OrderRecord], bool],
         since_ms: Callable[[], int],
     ) -> None:
         self._gateway = gateway
@@ -109,6 +111,8 @@ class Resolver:
         self._on_order = on_order
         self._on_fill = on_fill
         self._on_absent = on_absent
+        self._may_have_traded = may_have_traded
+        self._ownerless: dict[str, int] = {}
         self._since_ms = since_ms
         self._given_up: list[OrderRecord] = []
 
@@ -165,18 +169,25 @@ class Resolver:
     async def owners(self, account: Account, older_than_ns: int) -> None:
         """Find out whose the executions are that have waited for their order since before a monotonic time.
 
-        One whose order the venue cannot tell now goes on waiting, and so does one it does not know: only after a whole
-        window without a trace it is taken for nobody's.
+        One whose order the venue cannot tell now goes on waiting, and so does one it does not know: the execution
+        proves that there is such an order, so it takes as much as for an order once confirmed until it is taken for
+        nobody's.
         """
         now_ns = self._clock.monotonic_ns()
-        given_up_ns = now_ns - round(self._config.window_s * NS_PER_S)
-        for order_id in account.unmatched_orders(older_than_ns):
+        given_up_ns = now_ns - round(CONFIRMED_PATIENCE * self._config.window_s * NS_PER_S)
+        waiting = account.unmatched_orders(older_than_ns)
+        self._ownerless = {
+            order_id: misses for order_id, misses in self._ownerless.items() if order_id in waiting
+        }
+        for order_id in waiting:
             try:
                 found = await self._gateway.order_of(order_id)
             except VenueError:
                 continue
-            if found is None and order_id not in account.unmatched_orders(given_up_ns):
-                continue
+            if found is None:
+                misses = self._ownerless[order_id] = self._ownerless.get(order_id, 0) + 1
+                if misses < LEAST_MISSES or order_id not in account.unmatched_orders(given_up_ns):
+                    continue
             if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
                 self._on_order(found)
             account.match_fills(nobodys=order_id)
@@ -191,7 +202,9 @@ class Resolver:
         patience = 1 if record.order_id is None else CONFIRMED_PATIENCE
         missing_ns = self._clock.monotonic_ns() - record.missing_since_ns
         long_enough = missing_ns >= round(patience * self._config.window_s * NS_PER_S)
-        return long_enough and record.missing >= patience * LEAST_MISSES
+        enough = long_enough and record.missing >= patience * LEAST_MISSES
+        # An execution of such an order that nobody owns yet: rather of this one than of nobody's.
+        return enough and not self._may_have_traded(record)
 
     def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
         """End a request under way that the venue, asked after it, shows as not carried out."""

@@ -75,6 +75,7 @@ class ReplayedState:
         watermark_ms: venue time up to which every execution is known; 0 if that was never established.
         funding_watermark_ms: the same for funding payments.
         last_exchange_ts_ns: exchange time of the newest execution.
+        nobodys: quantities executed of orders that were not known, by exchange id.
     """
 
     opening: Decimal | None = None
@@ -84,6 +85,7 @@ class ReplayedState:
     watermark_ms: int = 0
     funding_watermark_ms: int = 0
     last_exchange_ts_ns: int = 0
+    nobodys: dict[str, Decimal] = field(default_factory=dict)
     buys: int = 0
     sells: int = 0
 
@@ -117,8 +119,10 @@ def _apply(state: ReplayedState, row: _Row) -> None:
         order = state.orders.get(row.client_id or "")
         if order is not None:
             order.state = row.state
-            order.given_up = row.state == "NOT_PLACED" and row.source == "lookup"
+            # What a cancel of it was answered afterwards does not say that it was never placed.
+            order.given_up = row.state == "NOT_PLACED" and (row.source == "lookup" or order.given_up)
             order.order_id = row.order_id or order.order_id
+            order.filled += state.nobodys.pop(order.order_id or "", Decimal(0))
             order.qty = row.qty if row.qty is not None else order.qty
             order.venue_filled = max(order.venue_filled, row.filled or Decimal(0))
             if row.state == "OPEN" or row.state in ENDED:
@@ -177,6 +181,8 @@ def _fill(state: ReplayedState, row: FillRow) -> None:
         order.filled += row.qty
         order.venue_filled = max(order.venue_filled, order.filled)
         order.order_id = order.order_id or row.order_id
+    elif row.exec_type == "trade" and row.order_id:
+        state.nobodys[row.order_id] = state.nobodys.get(row.order_id, Decimal(0)) + row.qty
 
 
 def _stamp(row: _Row) -> int:

@@ -91,7 +91,7 @@ impl Cache {
         Ok(Self { inner, path, process: OwnerProcess::current() })
     }
 
-    #[pyo3(signature = (exchange, symbol, *, intensity_a, intensity_k, sigma, orders_seen, seconds_seen, se_log_a=None, se_k=None, ts_ns=None))]
+    #[pyo3(signature = (exchange, symbol, *, intensity_a, intensity_k, sigma, orders_seen, seconds_seen, se_log_a=None, se_k=None, ts_ns=None, wait=true))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn put_calibration(
         &self,
@@ -106,6 +106,7 @@ impl Cache {
         se_log_a: Option<f64>,
         se_k: Option<f64>,
         ts_ns: Option<i64>,
+        wait: bool,
     ) -> PyResult<()> {
         self.check()?;
         let finite = [("intensity_a", intensity_a), ("intensity_k", intensity_k), ("sigma", sigma)];
@@ -125,6 +126,10 @@ impl Cache {
             se_log_a,
             se_k,
         };
+        if !wait {
+            self.inner.writer().record_calibration(row);
+            return Ok(());
+        }
         Ok(py.detach(|| self.inner.put_calibration(row)).map_err(CoreError)?)
     }
 
@@ -138,8 +143,9 @@ impl Cache {
         now_ns: Option<i64>,
     ) -> Result<Option<CachedCalibration>, CoreError> {
         self.check()?;
-        let oldest_ns = now_ns.unwrap_or_else(self::now_ns).saturating_sub(max_age_ns);
-        let found = py.detach(|| self.inner.calibration(exchange, symbol, oldest_ns))?;
+        let now_ns = now_ns.unwrap_or_else(self::now_ns);
+        let within_ns = (now_ns.saturating_sub(max_age_ns), now_ns.saturating_add(CLOCK_SLACK_NS));
+        let found = py.detach(|| self.inner.calibration(exchange, symbol, within_ns))?;
         Ok(found.map(|row| CachedCalibration {
             ts_ns: row.ts_ns,
             intensity_a: row.intensity_a,
@@ -238,6 +244,9 @@ impl Cache {
         self.close(py);
     }
 }
+
+/// How far ahead a row may be: clocks are set back a little now and then.
+const CLOCK_SLACK_NS: i64 = 1_000_000_000;
 
 /// Wall-clock time, for callers that keep no clock of their own.
 fn now_ns() -> i64 {

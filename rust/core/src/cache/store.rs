@@ -206,15 +206,16 @@ impl Store {
         )
     }
 
-    /// The newest parameters of a symbol that are not older than `oldest_ns`.
+    /// The newest parameters of a symbol from between two times; a row of the future says that a clock was wrong.
     ///
     /// # Errors
     /// [`Error::Cache`] with the reason.
-    pub fn calibration(&self, exchange: &str, symbol: &str, oldest_ns: Ns) -> Result<Option<Calibration>> {
+    pub fn calibration(&self, exchange: &str, symbol: &str, within_ns: (Ns, Ns)) -> Result<Option<Calibration>> {
         self.one(
             "SELECT exchange, symbol, ts_ns, intensity_a, intensity_k, sigma, orders_seen, seconds_seen,
-             se_log_a, se_k FROM calibration WHERE exchange = ? AND symbol = ? AND ts_ns >= ? ORDER BY ts_ns DESC LIMIT 1",
-            params![exchange, symbol, oldest_ns],
+             se_log_a, se_k FROM calibration WHERE exchange = ? AND symbol = ? AND ts_ns BETWEEN ? AND ? ORDER BY ts_ns DESC
+             LIMIT 1",
+            params![exchange, symbol, within_ns.0, within_ns.1],
             |row| {
                 Ok(Calibration {
                     exchange: row.get(0)?,

@@ -21,8 +21,9 @@ type Reply<T> = SyncSender<Result<T>>;
 enum Job {
     Snapshot(SnapshotRow),
     Spike(SpikeRow),
+    Calibration(Calibration),
     PutCalibration(Calibration, Reply<()>),
-    GetCalibration(String, String, Ns, Reply<Option<Calibration>>),
+    GetCalibration(String, String, (Ns, Ns), Reply<Option<Calibration>>),
     LatestSnapshot(String, String, Reply<Option<SnapshotRow>>),
     Spikes(String, String, Ns, Reply<Vec<SpikeRow>>),
     Close,
@@ -61,6 +62,11 @@ impl CacheWriter {
     /// Hands an episode of alarm over, likewise.
     pub fn record_spike(&self, row: SpikeRow) {
         self.hand_over(Job::Spike(row));
+    }
+
+    /// Hands calibrated parameters over, likewise.
+    pub fn record_calibration(&self, row: Calibration) {
+        self.hand_over(Job::Calibration(row));
     }
 
     fn hand_over(&self, job: Job) {
@@ -126,12 +132,12 @@ impl Cache {
         self.ask(|reply| Job::PutCalibration(row, reply))
     }
 
-    /// The newest parameters of a symbol, `None` if all are older than `oldest_ns`.
+    /// The newest parameters of a symbol from between two times.
     ///
     /// # Errors
     /// [`Error::Cache`] with the reason.
-    pub fn calibration(&self, exchange: &str, symbol: &str, oldest_ns: Ns) -> Result<Option<Calibration>> {
-        self.ask(|reply| Job::GetCalibration(exchange.to_owned(), symbol.to_owned(), oldest_ns, reply))
+    pub fn calibration(&self, exchange: &str, symbol: &str, within_ns: (Ns, Ns)) -> Result<Option<Calibration>> {
+        self.ask(|reply| Job::GetCalibration(exchange.to_owned(), symbol.to_owned(), within_ns, reply))
     }
 
     /// The newest second of a symbol.
@@ -182,13 +188,14 @@ fn serve(mut store: Store, path: &Path, jobs: &Receiver<Job>, health: &Health, l
         let written = match job {
             Job::Snapshot(row) => store.put_snapshot(&row),
             Job::Spike(row) => store.put_spike(&row),
+            Job::Calibration(row) => store.put_calibration(&row),
             // A caller that went away needs no answer.
             Job::PutCalibration(row, reply) => {
                 drop(reply.send(store.put_calibration(&row)));
                 continue;
             }
-            Job::GetCalibration(exchange, symbol, oldest_ns, reply) => {
-                drop(reply.send(store.calibration(&exchange, &symbol, oldest_ns)));
+            Job::GetCalibration(exchange, symbol, within_ns, reply) => {
+                drop(reply.send(store.calibration(&exchange, &symbol, within_ns)));
                 continue;
             }
             Job::LatestSnapshot(exchange, symbol, reply) => {
@@ -359,10 +366,10 @@ mod tests {
         .unwrap();
         drop(old);
         let (store, _) = Store::open(&folder.file(), DAY).unwrap();
-        let found = store.calibration("bybit", "BTCUSDT", 0).unwrap().unwrap();
+        let found = store.calibration("bybit", "BTCUSDT", (0, 10)).unwrap().unwrap();
         assert_eq!((found.intensity_k, found.se_k), (2.0, None));
         store.put_calibration(&Calibration { ts_ns: 6, se_k: Some(0.1), ..found }).unwrap();
-        assert_eq!(store.calibration("bybit", "BTCUSDT", 0).unwrap().unwrap().se_k, Some(0.1));
+        assert_eq!(store.calibration("bybit", "BTCUSDT", (0, 10)).unwrap().unwrap().se_k, Some(0.1));
     }
 
     #[test]

@@ -242,7 +242,8 @@ impl Board {
         let mut inner = self.lock();
         let mut survey = Survey { all_synced: true, longest_unsynced: None };
         for tracked in scope.books.iter().map(|&index| &inner.books[index]) {
-            if tracked.book.state() != BookState::Live {
+            // A book with one side empty is a market, not a loss: a new snapshot would show the same.
+            if !tracked.book.book().is_synced() || tracked.book.state() == BookState::Crossed {
                 survey.all_synced = false;
                 let waited = now.duration_since(tracked.unsynced_since);
                 if survey.longest_unsynced.as_ref().is_none_or(|(_, longest)| waited > *longest) {

@@ -10,6 +10,7 @@ use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::requests::bitget_product;
 use super::scan::Scan;
 use super::{Link, LossKind, NativeDecoder, Received, decimal, looked_at, ms, ms_text};
 use crate::decode::Malformed;
@@ -26,7 +27,7 @@ pub(super) fn decode_any(
     let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
     let (Some(arg), Some(data)) = (&envelope.arg, envelope.data) else { return Ok(answer(&envelope)) };
     let symbol = arg.symbol.as_deref().unwrap_or_default();
-    if decoder.markets.find(symbol).is_none() {
+    if !arg.is_of(&decoder.exchange) || decoder.markets.find(symbol).is_none() {
         return Ok(Received::Unknown);
     }
     let is_snapshot = envelope.action.as_deref() == Some("snapshot");
@@ -119,7 +120,7 @@ fn find_book(decoder: &mut NativeDecoder, arg: &[u8]) -> Option<()> {
         return Some(());
     }
     let read: Arg<'_> = serde_json::from_slice(arg).ok()?;
-    if read.channel.as_deref() != Some("books") {
+    if read.channel.as_deref() != Some("books") || !read.is_of(&decoder.exchange) {
         return None;
     }
     let market = markets.find(read.symbol.as_deref()?)?;
@@ -246,6 +247,7 @@ fn tickers(
 
 fn answer(envelope: &Envelope<'_>) -> Received {
     match envelope.event.as_deref() {
+        Some("error") if envelope.op.as_deref() == Some("unsubscribe") => Received::Nothing,
         Some("error") => {
             let said = envelope.msg.as_deref().unwrap_or("no reason given");
             let code = envelope.code.map_or("none", |code| code.get().trim_matches('"'));
@@ -273,6 +275,8 @@ struct Envelope<'a> {
     #[serde(borrow)]
     event: Option<Cow<'a, str>>,
     #[serde(borrow)]
+    op: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     code: Option<&'a RawValue>,
     #[serde(borrow)]
     msg: Option<Cow<'a, str>>,
@@ -280,10 +284,21 @@ struct Envelope<'a> {
 
 #[derive(Deserialize)]
 struct Arg<'a> {
+    #[serde(borrow, rename = "instType")]
+    product: Option<Cow<'a, str>>,
     #[serde(borrow, alias = "topic")]
     channel: Option<Cow<'a, str>>,
     #[serde(borrow, alias = "instId")]
     symbol: Option<Cow<'a, str>>,
+}
+
+impl Arg<'_> {
+    /// Whether this is of the product that the exchange id stands for: spot and futures share symbols.
+    fn is_of(&self, exchange: &str) -> bool {
+        let symbol = self.symbol.as_deref().unwrap_or_default();
+        let wanted = bitget_product(exchange, symbol);
+        self.product.as_deref().is_none_or(|product| product.eq_ignore_ascii_case(wanted))
+    }
 }
 
 #[derive(Deserialize)]

@@ -223,8 +223,12 @@ impl Market {
                 };
                 if !is_next {
                     let number = |number: Option<i64>| number.map_or("none".to_owned(), |number| number.to_string());
-                    let (id, previous, last) = (number(link.id), number(link.previous), number(last));
-                    let reason = format!("message {id} continues {previous}, the last one was {last}: one is missing");
+                    let continues =
+                        link.previous.map_or(String::new(), |previous| format!(" continues {previous} and"));
+                    let (id, last) = (number(link.id), number(last));
+                    let reason = format!(
+                        "message {id}{continues} came after {last}: one is missing, was repeated or is out of its order"
+                    );
                     return self.lose(LossKind::Gap, &reason);
                 }
             }

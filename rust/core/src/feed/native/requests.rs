@@ -118,12 +118,7 @@ impl Venue {
     }
 
     fn arg(&self, channel: &str, symbol: &str) -> Value {
-        let product = match symbol {
-            _ if self.exchange == "bitget" => "spot",
-            _ if symbol.ends_with("PERP") => "usdc-futures",
-            _ if symbol.ends_with("USD") => "coin-futures",
-            _ => "usdt-futures",
-        };
+        let product = bitget_product(&self.exchange, symbol);
         match self.source {
             Source::BitgetV2 => {
                 json!({"instType": product.to_uppercase(), "channel": channel, "instId": symbol})
@@ -135,6 +130,16 @@ impl Venue {
 
     fn args_a_request(&self) -> usize {
         if self.source == Source::Bybit { BYBIT_ARGS } else { BITGET_ARGS }
+    }
+}
+
+/// Bitget's name for what a symbol of an exchange id is.
+pub(super) fn bitget_product(exchange: &str, symbol: &str) -> &'static str {
+    match symbol {
+        _ if exchange == "bitget" => "spot",
+        _ if symbol.ends_with("PERP") => "usdc-futures",
+        _ if symbol.ends_with("USD") => "coin-futures",
+        _ => "usdt-futures",
     }
 }
 

@@ -84,7 +84,7 @@ fn one_message_missing_repeated_or_out_of_order_loses_the_book_until_its_next_sn
         stream.take(&bybit_book("snapshot", "", 7));
         let (kind, reason) = stream.loss(&bybit_book("delta", "", u));
         assert_eq!(kind, LossKind::Gap);
-        assert!(reason.starts_with("BTCUSDT: ") && reason.contains("the last one was 7"), "{reason}");
+        assert!(reason.starts_with("BTCUSDT: ") && reason.contains("came after 7"), "{reason}");
         assert_eq!(stream.take(&bybit_book("delta", "", u + 1)), Received::Nothing);
         assert_eq!(stream.take(&bybit_book("snapshot", "", 50)), Received::Data);
         assert_eq!(stream.take(&bybit_book("delta", "", 51)), Received::Data);
@@ -136,6 +136,20 @@ fn a_message_that_contradicts_itself_loses_the_book_and_one_of_another_depth_is_
     assert_eq!(stream.take(&other), Received::Unknown);
     let (kind, reason) = stream.loss(&bybit_book("delta", "", 8).replace(r#""s":"BTCUSDT""#, r#""s":"ETHUSDT""#));
     assert!(kind == LossKind::Unreadable && reason.contains("ETHUSDT"), "{reason}");
+}
+
+#[test]
+fn spot_and_futures_of_one_symbol_are_not_mixed_up() {
+    let mut stream = Stream::of(Source::BitgetV3);
+    let snapshot = bitget_book("snapshot", "", r#"["1","1"]"#, 0, 5, 0);
+    assert_eq!(stream.take(&snapshot.replace("usdt-futures", "spot")), Received::Unknown);
+    assert_eq!(stream.take(&snapshot.replace("usdt-futures", "USDT-FUTURES")), Received::Data);
+}
+
+#[test]
+fn a_refused_unsubscription_is_no_trouble() {
+    let mut stream = Stream::of(Source::BitgetV2);
+    assert_eq!(stream.take(r#"{"event":"error","op":"unsubscribe","code":30001,"msg":"x"}"#), Received::Nothing);
 }
 
 #[test]

@@ -110,13 +110,13 @@ def test_a_long_wait_is_no_evidence_without_several_answers():
     assert desk.ask() is OrderState.NOT_PLACED
 
 
-def test_an_order_that_may_own_an_execution_nobody_owns_is_not_given_up():
+def test_an_order_that_may_own_an_execution_nobody_owns_takes_as_much_as_one_the_venue_has_confirmed():
     desk = Desk(OrderState.PENDING_UNKNOWN)
     desk.has_ownerless_trade = True
-    assert desk.ask(20, every_s=WINDOW_S) is OrderState.PENDING_UNKNOWN
+    asked = 1 + CONFIRMED_PATIENCE * LEAST_MISSES
+    assert desk.ask(asked, every_s=WINDOW_S / 5) is OrderState.PENDING_UNKNOWN
     assert desk.exposure == [1]
-    desk.has_ownerless_trade = False
-    assert desk.ask() is OrderState.NOT_PLACED
+    assert desk.ask(1, every_s=CONFIRMED_PATIENCE * WINDOW_S) is OrderState.NOT_PLACED
 
 
 def test_an_order_the_venue_has_confirmed_takes_more_answers_over_a_longer_time():

@@ -199,12 +199,12 @@ class Resolver:
 
     def _absent(self, record: OrderRecord) -> bool:
         """Return whether there have been enough answers without an order, over a long enough time."""
-        patience = 1 if record.order_id is None else CONFIRMED_PATIENCE
+        # An execution that nobody owns yet may be of this order: as good a sign that it exists as a confirmation.
+        doubted = record.order_id is None and not self._may_have_traded(record)
+        patience = 1 if doubted else CONFIRMED_PATIENCE
         missing_ns = self._clock.monotonic_ns() - record.missing_since_ns
         long_enough = missing_ns >= round(patience * self._config.window_s * NS_PER_S)
-        enough = long_enough and record.missing >= patience * LEAST_MISSES
-        # An execution of such an order that nobody owns yet: rather of this one than of nobody's.
-        return enough and not self._may_have_traded(record)
+        return long_enough and record.missing >= patience * LEAST_MISSES
 
     def _settle(self, record: OrderRecord, found: VenueOrder) -> None:
         """End a request under way that the venue, asked after it, shows as not carried out."""

@@ -38,7 +38,7 @@ const SHARES: [f64; 5] = [0.6, 0.1, 0.1, 0.1, 0.1];
 /// Score from which a detector is known to see anything at all.
 const SILENT: [f64; 5] = [1e-9, 1e-9, 1.05, 1.05, 1.05];
 /// Part of the budget that is planned with; the rest covers what the estimate of a tail is off by.
-const PLANNED: f64 = 0.85;
+const PLANNED: f64 = 0.9;
 
 /// How many alarms are allowed, and what is remembered.
 #[derive(Debug, Clone, Copy, PartialEq)]

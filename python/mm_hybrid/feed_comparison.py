@@ -116,14 +116,21 @@ class Comparison:
         what = "trades" if lag is self.trades else "changes of the best prices"
         names = (self.first.name, self.second.name)
         if lag.p50_ms is None:
-            lines = ["the two sources showed nothing in common: are exchange and symbol right?"]
+            silent = [source for source in (self.first, self.second) if not source.messages]
+            lines = [
+                f"{source.name} sent nothing: {source.last_error or 'no trouble reported'}"
+                for source in silent
+            ]
+            if not silent:
+                lines = ["the two sources showed nothing in common: are exchange and symbol right?"]
         else:
             early, late = names if lag.p50_ms >= 0 else names[::-1]
             lines = [
                 f"{early} is ahead of {late} by {abs(lag.p50_ms):.2f} ms (median of {lag.matched} {what})"
             ]
+        in_common = lag.p50_ms is not None
         for missing, name in ((self.trades.only_second, names[0]), (self.trades.only_first, names[1])):
-            if missing:
+            if missing and in_common:
                 lines.append(f"{name} lacks {missing} trades that the other one showed")
         for source in (self.first, self.second):
             told = ", ".join(f"{count} {kind}" for kind, count in source.counters.items() if count)

@@ -85,6 +85,8 @@ def feed(
     names = [first[0], second[0]]
     if names[0] == names[1]:
         names = [f"{source}={url}" for source, url in (first, second)]
+    if names[0] == names[1]:
+        names = [f"{name} ({which})" for name, which in zip(names, ("first", "second"), strict=True)]
     try:
         feeds = [feed_of(*source, exchange=exchange, symbol=symbol) for source in (first, second)]
     except ValueError as error:
@@ -96,7 +98,7 @@ def feed(
                 ((names[0], feeds[0]), (names[1], feeds[1])),
                 seconds=seconds,
                 stop=stop,
-                on_progress=lambda elapsed_s, detail: shown.update(elapsed_s, seconds, detail),
+                on_progress=lambda elapsed_s, detail: shown.update(min(elapsed_s, seconds), seconds, detail),
             )
         )
     if as_json:
@@ -105,8 +107,9 @@ def feed(
         _print(compared)
     nothing_in_common = compared.trades.matched + compared.touches.matched == 0
     if nothing_in_common and not interrupted:
-        for source in (compared.first, compared.second):
-            click.echo(f"mm-hybrid: {source.name}: {source.last_error or 'no trouble reported'}", err=True)
+        for (name, url), report in zip((first, second), (compared.first, compared.second), strict=True):
+            trouble = report.last_error or "no trouble reported"
+            click.echo(f"mm-hybrid: {name} at {url}: {report.messages} messages, {trouble}", err=True)
         return EXIT_FAILED
     return EXIT_INTERRUPTED if interrupted else 0
 

@@ -10,10 +10,12 @@ import json
 import logging
 import os
 import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -25,6 +27,19 @@ from mm_hybrid.errors import ConfigError
 BASE_URL = "https://datasets.tardis.dev/v1"
 KEY_VARIABLES = ("TARDIS_API_KEY", "TM_API_KEY")
 LOOK_S = 0.25
+CONNECT_TIMEOUT_S = 10.0
+DATASETS = (
+    "incremental_book_L2",
+    "trades",
+    "quotes",
+    "book_ticker",
+    "derivative_ticker",
+    "liquidations",
+    "book_snapshot_5",
+    "book_snapshot_25",
+    "options_chain",
+)
+"""Datasets Tardis offers; not each exchange has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,7 @@ class Dataset:
     "--type",
     "data_types",
     multiple=True,
+    type=click.Choice(DATASETS),
     default=("incremental_book_L2", "trades"),
     show_default=True,
     help="Dataset; may be given many times.",
@@ -156,6 +172,7 @@ class _Fetcher:
 
     async def run(self, stop: asyncio.Event, shown: LongOperation) -> None:
         """Fetch everything, or until ``stop`` is set; nothing unfinished is left behind."""
+        await self._reach_server()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._remove_unfinished()
         retries = _Retries(shown)
@@ -178,6 +195,20 @@ class _Fetcher:
             self._remove_unfinished()
         if not stop.is_set():
             work.result()
+
+    async def _reach_server(self) -> None:
+        """Connect once: the client would go on trying for long before it says that nobody is there."""
+        parts = urlsplit(self._base_url)
+        if parts.scheme in urllib.request.getproxies():
+            return  # The proxy reaches it, or not.
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except (OSError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {CONNECT_TIMEOUT_S:g} s"
+            raise OSError(f"{self._base_url} cannot be reached ({reason})") from error
+        writer.close()
 
     async def _fetch(self, dataset: Dataset) -> None:
         path = self.path(dataset)

@@ -90,6 +90,7 @@ def command(
         "hours": (last_ns - first_ns) / 3.6e12,
         "budget_per_hour": budget,
         "warm_up_s": warm_up_s,
+        "thresholds_known": metrics.alarms()[0],
         "episodes_seen": metrics.read()["episodes"],
         "counts": dict(Counter(episode["kind"] for episode in episodes)),
         "episodes": episodes,
@@ -101,6 +102,12 @@ def command(
         click.echo(json.dumps(document, allow_nan=False))
         return
     click.echo(f"{exchange} {symbol}: {len(episodes)} finished episodes in {document['hours']:.2f} h")
+    if not document["thresholds_known"]:
+        click.echo(
+            f"the thresholds were never known: they take {warm_up_s:.0f} s of a live book (--warm-up), so that only "
+            "faults of the feed could be seen",
+            err=True,
+        )
     for episode in episodes:
         line = f"{episode['start_ns']}  {episode['kind']:<12} {episode['severity']:<8} {episode['reason']}"
         click.echo(line)

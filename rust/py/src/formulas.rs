@@ -59,7 +59,7 @@ pub fn as_reservation(
 #[pyfunction]
 #[pyo3(signature = (*, quotes))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
-pub fn ofi(py: Python<'_>, quotes: Vec<flow::TouchRow>) -> Vec<f64> {
+pub fn ofi(py: Python<'_>, quotes: Vec<flow::TouchRow>) -> Result<Vec<f64>, CoreError> {
     Ok(py.detach(|| flow::ofi(&quotes))?)
 }
 

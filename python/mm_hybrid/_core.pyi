@@ -1350,9 +1350,10 @@ def convert_files(
     *,
     overwrite: bool = False,
     on_progress: Callable[[int, int, int], object] | None = None,
-) -> tuple[list[Path], int, int]:
+) -> tuple[list[Path], int, int, list[str]]:
     """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
 
+    A file that cannot be used, be it from some line on, is refused whole and the others are converted without it.
     A table appears under its name when it is finished; an exception leaves no unfinished one behind.
 
     Args:
@@ -1362,12 +1363,11 @@ def convert_files(
         on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
-        The tables, lines or rows read, and messages written.
+        The tables, lines or rows read, messages written, and what is wrong with each file that was refused.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        DecodeError: a line that cannot be read or understood; names ``path:line``.
-        ReplayError: a table cannot be written, or is there already.
+        DecodeError: a folder holds nothing but files of other kinds.
+        ReplayError: a folder holds no data file; a table cannot be written, or is there already.
     """
 
 @final

@@ -103,6 +103,74 @@ def test_a_table_that_is_there_is_replaced_only_when_told_so(market, tmp_path):
     assert first.stdout == third.stdout
 
 
+def test_a_bad_file_is_named_and_the_good_ones_are_converted_without_it(market, tmp_path):
+    lines = market.read_bytes().splitlines(keepends=True)
+    broken = write_file(tmp_path / "broken.ndjson", [lines[0].strip(), b'{"type":"tra'])
+    header = tmp_path / "header.csv"
+    header.write_text("exchange,symbol,timestamp,local_timestamp,is_snapshot,side,prise,amount\n")
+    empty = tmp_path / "no_rows.csv"
+    empty.write_text("exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n")
+    files = map(str, (broken, market, header, empty))
+    done = run("convert", *files, "--out", "tables", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    result = json.loads(done.stdout)
+    assert result["messages"] == len(lines)
+    assert book_of(tmp_path / result["files"][0], tmp_path) == book_of(market, tmp_path)
+    assert f"not converted: {broken}:2: " in done.stderr
+    assert f'not converted: {header}:1: no column "price"' in done.stderr
+    assert f"warning: {empty}: the file holds no rows" in done.stderr
+    assert len(result["refused"]) == 2
+
+
+def test_files_of_a_folder_that_are_no_market_data_are_named_and_passed_over(market, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "b.ndjson").write_bytes(market.read_bytes())
+    foreign = {
+        "a.json": b'{"schema":"of something else"}',
+        "c.ndjson.zst": b"",
+        "d.csv": b"name,value\n1,2\n",
+    }
+    for name, content in foreign.items():
+        (folder / name).write_bytes(content)
+    done = run("convert", "mixed", "--out", "tables", cwd=tmp_path)
+    shown = run("book", "mixed", "--json", cwd=tmp_path)
+    assert (done.returncode, shown.returncode) == (0, 0), done.stderr + shown.stderr
+    assert result_of(shown) == book_of(market, tmp_path)
+    for errors in (done.stderr, shown.stderr):
+        warnings = [line for line in errors.splitlines() if line.startswith("warning: ")]
+        assert [line.split(": ")[1] for line in warnings] == [f"mixed/{name}" for name in foreign]
+    for name in foreign:
+        alone = run("book", f"mixed/{name}", cwd=tmp_path)
+        assert alone.returncode == 1
+        assert f"mixed/{name}: " in alone.stderr
+    assert "the file is empty" in run("book", "mixed/c.ndjson.zst", cwd=tmp_path).stderr
+
+
+def test_a_recording_cut_off_while_it_was_written_is_read_up_to_its_last_whole_second(market, tmp_path):
+    zstd = pytest.importorskip("zstandard")
+    lines = [
+        b"2024-01-01T00:00:00.0000000Z " + line for line in market.read_bytes().splitlines(keepends=True)
+    ]
+    half = len(lines) // 2
+    frames = [zstd.compress(b"".join(part)) for part in (lines[:half], lines[half:])]
+    folder = tmp_path / "tape"
+    folder.mkdir()
+    (folder / "a.ndjson.zst").write_bytes(frames[0] + frames[1][:-5])
+    (folder / "b.ndjson.zst").write_bytes(b"")
+    (folder / "c.ndjson.zst").write_bytes(frames[1][:-5])
+    done = run("convert", "tape", "--out", "tables", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["lines"] == half
+    assert done.stderr.count("tape/a.ndjson.zst: the recording was cut off") == 1
+    assert "tape/b.ndjson.zst: the file is empty; passed over" in done.stderr
+    assert "tape/c.ndjson.zst: the compressed data ends too early" in done.stderr
+    (folder / "a.ndjson.zst").write_bytes(frames[0][:-5] + frames[1])
+    damaged = run("book", "tape/a.ndjson.zst", cwd=tmp_path)
+    assert damaged.returncode == 1
+    assert "tape/a.ndjson.zst:" in damaged.stderr
+
+
 def test_a_damaged_table_is_refused_with_its_block(market, tmp_path):
     done = result_of(run("convert", str(market), "--out", ".", "--json", cwd=tmp_path))
     table = tmp_path / done["files"][0]
@@ -140,6 +208,15 @@ async def test_a_recording_of_a_stream_that_ends_holds_every_message(market, tmp
     played = [row[4] for row in EventReader([str(tmp_path / "tape")]).read(10**6).encode()]
     assert played[:-1] == sent
     assert b"disconnect" in played[-1]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ws://127.0.0.1:99999", "127.0.0.1", "ws://x/path"])
+def test_a_recording_from_a_wrong_url_is_a_wrong_argument_in_one_line(url, tmp_path):
+    refused = run(*recording(url), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("mm-hybrid: url: ")
+    assert url in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 async def test_kill_9_loses_at_most_the_last_second(tmp_path):

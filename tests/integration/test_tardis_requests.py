@@ -37,6 +37,10 @@ def without(key: str) -> dict[str, object]:
             {**BOTH, "dataTypes": ["book_snapshot_x_10ms"]},
             "Error: invalid depth: x, data type: book_snapshot_x_10ms",
         ),
+        *(
+            ({**BOTH, "dataTypes": ["trade", name]}, f"Error: {name} is not served by this machine")
+            for name in ("book_snapshot_3_grouped10_100ms", "trade_bar_1m", "option_summary")
+        ),
         ({**BOTH, "exchange": "x" * 300}, "Error: normalizeTrades: xxx"),
     ],
 )

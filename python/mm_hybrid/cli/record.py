@@ -14,6 +14,7 @@ from mm_hybrid.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from mm_hybrid.cli._progress import LongOperation
 from mm_hybrid.cli._signals import run_until_stopped
 from mm_hybrid.config import LOCAL_TARDIS_URL, SOURCE_URLS
+from mm_hybrid.errors import ConfigError
 from mm_hybrid.feed import LiveFeed, RecordTo
 
 LOOK_S = 0.25
@@ -107,15 +108,18 @@ async def _record(
     rotate_mb: int,
     rotate_minutes: int,
 ) -> Stats:
-    feed = LiveFeed(
-        url or SOURCE_URLS[source] or LOCAL_TARDIS_URL,
-        source=source,
-        exchange=exchange,
-        symbols=symbols,
-        data_types=data_types,
-        end_on_finish=True,
-        record=RecordTo(folder, rotate_mb=rotate_mb, rotate_minutes=rotate_minutes),
-    )
+    try:
+        feed = LiveFeed(
+            url or SOURCE_URLS[source] or LOCAL_TARDIS_URL,
+            source=source,
+            exchange=exchange,
+            symbols=symbols,
+            data_types=data_types,
+            end_on_finish=True,
+            record=RecordTo(folder, rotate_mb=rotate_mb, rotate_minutes=rotate_minutes),
+        )
+    except ValueError as error:  # names the argument and what it must be
+        raise ConfigError(str(error)) from None
     started_s = time.monotonic()
     async with feed:
         while not stop.is_set():

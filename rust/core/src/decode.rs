@@ -159,7 +159,7 @@ impl Decoder {
             },
             "trade" | "liquidation" => {
                 let id = wire.id.map(|id| id.into_owned().into_boxed_str());
-                let price = decimal("price", wire.price.ok_or_else(|| missing(kind, "price"))?)?;
+                let price = quantity("price", wire.price.ok_or_else(|| missing(kind, "price"))?)?;
                 let qty = quantity("amount", wire.amount.ok_or_else(|| missing(kind, "amount"))?)?;
                 let side = match wire.side.as_deref() {
                     Some("buy") => Some(Side::Buy),
@@ -245,8 +245,22 @@ fn time(field: &str, text: &str) -> Result<Ns, Malformed> {
 
 fn decimal(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
     let text = raw.get();
-    Decimal::parse(text.as_bytes())
-        .ok_or_else(|| Malformed(format!("`{field}` is no number of at most 18 digits: {text}")))
+    Decimal::parse(text.as_bytes()).ok_or_else(|| Malformed(format!("`{field}` {}: {text}", number_fault(text))))
+}
+
+/// Why a text is no decimal.
+pub(crate) fn number_fault(text: &str) -> &'static str {
+    let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && text.parse::<f64>().is_ok();
+    if is_number { "has more than 18 digits" } else { "is no number" }
+}
+
+/// A price of a book: a level at 0 would be better than every ask.
+fn level_price(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
+    let price = quantity(field, raw)?;
+    if price.mantissa == 0 {
+        return Err(Malformed(format!("`{field}` of a book level is zero: {}", raw.get())));
+    }
+    Ok(price)
 }
 
 fn quantity(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
@@ -312,7 +326,7 @@ impl<'de> Visitor<'de> for LevelVisitor {
             match key.as_ref() {
                 "price" if price.is_some() => return Err(A::Error::duplicate_field("price")),
                 "amount" if qty.is_some() => return Err(A::Error::duplicate_field("amount")),
-                "price" => price = Some(decimal("price", map.next_value()?).map_err(A::Error::custom)?),
+                "price" => price = Some(level_price("price", map.next_value()?).map_err(A::Error::custom)?),
                 "amount" => qty = Some(quantity("amount", map.next_value()?).map_err(A::Error::custom)?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;

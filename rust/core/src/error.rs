@@ -15,6 +15,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file without market data: nothing in it was lost, it is another file.
+    #[error("{path}: {reason}")]
+    NoMarketData {
+        /// The path as the user gave it.
+        path: String,
+        /// What it is instead.
+        reason: String,
+    },
     /// A file that cannot be opened or read.
     #[error("{path}: {source}")]
     File {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mm_core::Error;
-use mm_core::replay::{self, Merge};
+use mm_core::replay::{self, Merge, Notices};
 use mm_core::types::Ns;
 use pyo3::prelude::*;
 
@@ -20,6 +20,7 @@ pub struct EventReader {
     exchange: Option<String>,
     symbol: Option<String>,
     keep_text: bool,
+    notices: Notices,
     /// What ended the last batch; raised by the next call, so that what was read before it is not lost.
     failure: Mutex<Option<Error>>,
 }
@@ -30,19 +31,23 @@ impl EventReader {
     #[pyo3(signature = (paths, *, exchange = None, symbol = None, keep_text = false))]
     #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
     fn new(
+        py: Python<'_>,
         paths: Vec<String>,
         exchange: Option<String>,
         symbol: Option<String>,
         keep_text: bool,
-    ) -> Result<Self, CoreError> {
-        let merge = if keep_text { Merge::open_with_text(&paths) } else { Merge::open(&paths) }?;
-        Ok(Self { merge: Mutex::new(merge), exchange, symbol, keep_text, failure: Mutex::new(None) })
+    ) -> PyResult<Self> {
+        let merge = if keep_text { Merge::open_with_text(&paths) } else { Merge::open(&paths) };
+        let merge = merge.map_err(CoreError::from)?;
+        warn(py, merge.notices())?;
+        let notices = merge.notices().clone();
+        Ok(Self { merge: Mutex::new(merge), notices, exchange, symbol, keep_text, failure: Mutex::new(None) })
     }
 
     /// The next events, at most `max_events` and none later than `until_ns`; an empty batch when there is none.
     #[pyo3(signature = (max_events = 1000, until_ns = None))]
-    fn read(&self, py: Python<'_>, max_events: usize, until_ns: Option<Ns>) -> Result<EventBatch, CoreError> {
-        py.detach(|| {
+    fn read(&self, py: Python<'_>, max_events: usize, until_ns: Option<Ns>) -> PyResult<EventBatch> {
+        let batch = py.detach(|| {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(error) = failure.take() {
                 return Err(error.into());
@@ -71,7 +76,9 @@ impl EventReader {
                 }
             }
             Ok(EventBatch::with_texts(events, texts))
-        })
+        });
+        warn(py, &self.notices)?;
+        batch.map_err(|error: CoreError| error.into())
     }
 
     /// Local time of the next message; `None` at the end.
@@ -102,6 +109,15 @@ impl EventReader {
         self.exchange.as_deref().is_none_or(|wanted| wanted == exchange)
             && (symbol.is_empty() || self.symbol.as_deref().is_none_or(|wanted| wanted == symbol))
     }
+}
+
+/// Gives what is worth a warning to the logger `mm_hybrid.data`, which tells stderr unless it is told otherwise.
+fn warn(py: Python<'_>, notices: &Notices) -> PyResult<()> {
+    for notice in notices.take() {
+        let logger = py.import("logging")?.call_method1("getLogger", ("mm_hybrid.data",))?;
+        logger.call_method1("warning", ("warning: %s", notice))?;
+    }
+    Ok(())
 }
 
 /// One symbol of a set of files and the grid its numbers lie on.
@@ -140,7 +156,10 @@ impl From<replay::MarketScan> for MarketScan {
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
 pub fn scan_files(py: Python<'_>, paths: Vec<String>, on_progress: Option<Py<PyAny>>) -> PyResult<Vec<MarketScan>> {
     let mut patience = Patience::telling(on_progress);
-    let scans = py.detach(|| replay::scan(&paths, |progress| patience.go_on(progress))).map_err(CoreError::from)?;
+    let notices = Notices::default();
+    let scans = py.detach(|| replay::scan(&paths, &notices, |progress| patience.go_on(progress)));
+    warn(py, &notices)?;
+    let scans = scans.map_err(CoreError::from)?;
     patience.check()?;
     Ok(scans.into_iter().map(MarketScan::from).collect())
 }
@@ -158,7 +177,9 @@ pub fn rebuild_books(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<(u64, Ns, Books)> {
     let mut patience = Patience::telling(on_progress);
-    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, |progress| patience.go_on(progress)));
+    let notices = Notices::default();
+    let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, &notices, |progress| patience.go_on(progress)));
+    warn(py, &notices)?;
     patience.check()?;
     let rebuilt = rebuilt.map_err(CoreError::from)?;
     Ok((rebuilt.lines, rebuilt.local_ts_ns, rebuilt.books.into()))
@@ -166,7 +187,8 @@ pub fn rebuild_books(
 
 /// Converts files to tables of the fast local format in `folder`.
 ///
-/// Returns the tables' paths, the lines or rows read, and the messages written.
+/// Returns the tables' paths, the lines or rows read, the messages written, and what is wrong with each file that could
+/// not be used: the others are converted without it.
 #[pyfunction]
 #[pyo3(signature = (paths, folder, *, overwrite = false, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
@@ -176,10 +198,14 @@ pub fn convert_files(
     folder: String,
     overwrite: bool,
     on_progress: Option<Py<PyAny>>,
-) -> PyResult<(Vec<PathBuf>, u64, u64)> {
+) -> PyResult<(Vec<PathBuf>, u64, u64, Vec<String>)> {
     let mut patience = Patience::telling(on_progress);
-    let converted = py.detach(|| replay::convert(&paths, &folder, overwrite, |progress| patience.go_on(progress)));
+    let notices = Notices::default();
+    let go_on = |progress| patience.go_on(progress);
+    let converted = py.detach(|| replay::convert(&paths, &folder, overwrite, &notices, go_on));
+    warn(py, &notices)?;
     patience.check()?;
     let converted = converted.map_err(CoreError::from)?;
-    Ok((converted.tables, converted.lines, converted.messages))
+    let refused = converted.refused.iter().map(|(_, error)| error.to_string()).collect();
+    Ok((converted.tables, converted.lines, converted.messages, refused))
 }

@@ -81,6 +81,12 @@ _COMPUTED_TYPES = (
     re.compile(r"book_snapshot_\d+(_grouped\d+(\.\d+)?)?_\d+(ms|s|m)"),
     re.compile(r"trade_bar_\d+(ms|s|m|ticks|vol)"),
 )
+_NOT_SERVED = (
+    re.compile(r"option_summary"),
+    re.compile(r"book_snapshot_\d+_grouped.*"),
+    re.compile(r"trade_bar_.*"),
+)
+"""Types a tardis-machine knows and this one does not make: refused, so that nobody waits for them."""
 _BAD_DEPTH = re.compile(r"book_snapshot_([^_]*\D[^_]*)_")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -165,6 +171,9 @@ def _subscription(option: Any, *, replay: bool) -> Subscription:
     known = frozenset(name for name in data_types if _is_known(name))
     if not known:
         raise OptionsError("Error: Can't normalize data without any normalizers provided")
+    for name in data_types:
+        if any(pattern.fullmatch(name) for pattern in _NOT_SERVED):
+            raise OptionsError(f"Error: {name[:60]} is not served by this machine")
     if exchange not in EXCHANGES:
         raise OptionsError(f"Error: normalizeTrades: {exchange} not supported")
     symbols = _symbols(option.get("symbols"), replay=replay)

@@ -193,12 +193,16 @@ fn levels<'a>(bytes: &'a [u8], out: &mut Vec<Level>) -> Option<&'a [u8]> {
         return Some(rest);
     }
     let mut at = begins(bytes, 0, PRICE)?;
+    // A price of 0 is left to the general decoder, which refuses it.
+    let mut has_zero = false;
     loop {
         let (price, after) = number(bytes, at)?;
         let (qty, after) = number(bytes, begins(bytes, after, AMOUNT)?)?;
+        has_zero |= price.mantissa == 0;
         out.push(Level { price, qty });
         match begins(bytes, after, NEXT) {
             Some(next) => at = next,
+            None if has_zero => return None,
             None => return bytes.get(after..)?.strip_prefix(b"}]"),
         }
     }

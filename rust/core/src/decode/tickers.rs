@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Malformed, decimal, missing, quantity, time};
+use super::{Malformed, decimal, level_price, missing, quantity, time};
 use crate::event::{BookSample, BookTicker, DerivativeTicker, EventKind, Level, UpstreamError};
 use crate::types::Decimal;
 
@@ -105,7 +105,7 @@ pub(super) fn disconnected_symbols(bytes: &[u8]) -> Result<Option<Vec<String>>, 
 
 fn levels(levels: &[PartialLevel<'_>]) -> Result<Vec<Level>, Malformed> {
     let present = levels.iter().filter_map(|level| level.price.zip(level.amount));
-    let level = |(price, amount)| Ok(Level { price: decimal("price", price)?, qty: quantity("amount", amount)? });
+    let level = |(price, amount)| Ok(Level { price: level_price("price", price)?, qty: quantity("amount", amount)? });
     present.map(level).collect()
 }
 

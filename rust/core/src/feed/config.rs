@@ -45,6 +45,10 @@ impl FeedConfig {
         let Some(host) = host.filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])) else {
             return refuse("url", format!("{:?} is not ws://host:port or wss://host:port, without a path", self.url));
         };
+        let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+        if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return refuse("url", format!("{:?} has no port from 1 to 65535 after the colon", self.url));
+        }
         self.url = self.url[..self.url.find(host).unwrap_or(0) + host.len()].to_owned();
         if self.exchange.is_empty() {
             return refuse("exchange", "is empty: give a Tardis exchange id, such as bybit".to_owned());
@@ -119,6 +123,8 @@ pub(crate) mod tests {
             ("url", FeedConfig { url: "http://x".into(), ..config() }),
             ("url", FeedConfig { url: "ws://x/ws-stream-normalized".into(), ..config() }),
             ("url", FeedConfig { url: "ws://".into(), ..config() }),
+            ("url", FeedConfig { url: "ws://x:99999".into(), ..config() }),
+            ("url", FeedConfig { url: "ws://x:port".into(), ..config() }),
             ("exchange", FeedConfig { exchange: String::new(), ..config() }),
             ("symbols", FeedConfig { symbols: vec![], ..config() }),
             ("symbols", FeedConfig { symbols: vec![long], ..config() }),

@@ -293,12 +293,23 @@ impl Files {
         let frame = zstd::encode_all(self.pending.as_slice(), COMPRESSION_LEVEL)?;
         self.pending.clear();
         if let Some(file) = &mut self.file {
-            file.write_all(&frame)?;
-            file.sync_data()?;
+            let written = file.write_all(&frame).and_then(|()| file.sync_data());
+            written.map_err(|error| self.take_back_after(error))?;
         }
         self.file_bytes += frame.len() as u64;
         self.counters.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Files {
+    /// Removes what a full disk took of a frame: the file ends where the last whole one ends.
+    fn take_back_after(&mut self, error: std::io::Error) -> std::io::Error {
+        if let Some(file) = &self.file {
+            // If that fails as well, a reader leaves the part out.
+            let _ = file.set_len(self.file_bytes);
+        }
+        error
     }
 }
 
@@ -375,5 +386,25 @@ mod tests {
         }
         assert_eq!(counters.dropped(), 2);
         assert!(tape.tick(Instant::now()) && !tape.tick(Instant::now()));
+    }
+
+    #[test]
+    fn what_a_full_disk_took_of_a_frame_is_taken_back() {
+        let folder = folder("full");
+        let recording =
+            Recording { folder: folder.clone(), rotate_bytes: 1 << 30, rotate_every: Duration::from_secs(3600) };
+        let mut files = Files::new(recording, "x".to_owned(), Arc::default());
+        std::fs::create_dir_all(&folder).unwrap();
+        files.begin().unwrap();
+        let path = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        files.pending.extend_from_slice(TRADE.as_bytes());
+        files.flush().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        // A part of the next frame arrives, then the disk is full; what cannot be written to stands for it.
+        let file = files.file.as_mut().unwrap();
+        file.write_all(b"part").unwrap();
+        assert!(files.take_back_after(std::io::Error::other("full")).to_string().contains("full"));
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
+use crate::replay::files::{DataFile, expand};
 use crate::replay::merge::Merge;
+use crate::replay::notices::Notices;
 use crate::replay::table::TableWriter;
 use crate::time::format_iso;
 use crate::types::Ns;
@@ -25,7 +27,7 @@ pub struct Progress {
 }
 
 /// What a conversion made.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Converted {
     /// The tables, in the order they were finished.
     pub tables: Vec<PathBuf>,
@@ -33,32 +35,84 @@ pub struct Converted {
     pub lines: u64,
     /// Messages written, to however many tables.
     pub messages: u64,
+    /// Files nothing of which went to the tables, each with what is wrong with it.
+    pub refused: Vec<(String, Error)>,
 }
 
 /// Converts files to tables in `folder`, named `exchange_SYMBOL_YYYY-MM-DD.arrow`.
 ///
 /// A table that is there already is replaced only with `overwrite`: it may hold other messages of its day.
-/// `go_on` is asked now and then; after `false` the tables that are not finished are removed and nothing more is read.
+/// A file that cannot be used, whether from its beginning or from some line on, is refused and all others are converted
+/// without it. `go_on` is asked now and then; after `false` the tables that are not finished are removed and nothing
+/// more is read.
 ///
 /// # Errors
-/// A file that cannot be read, a line that cannot be understood, a table that cannot be written.
+/// A folder that holds no data file, a table that cannot be written.
 pub fn convert<P: AsRef<str>>(
     paths: &[P],
     folder: &str,
     overwrite: bool,
+    notices: &Notices,
     mut go_on: impl FnMut(Progress) -> bool,
 ) -> Result<Converted> {
     std::fs::create_dir_all(folder).map_err(|source| Error::File { path: folder.to_owned(), source })?;
-    let mut merge = Merge::open(paths)?;
-    let (folder, open, converted) = (PathBuf::from(folder), HashMap::new(), Converted::default());
-    let mut tables = Tables { folder, overwrite, open, converted };
+    let mut files = expand(paths)?;
+    let mut refused = Vec::new();
+    loop {
+        let mut merge = Merge::empty(false, notices);
+        let mut passed_over = None;
+        files.retain(|DataFile { path, is_found }| match merge.add(path) {
+            Ok(()) => true,
+            Err(error @ Error::NoMarketData { .. }) if *is_found => {
+                notices.say(format!("{error}; passed over"));
+                passed_over = Some(error);
+                false
+            }
+            Err(error) => {
+                refused.push((path.clone(), error));
+                false
+            }
+        });
+        if let Some(error) = passed_over.filter(|_| files.is_empty() && refused.is_empty()) {
+            return Err(error);
+        }
+        let (folder, open, converted) = (PathBuf::from(folder), HashMap::new(), Converted::default());
+        let mut tables = Tables { folder, overwrite, open, converted };
+        match read_all(&mut merge, &mut tables, &mut go_on)? {
+            End::Whole => return Ok(Converted { refused, ..tables.finish()? }),
+            End::Stopped => return Ok(Converted { refused, ..tables.converted }),
+            // A day with a part of a damaged file would look whole: begin again without the file.
+            End::Damaged(path, error) => {
+                files.retain(|file| file.path != path);
+                refused.push((path, error));
+                tables.abandon()?;
+            }
+        }
+    }
+}
+
+enum End {
+    Whole,
+    Stopped,
+    Damaged(String, Error),
+}
+
+fn read_all(merge: &mut Merge, tables: &mut Tables, go_on: &mut impl FnMut(Progress) -> bool) -> Result<End> {
     let mut seen = 0_u32;
-    while let Some(item) = merge.next_item()? {
+    loop {
+        let item = match merge.next_item() {
+            Ok(Some(item)) => item,
+            Ok(None) => return Ok(End::Whole),
+            Err(error) => {
+                let path = merge.last_path().unwrap_or_default().to_owned();
+                return Ok(End::Damaged(path, error));
+            }
+        };
         seen = seen.wrapping_add(1);
         if seen % 4096 == 0 {
             let (done_bytes, total_bytes) = merge.progress();
             if !go_on(Progress { done_bytes, total_bytes, lines: tables.converted.lines }) {
-                return Ok(tables.converted);
+                return Ok(End::Stopped);
             }
         }
         tables.converted.lines += item.lines;
@@ -66,7 +120,6 @@ pub fn convert<P: AsRef<str>>(
             tables.push(&event)?;
         }
     }
-    tables.finish()
 }
 
 /// The tables being written: of each market one, for the day it is in.
@@ -123,6 +176,14 @@ impl Tables {
     fn close(&mut self, market: &(Arc<str>, Arc<str>)) -> Result<()> {
         if let Some((_, table)) = self.open.remove(market) {
             self.converted.tables.push(table.finish()?);
+        }
+        Ok(())
+    }
+
+    /// Removes what was made so far.
+    fn abandon(self) -> Result<()> {
+        for path in &self.converted.tables {
+            std::fs::remove_file(path).map_err(|source| Error::File { path: path.display().to_string(), source })?;
         }
         Ok(())
     }

@@ -4,13 +4,13 @@
 //! `local_timestamp` and are applied together; a snapshot row after a non-snapshot row starts the book anew. Datasets
 //! that are not known are counted and passed over.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use memchr::memchr_iter;
 
-use crate::decode::Interner;
 use crate::decode::plain::{begins, number as plain_number, sixteen_digits};
+use crate::decode::{Interner, number_fault};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Level};
 use crate::replay::csv_derived::Derived;
@@ -75,35 +75,90 @@ struct RowStart {
     at: usize,
 }
 
+/// What a header line tells.
+enum Header {
+    Dataset(Columns),
+    /// The columns of every dataset, and none of a type in use.
+    Unknown(Columns),
+    Faulty(String),
+    Foreign,
+}
+
+/// Columns of every dataset.
+const COMMON: [&str; 4] = ["exchange", "symbol", "timestamp", "local_timestamp"];
+
+/// Datasets and the columns they need beside those of every dataset.
+const DATASETS: [(&str, &[&str]); 4] = [
+    ("incremental_book_L2", &["is_snapshot", "side", "price", "amount"]),
+    ("trades", &["id", "side", "price", "amount"]),
+    ("liquidations", &["id", "side", "price", "amount"]),
+    ("quotes", &["bid_price", "bid_amount", "ask_price", "ask_amount"]),
+];
+
+fn columns(header: &[&str], file_name: &str) -> Header {
+    let names: HashMap<&str, usize> = header.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+    let level = names.get("side").zip(names.get("price")).zip(names.get("amount"));
+    let kind = match (level, names.get("is_snapshot"), names.get("id")) {
+        (Some(((&side, &price), &amount)), Some(&is_snapshot), _) => {
+            Some(Kind::Book { is_snapshot, side, price, amount })
+        }
+        // Liquidations have the same columns as trades; only the name of the file tells them apart.
+        (Some(((&side, &price), &amount)), None, Some(&id)) if !file_name.contains("liquidations") => {
+            Some(Kind::Trades { id, side, price, amount })
+        }
+        _ => Derived::of(&names, file_name).map(Kind::Derived),
+    };
+    let missing = |wanted: &[&str]| -> Vec<String> {
+        wanted.iter().filter(|name| !names.contains_key(*name)).map(|name| format!("{name:?}")).collect()
+    };
+    let mut lacks = missing(&COMMON);
+    let mut dataset = None;
+    if kind.is_none() {
+        // The dataset that the file is named after, or else the one of which the fewest columns are missing.
+        let rank = |(name, wanted): &&(&str, &[&str])| (!file_name.contains(*name), missing(wanted).len());
+        let nearest = DATASETS.iter().filter(|(_, wanted)| missing(wanted).len() * 2 <= wanted.len()).min_by_key(rank);
+        if let Some((name, wanted)) = nearest {
+            lacks.extend(missing(wanted));
+            dataset = Some(*name);
+        }
+    }
+    if kind.is_none() && dataset.is_none() && lacks.len() == COMMON.len() {
+        return Header::Foreign;
+    }
+    let mut seen = HashSet::new();
+    let again = header.iter().copied().filter(|name| !name.is_empty() && !seen.insert(*name));
+    let twice: Vec<String> = again.map(|name| format!("{name:?}")).collect();
+    if !twice.is_empty() {
+        return Header::Faulty(format!("the header has the column {} more than once", twice.join(", ")));
+    }
+    if !lacks.is_empty() {
+        let of = dataset.map_or("a Tardis CSV dataset".to_owned(), |name| format!("the Tardis dataset `{name}`"));
+        return Header::Faulty(format!("no column {} in the header, which looks like that of {of}", lacks.join(", ")));
+    }
+    let at = |name: &str| names.get(name).copied().unwrap_or(usize::MAX);
+    let [exchange, symbol, timestamp, local_timestamp] = COMMON.map(at);
+    let of = |kind| Columns { exchange, symbol, timestamp, local_timestamp, kind };
+    kind.map_or_else(|| Header::Unknown(of(Kind::Other)), |kind| Header::Dataset(of(kind)))
+}
+
 impl CsvReader {
     pub(super) fn new(lines: Lines, header: &[u8]) -> Result<Self> {
-        let fail = |reason: String| Error::Decode { place: lines.place(), reason };
-        let text = std::str::from_utf8(header).map_err(|_| fail("the header line is not UTF-8".to_owned()))?;
-        let names: HashMap<&str, usize> = text.split(',').enumerate().map(|(at, name)| (name.trim(), at)).collect();
-        let required = |name: &str| {
-            names.get(name).copied().ok_or_else(|| {
-                fail(format!("no column {name:?}; neither a Tardis CSV dataset nor one JSON message a line"))
-            })
+        let Ok(text) = std::str::from_utf8(header) else {
+            return Err(lines.no_market_data("its first line is no text"));
         };
-        let place = lines.place();
-        let file_name = place.rsplit('/').next().unwrap_or_default().to_owned();
-        let levels = (names.get("side"), names.get("price"), names.get("amount"));
-        let kind = match (levels, names.get("is_snapshot"), names.get("id")) {
-            ((Some(&side), Some(&price), Some(&amount)), Some(&is_snapshot), _) => {
-                Kind::Book { is_snapshot, side, price, amount }
+        let names: Vec<&str> = text.split(',').map(str::trim).collect();
+        let columns = match columns(&names, lines.file_name()) {
+            Header::Dataset(columns) => columns,
+            Header::Unknown(columns) => {
+                let place = lines.place();
+                lines.say(format!("{place}: a dataset of a type that is not known; its rows are passed over"));
+                columns
             }
-            // Liquidations have the same columns as trades; only the name of the file tells them apart.
-            ((Some(&side), Some(&price), Some(&amount)), None, Some(&id)) if !file_name.contains("liquidations") => {
-                Kind::Trades { id, side, price, amount }
+            Header::Faulty(reason) => return Err(Error::Decode { place: lines.place(), reason }),
+            Header::Foreign => {
+                let reason = "its first line is neither the header of a Tardis CSV dataset nor a JSON message";
+                return Err(lines.no_market_data(reason));
             }
-            _ => Derived::of(&names, &file_name).map_or(Kind::Other, Kind::Derived),
-        };
-        let columns = Columns {
-            exchange: required("exchange")?,
-            symbol: required("symbol")?,
-            timestamp: required("timestamp")?,
-            local_timestamp: required("local_timestamp")?,
-            kind,
         };
         Ok(Self {
             lines,
@@ -144,6 +199,7 @@ impl CsvReader {
                 last.remember(line);
             }
             let parsed = parse(line, &self.columns, &mut self.exchanges, &mut self.symbols);
+            self.lines.warn_of_open_line();
             match parsed.map_err(|reason| Error::Decode { place: self.lines.place(), reason })? {
                 Row::Book(row) => {
                     let at = self.join(&row);
@@ -272,6 +328,9 @@ fn level(bytes: &[u8], at: usize) -> Option<(bool, Level, usize)> {
         None => (false, begins(bytes, at, b"ask,")?),
     };
     let (price, at) = plain_number(bytes, at)?;
+    if price.mantissa == 0 {
+        return None;
+    }
     let (qty, at) = plain_number(bytes, begins(bytes, at, b",")?)?;
     Some((is_bid, Level { price, qty }, begins(bytes, at, b"\n")?))
 }
@@ -332,7 +391,7 @@ fn parse(
                 other => return Err(format!("`side` is {other:?}, not bid or ask")),
             },
             level: Level {
-                price: number(field(price, "price")?, "price")?,
+                price: level_price(field(price, "price")?, "price")?,
                 qty: number(field(amount, "amount")?, "amount")?,
             },
         })),
@@ -365,7 +424,15 @@ pub(super) fn microseconds(text: &str, name: &str) -> std::result::Result<Ns, St
 }
 
 pub(super) fn number(text: &str, name: &str) -> std::result::Result<Decimal, String> {
-    Decimal::parse(text.as_bytes())
-        .filter(|value| value.mantissa >= 0)
-        .ok_or_else(|| format!("`{name}` is {text:?}, not a number of up to 18 digits"))
+    let value = Decimal::parse(text.as_bytes()).ok_or_else(|| format!("`{name}` {}: {text:?}", number_fault(text)))?;
+    if value.mantissa < 0 {
+        return Err(format!("`{name}` is negative: {text:?}"));
+    }
+    Ok(value)
+}
+
+/// A price of a book: a level at 0 would be better than every ask.
+pub(super) fn level_price(text: &str, name: &str) -> std::result::Result<Decimal, String> {
+    let price = number(text, name)?;
+    if price.mantissa == 0 { Err(format!("`{name}` of a book level is zero: {text:?}")) } else { Ok(price) }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::event::{BookSample, BookTicker, DerivativeTicker, EventKind, Level};
-use crate::replay::csv::{microseconds, number};
+use crate::replay::csv::{level_price, microseconds, number};
 use crate::types::{Decimal, Side};
 
 /// Where the fields of one dataset stand.
@@ -90,7 +90,8 @@ impl Derived {
             Self::BookSample { name, asks, bids } => {
                 let side = |columns: &[(usize, usize)], side: &str| {
                     let level = |(price, amount): &(usize, usize)| {
-                        let both = value(*price, side)?.zip(value(*amount, side)?);
+                        let price = field(*price).map(|text| level_price(text, side)).transpose()?;
+                        let both = price.zip(value(*amount, side)?);
                         Ok(both.map(|(price, qty)| Level { price, qty }))
                     };
                     columns.iter().map(level).filter_map(Result::transpose).collect::<Result<Vec<_>, String>>()

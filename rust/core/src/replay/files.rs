@@ -7,18 +7,26 @@ use crate::error::{Error, Result};
 /// Ends of names by which a data file is known, each also with `.gz` or `.zst`.
 const ENDINGS: [&str; 6] = [".ndjson", ".jsonl", ".json", ".csv", ".arrow", ".feather"];
 
+/// One file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DataFile {
+    pub(super) path: String,
+    /// Whether it was found in a folder: one that holds no market data is passed over then.
+    pub(super) is_found: bool,
+}
+
 /// The files that paths stand for: a folder becomes its data files in the order of their names, anything else stays.
 ///
 /// # Errors
 /// A folder that cannot be read or holds no data file.
-pub fn expand<P: AsRef<str>>(paths: &[P]) -> Result<Vec<String>> {
+pub(super) fn expand<P: AsRef<str>>(paths: &[P]) -> Result<Vec<DataFile>> {
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         let path = path.as_ref();
         if Path::new(path).is_dir() {
-            files.extend(data_files(path)?);
+            files.extend(data_files(path)?.into_iter().map(|path| DataFile { path, is_found: true }));
         } else {
-            files.push(path.to_owned());
+            files.push(DataFile { path: path.to_owned(), is_found: false });
         }
     }
     Ok(files)

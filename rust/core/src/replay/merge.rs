@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::error::Result;
-use crate::replay::files::expand;
+use crate::error::{Error, Result};
+use crate::replay::files::{DataFile, expand};
+use crate::replay::notices::Notices;
 use crate::replay::reader::{Item, Reader};
 use crate::types::Ns;
 
@@ -22,6 +23,7 @@ pub struct Merge {
     keeps_text: bool,
     /// The file of the item handed out last.
     last: usize,
+    notices: Notices,
 }
 
 /// One file of a merge.
@@ -38,7 +40,7 @@ impl Merge {
     /// # Errors
     /// One of them cannot be opened or begins with something unreadable; a folder without data files.
     pub fn open<P: AsRef<str>>(paths: &[P]) -> Result<Self> {
-        Self::open_keeping(paths, false)
+        Self::open_files(expand(paths)?, false, &Notices::default())
     }
 
     /// The same, with the text of each message that is a line of JSON.
@@ -46,26 +48,60 @@ impl Merge {
     /// # Errors
     /// As [`Merge::open`].
     pub fn open_with_text<P: AsRef<str>>(paths: &[P]) -> Result<Self> {
-        Self::open_keeping(paths, true)
+        Self::open_files(expand(paths)?, true, &Notices::default())
     }
 
-    fn open_keeping<P: AsRef<str>>(paths: &[P], keeps_text: bool) -> Result<Self> {
-        let (files, order) = (Vec::new(), BinaryHeap::new());
-        let mut merge = Self { files, order, finished_bytes: 0, total_bytes: 0, keeps_text, last: 0 };
-        for path in expand(paths)? {
-            let mut reader = merge.reader(&path)?;
-            let (_, bytes) = reader.progress();
-            merge.total_bytes += bytes;
-            let index = merge.files.len();
-            let first = reader.next_item()?;
-            if let Some(item) = &first {
-                merge.order.push(Reverse((item.local_ts_ns, index)));
+    /// Opens files; one found in a folder that holds no market data is passed over with a notice, if there is another.
+    pub(super) fn open_files(files: Vec<DataFile>, keeps_text: bool, notices: &Notices) -> Result<Self> {
+        let mut merge = Self::empty(keeps_text, notices);
+        let mut passed_over = None;
+        for DataFile { path, is_found } in files {
+            match merge.add(&path) {
+                Err(error @ Error::NoMarketData { .. }) if is_found => {
+                    notices.say(format!("{error}; passed over"));
+                    passed_over = Some(error);
+                }
+                added => added?,
             }
-            let is_eager = index < EAGER_FILES && first.is_some();
-            let (reader, waiting) = if is_eager { (Some(reader), first) } else { (None, None) };
-            merge.files.push(Source { path, reader, waiting, bytes });
         }
-        Ok(merge)
+        match passed_over {
+            Some(error) if merge.files.is_empty() => Err(error),
+            _ => Ok(merge),
+        }
+    }
+
+    /// A merge of no files yet.
+    pub(super) fn empty(keeps_text: bool, notices: &Notices) -> Self {
+        let (files, order, notices) = (Vec::new(), BinaryHeap::new(), notices.clone());
+        Self { files, order, finished_bytes: 0, total_bytes: 0, keeps_text, last: 0, notices }
+    }
+
+    /// Adds a file before anything is read.
+    pub(super) fn add(&mut self, path: &str) -> Result<()> {
+        let mut reader = self.reader(path)?;
+        let (_, bytes) = reader.progress();
+        let index = self.files.len();
+        let first = reader.next_item()?;
+        if let Some(item) = &first {
+            self.order.push(Reverse((item.local_ts_ns, index)));
+        } else {
+            self.notices.say(format!("{path}: the file holds no rows"));
+        }
+        self.total_bytes += bytes;
+        let is_eager = index < EAGER_FILES && first.is_some();
+        let (reader, waiting) = if is_eager { (Some(reader), first) } else { (None, None) };
+        self.files.push(Source { path: path.to_owned(), reader, waiting, bytes });
+        Ok(())
+    }
+
+    /// Warnings about the files read so far.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// The file last read, the one to blame when reading failed.
+    pub(super) fn last_path(&self) -> Option<&str> {
+        self.files.get(self.last).map(|source| source.path.as_str())
     }
 
     /// The next message of all files, or `None` when every file is at its end.
@@ -74,10 +110,10 @@ impl Merge {
     /// A line that cannot be read or understood, named as `path:line`; a damaged block, named likewise.
     pub fn next_item(&mut self) -> Result<Option<Item>> {
         let Some(Reverse((_, index))) = self.order.pop() else { return Ok(None) };
+        self.last = index;
         if self.files[index].reader.is_none() {
             self.files[index].reader = Some(self.reader(&self.files[index].path)?);
         }
-        self.last = index;
         let source = &mut self.files[index];
         let Some(reader) = &mut source.reader else { return Ok(None) };
         let item = match source.waiting.take() {
@@ -107,7 +143,7 @@ impl Merge {
     }
 
     fn reader(&self, path: &str) -> Result<Reader> {
-        let mut reader = Reader::open(path)?;
+        let mut reader = Reader::open(path, &self.notices)?;
         if self.keeps_text {
             reader.keep_text();
         }

@@ -2,14 +2,17 @@
 //!
 //! `files` finds the files of a folder, `source` opens a file whatever it is compressed with, `ndjson`, `csv` and
 //! `table` read one layout each, `reader` chooses between them, `merge` joins many files, `scan` says what files hold,
-//! `rebuild` runs them through books, `convert` turns them into tables.
+//! `rebuild` runs them through books, `convert` turns them into tables. `notices` keeps what is worth a warning, `frames`
+//! finds where a recording that was cut off is whole.
 
 mod convert;
 mod csv;
 mod csv_derived;
 mod files;
+mod frames;
 mod merge;
 mod ndjson;
+mod notices;
 mod reader;
 mod rebuild;
 mod scan;
@@ -17,8 +20,8 @@ mod source;
 mod table;
 
 pub use convert::{Converted, Progress, convert};
-pub use files::expand;
 pub use merge::Merge;
+pub use notices::Notices;
 pub use reader::{Item, Reader};
 pub use rebuild::{Rebuilt, rebuild};
 pub use scan::{MarketScan, scan};

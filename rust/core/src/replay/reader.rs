@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
 use crate::replay::csv::CsvReader;
 use crate::replay::ndjson::NdjsonReader;
+use crate::replay::notices::Notices;
 use crate::replay::source::Lines;
 use crate::replay::table::{MAGIC, TableReader};
 use crate::types::Ns;
@@ -45,16 +46,33 @@ impl Reader {
     /// Opens a file; the layout is told by its first line.
     ///
     /// # Errors
-    /// The file cannot be opened, or its first line is neither JSON nor the header of a Tardis dataset.
-    pub fn open(path: &str) -> Result<Self> {
+    /// The file cannot be opened; [`Error::NoMarketData`] when it is empty or its first line is neither a message nor the
+    /// header of a Tardis dataset.
+    pub fn open(path: &str, notices: &Notices) -> Result<Self> {
         if is_table(path)? {
             return Ok(Self(Layout::Table(Box::new(TableReader::open(path)?))));
         }
-        let mut lines = Lines::open(path)?;
-        let first = lines.next()?.map(<[u8]>::to_vec);
+        let none = |reason: &str| Error::NoMarketData { path: path.to_owned(), reason: reason.to_owned() };
+        let mut lines = Lines::open(path, notices)?;
+        let cut = || none("the compressed data ends too early: the file was cut off before anything in it was whole");
+        let first = match lines.first().map(|line| line.map(<[u8]>::to_vec)) {
+            Err(_) if lines.is_cut_at_once() => return Err(cut()),
+            first => first?,
+        };
         Ok(Self(match first {
-            None => return Err(Error::Decode { place: path.to_owned(), reason: "the file is empty".to_owned() }),
-            Some(line) if message(&line).first() == Some(&b'{') => Layout::Ndjson(NdjsonReader::new(lines, line)),
+            None => return Err(none("the file is empty")),
+            Some(line) if message(&line).first() == Some(&b'{') => {
+                if !has_type(message(&line)) {
+                    return Err(none("its first line is a JSON object without `type`: no message of market data"));
+                }
+                if line[0].is_ascii_digit() {
+                    if lines.is_cut_at_once() {
+                        return Err(cut());
+                    }
+                    lines.allow_cut_end();
+                }
+                Layout::Ndjson(NdjsonReader::new(lines, line))
+            }
             Some(header) => Layout::Csv(CsvReader::new(lines, &header)?),
         }))
     }
@@ -123,6 +141,18 @@ pub(super) fn message(line: &[u8]) -> &[u8] {
     match line.iter().position(|byte| *byte == b' ') {
         Some(at) if line[0].is_ascii_digit() => &line[at + 1..],
         _ => line,
+    }
+}
+
+/// Whether a line may be a message: damage to a message is not taken for another kind of file.
+fn has_type(line: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        r#type: Option<serde::de::IgnoredAny>,
+    }
+    match serde_json::from_slice::<Typed>(line) {
+        Ok(typed) => typed.r#type.is_some(),
+        Err(_) => memchr::memmem::find(line, b"\"type\"").is_some(),
     }
 }
 

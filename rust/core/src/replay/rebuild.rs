@@ -7,8 +7,9 @@ use crate::book::BookMap;
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::replay::convert::Progress;
-use crate::replay::files::expand;
+use crate::replay::files::{DataFile, expand};
 use crate::replay::merge::Merge;
+use crate::replay::notices::Notices;
 use crate::replay::reader::{Reader, blank_event};
 use crate::replay::table::TableReader;
 use crate::types::Ns;
@@ -35,13 +36,14 @@ pub struct Rebuilt {
 pub fn rebuild<P: AsRef<str>>(
     paths: &[P],
     until_ns: Option<Ns>,
+    notices: &Notices,
     mut go_on: impl FnMut(Progress) -> bool,
 ) -> Result<Rebuilt> {
-    let paths = expand(paths)?;
-    if let Some(mut tables) = tables_in_sequence(&paths)? {
+    let files = expand(paths)?;
+    if let Some(mut tables) = tables_in_sequence(&files, notices)? {
         return rebuild_tables(&mut tables, until_ns, &mut go_on);
     }
-    let mut merge = Merge::open(&paths)?;
+    let mut merge = Merge::open_files(files, false, notices)?;
     let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
     let mut seen = 0_u64;
     while let Some(item) = merge.next_item()? {
@@ -67,10 +69,11 @@ pub fn rebuild<P: AsRef<str>>(
 
 /// The tables in the order of their time, if all files are tables and none of a market overlaps another: then each
 /// market can be read by itself, table after table, without merging.
-fn tables_in_sequence(paths: &[String]) -> Result<Option<Vec<TableReader>>> {
-    let mut tables = Vec::with_capacity(paths.len());
-    for path in paths {
-        let Some(table) = Reader::open(path)?.into_table() else { return Ok(None) };
+fn tables_in_sequence(files: &[DataFile], notices: &Notices) -> Result<Option<Vec<TableReader>>> {
+    let mut tables = Vec::with_capacity(files.len());
+    for DataFile { path, .. } in files {
+        // Whatever is wrong with a file is said by the merge.
+        let Some(table) = Reader::open(path, notices).ok().and_then(Reader::into_table) else { return Ok(None) };
         tables.push(table);
     }
     tables.sort_by_key(TableReader::span);

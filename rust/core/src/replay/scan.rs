@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::event::{Event, EventKind};
 use crate::replay::convert::Progress;
+use crate::replay::files::expand;
 use crate::replay::merge::Merge;
+use crate::replay::notices::Notices;
 use crate::types::{Decimal, Ns};
 
 /// One symbol of a set of files.
@@ -38,8 +40,12 @@ pub struct MarketScan {
 ///
 /// # Errors
 /// A file that cannot be read; a line that cannot be understood, named as `path:line`.
-pub fn scan<P: AsRef<str>>(paths: &[P], mut go_on: impl FnMut(Progress) -> bool) -> Result<Vec<MarketScan>> {
-    let mut merge = Merge::open(paths)?;
+pub fn scan<P: AsRef<str>>(
+    paths: &[P],
+    notices: &Notices,
+    mut go_on: impl FnMut(Progress) -> bool,
+) -> Result<Vec<MarketScan>> {
+    let mut merge = Merge::open_files(expand(paths)?, false, notices)?;
     let mut markets: BTreeMap<(Arc<str>, Arc<str>), Measured> = BTreeMap::new();
     let mut seen = 0u64;
     let mut lines = 0;

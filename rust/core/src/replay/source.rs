@@ -1,15 +1,21 @@
 //! Lines of a file, plain, gzip or zstd, with the number of each.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Take};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memchr;
 
 use crate::error::{Error, Result};
+use crate::replay::frames::{self, whole_frames};
+use crate::replay::notices::Notices;
 
 const BUFFER_BYTES: usize = 1 << 18;
+
+/// What some programs write in front of text to say that it is UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a file line by line; compression is told by the file's first bytes, not its name.
 pub(super) struct Lines {
@@ -23,18 +29,32 @@ pub(super) struct Lines {
     number: u64,
     consumed: Arc<AtomicU64>,
     total_bytes: u64,
+    is_plain: bool,
+    /// Bytes after the last whole frame, which are not read; `None` when all is whole or the file is not zstd.
+    cut_bytes: Option<u64>,
+    /// Whether not even the first frame is whole.
+    is_cut_at_once: bool,
+    /// Whether the file may end with a frame that is not whole, as a recording may.
+    may_be_cut: bool,
+    /// Whether the line last read is the last and has no line end.
+    is_open: bool,
+    notices: Notices,
 }
 
 impl Lines {
     /// Opens a file.
-    pub(super) fn open(path: &str) -> Result<Self> {
+    pub(super) fn open(path: &str, notices: &Notices) -> Result<Self> {
         let fail = |source| Error::File { path: path.to_owned(), source };
         let file = File::open(path).map_err(fail)?;
         let total_bytes = file.metadata().map_err(fail)?.len();
         let consumed = Arc::new(AtomicU64::new(0));
-        let counted = Counted { file, consumed: Arc::clone(&consumed) };
+        let mut magic = [0; frames::MAGIC.len()];
+        let is_zstd = file.read_exact_at(&mut magic, 0).is_ok() && magic == frames::MAGIC;
+        let whole_bytes = if is_zstd { whole_frames(&file, total_bytes).map_err(fail)? } else { None };
+        let left = whole_bytes.filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
+        let counted = Counted { file: file.take(left), consumed: Arc::clone(&consumed) };
         let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
-        let new = |bytes, buffer, end| Self {
+        let new = |bytes, buffer, end, is_plain| Self {
             path: path.to_owned(),
             bytes,
             buffer,
@@ -44,6 +64,12 @@ impl Lines {
             number: 0,
             consumed: Arc::clone(&consumed),
             total_bytes,
+            is_plain,
+            cut_bytes: whole_bytes.filter(|bytes| *bytes > 0).map(|bytes| total_bytes - bytes),
+            is_cut_at_once: whole_bytes == Some(0),
+            may_be_cut: false,
+            is_open: false,
+            notices: notices.clone(),
         };
         let magic = raw.fill_buf().map_err(fail)?;
         let bytes: Box<dyn Read + Send> = match magic {
@@ -52,10 +78,10 @@ impl Lines {
             read => {
                 let buffer = [read, &vec![0; BUFFER_BYTES - read.len()]].concat();
                 let (end, bytes) = (read.len(), Box::new(raw.into_inner()));
-                return Ok(new(bytes, buffer, end));
+                return Ok(new(bytes, buffer, end, true));
             }
         };
-        Ok(new(bytes, vec![0; BUFFER_BYTES], 0))
+        Ok(new(bytes, vec![0; BUFFER_BYTES], 0, false))
     }
 
     /// What is read already of the lines to come; may be nothing, and may end anywhere.
@@ -71,6 +97,15 @@ impl Lines {
         self.number += 1;
     }
 
+    /// The first line, without a byte-order mark before it.
+    pub(super) fn first(&mut self) -> Result<Option<&[u8]>> {
+        while self.end < BYTE_ORDER_MARK.len() && self.fill()? {}
+        if self.ahead().starts_with(BYTE_ORDER_MARK) {
+            self.start = BYTE_ORDER_MARK.len();
+        }
+        self.next()
+    }
+
     /// The next line without its end, or `None` at the end of the file. Blank lines are passed over.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>> {
         loop {
@@ -78,7 +113,10 @@ impl Lines {
                 Some(length) => length,
                 None if self.fill()? => continue,
                 None if self.start == self.end => return Ok(None),
-                None => self.end - self.start,
+                None => {
+                    self.is_open = true;
+                    self.end - self.start
+                }
             };
             self.number += 1;
             let (start, end) = (self.start, self.start + length);
@@ -102,6 +140,7 @@ impl Lines {
             self.buffer.resize(2 * self.end, 0);
         }
         match self.bytes.read(&mut self.buffer[self.end..]) {
+            Ok(0) if self.cut_bytes.is_some() => self.cut_end(),
             Ok(read) => {
                 self.end += read;
                 self.at_end = read == 0;
@@ -112,6 +151,55 @@ impl Lines {
                 self.number += 1;
                 Err(self.broken(&error))
             }
+        }
+    }
+
+    /// The end of the whole frames of a file that goes on after them.
+    fn cut_end(&mut self) -> Result<bool> {
+        let Some(cut) = self.cut_bytes.filter(|_| self.may_be_cut) else {
+            self.number += 1;
+            return Err(self.broken(&ErrorKind::UnexpectedEof.into()));
+        };
+        let path = &self.path;
+        self.notices.say(format!(
+            "{path}: the recording was cut off while it was written: its last {cut} bytes, a second at most, are left out"
+        ));
+        self.at_end = true;
+        Ok(false)
+    }
+
+    /// Adds a warning about the file.
+    pub(super) fn say(&self, notice: String) {
+        self.notices.say(notice);
+    }
+
+    /// The error of a file that is another kind of file.
+    pub(super) fn no_market_data(&self, reason: &str) -> Error {
+        Error::NoMarketData { path: self.path.clone(), reason: reason.to_owned() }
+    }
+
+    /// Name of the file without its folder.
+    pub(super) fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Lets the file end with a frame that is not whole: what was recorded up to there is right.
+    pub(super) fn allow_cut_end(&mut self) {
+        self.may_be_cut = true;
+    }
+
+    /// Whether nothing in the file is whole.
+    pub(super) fn is_cut_at_once(&self) -> bool {
+        self.is_cut_at_once
+    }
+
+    /// Says so if the line last read has no line end in a file that nothing else tells to be whole.
+    pub(super) fn warn_of_open_line(&self) {
+        if self.is_open && self.is_plain {
+            let place = self.place();
+            self.notices.say(format!(
+                "{place}: the last line has no line end: if the file was cut short, so may its last number be"
+            ));
         }
     }
 
@@ -139,7 +227,7 @@ impl Lines {
 
 /// A file that counts what was read of it.
 struct Counted {
-    file: File,
+    file: Take<File>,
     consumed: Arc<AtomicU64>,
 }
 

@@ -146,7 +146,7 @@ fn compressed_data_that_is_cut_short_is_an_error_and_not_the_end() {
 fn a_scan_finds_the_grid_of_prices_and_quantities() {
     let rows = "x,A,1,1,true,bid,100.5,3\nx,A,1,1,true,ask,101,4.5\nx,A,1,2,false,bid,99.25,0\nx,B,1,3,false,bid,1,1\n";
     let file = Temporary::new("scan.csv", format!("{BOOK}{rows}").as_bytes());
-    let scans = scan(&[file.path()], |_| true).expect("scan");
+    let scans = scan(&[file.path()], &Notices::default(), |_| true).expect("scan");
     assert_eq!((scans.len(), scans[0].symbol.as_ref(), scans[0].messages), (2, "A", 2));
     assert_eq!((scans[0].tick_size.to_string(), scans[0].lot_size.to_string()), ("0.25".into(), "1.5".into()));
 }
@@ -155,7 +155,7 @@ fn a_scan_finds_the_grid_of_prices_and_quantities() {
 fn a_rebuild_stops_after_the_local_time_asked_for_and_counts_what_it_read() {
     let rows = "x,A,1,1,true,bid,5,1\nx,A,1,1,true,ask,6,1\nx,A,1,2,false,bid,4,1\nx,A,1,3,false,bid,3,1\n";
     let file = Temporary::new("until.csv", format!("{BOOK}{rows}").as_bytes());
-    let rebuilt = rebuild(&[file.path()], Some(2_000), |_| true).expect("rebuild");
+    let rebuilt = rebuild(&[file.path()], Some(2_000), &Notices::default(), |_| true).expect("rebuild");
     let snapshot = rebuilt.books.snapshot("x", "A", 9).expect("known");
     assert_eq!((rebuilt.lines, rebuilt.local_ts_ns, snapshot.levels), (3, 2_000, (2, 1)));
 }
@@ -224,4 +224,136 @@ fn more_files_than_are_kept_open_come_in_order_of_their_time_as_one_stream() {
     std::fs::remove_dir_all(&folder).expect("remove");
     assert_eq!(times, (0..40).flat_map(|day| [day * 10 + 1, day * 10 + 5]).collect::<Vec<_>>());
     assert!(done == total && total > 0);
+}
+
+/// A recording of one frame for each text.
+fn recording(texts: &[&str]) -> (Vec<u8>, Vec<usize>) {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for text in texts {
+        let line = format!("2024-01-01T00:00:00.0000000Z {text}\n");
+        bytes.extend(zstd::encode_all(line.as_bytes(), 3).expect("memory"));
+        ends.push(bytes.len());
+    }
+    (bytes, ends)
+}
+
+fn trade_at(us: u32) -> String {
+    format!(
+        r#"{{"type":"trade","symbol":"S","exchange":"x","price":1,"amount":2,"localTimestamp":"1970-01-01T00:00:00.{us:06}Z"}}"#
+    )
+}
+
+#[test]
+fn a_recording_cut_anywhere_is_read_up_to_its_last_whole_frame_and_the_rest_is_told_of_once() {
+    let texts: Vec<String> = (1..=4).map(trade_at).collect();
+    let (bytes, ends) = recording(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    for length in ends[0]..=bytes.len() {
+        let file = Temporary::new("cut-tape.ndjson.zst", &bytes[..length]);
+        let mut merge = Merge::open(&[file.path()]).expect("open");
+        let mut items = 0;
+        while merge.next_item().expect("item").is_some() {
+            items += 1;
+        }
+        assert_eq!(items, ends.iter().filter(|end| **end <= length).count(), "{length} bytes");
+        let notices = merge.notices().take();
+        assert_eq!(notices.len(), usize::from(!ends.contains(&length)), "{length} bytes: {notices:?}");
+        assert!(notices.iter().all(|notice| notice.contains("cut-tape.ndjson.zst: the recording was cut off")));
+    }
+    for length in 0..ends[0] {
+        let file = Temporary::new("cut-tape.ndjson.zst", &bytes[..length]);
+        let error = Merge::open(&[file.path()]).err().expect("nothing is whole");
+        assert!(matches!(error, crate::Error::NoMarketData { .. }), "{length} bytes: {error}");
+    }
+}
+
+#[test]
+fn damage_in_the_middle_of_a_recording_is_not_taken_for_its_end() {
+    let texts: Vec<String> = (1..=6).map(trade_at).collect();
+    let (bytes, ends) = recording(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let middle = ends[1]..ends[3];
+    let without = |at: std::ops::Range<usize>| [&bytes[..at.start], &bytes[at.end..]].concat();
+    let longer = {
+        // The length of a block that leads past the end of the file.
+        let mut bytes = bytes.clone();
+        bytes[ends[2] + 8] = 0xff;
+        bytes
+    };
+    for (name, damaged) in [("hole", without(middle.start + 5..middle.end - 5)), ("length", longer)] {
+        let file = Temporary::new(&format!("{name}.ndjson.zst"), &damaged);
+        let message = failure(&file);
+        assert!(message.contains(&format!("{name}.ndjson.zst:")), "{message}");
+    }
+}
+
+#[test]
+fn a_header_without_a_needed_column_or_with_one_twice_names_it_and_the_dataset() {
+    let names: Vec<&str> = BOOK.trim().split(',').collect();
+    for missing in &names {
+        let header: Vec<&str> = names.iter().filter(|name| name != &missing).copied().collect();
+        let file = Temporary::new("incremental_book_L2_missing.csv", header.join(",").as_bytes());
+        let message = failure(&file);
+        let wanted = format!("missing.csv:1: no column {missing:?} in the header");
+        assert!(message.contains(&wanted) && message.contains("Tardis"), "{message}");
+    }
+    let renamed = failure(&Temporary::new("renamed.csv", BOOK.replace("price", "prise").as_bytes()));
+    assert!(renamed.contains("no column \"price\"") && renamed.contains("incremental_book_L2"), "{renamed}");
+    let twice = failure(&Temporary::new("twice.csv", format!("{},price\n", BOOK.trim()).as_bytes()));
+    assert!(twice.contains("twice.csv:1: the header has the column \"price\" more than once"), "{twice}");
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let rows = format!("\u{feff}{BOOK}x,A,1,1,true,bid,5,1\n");
+    let json = format!("\u{feff}{NDJSON}");
+    for (name, text) in [("bom.csv", &rows), ("bom.ndjson", &json)] {
+        let marked = all(&[&Temporary::new(name, text.as_bytes())]).expect(name);
+        let plain = all(&[&Temporary::new(name, text.trim_start_matches('\u{feff}').as_bytes())]).expect(name);
+        assert_eq!(marked, plain);
+        let zipped = all(&[&Temporary::new(name, &gzip(text.as_bytes()))]).expect(name);
+        assert_eq!(zipped, plain);
+    }
+}
+
+#[test]
+fn a_level_whose_price_is_not_above_zero_is_refused_in_rows_and_in_messages() {
+    for (price, fault) in [
+        ("0", "of a book level is zero"),
+        ("0.00", "of a book level is zero"),
+        ("-1.5", "is negative"),
+        ("123456789012345678901.5", "has more than 18 digits"),
+    ] {
+        for line in 0..3 {
+            let price_of = |at: usize| if at == line { price } else { "5" };
+            let rows: String = (0..3)
+                .map(|at| format!("x,A,1,{},false,bid,{},1\n", 1_700_000_000_000_000_i64 + at as i64, price_of(at)))
+                .collect();
+            let message = failure(&Temporary::new("level.csv", format!("{BOOK}{rows}").as_bytes()));
+            assert!(message.contains(&format!("level.csv:{}: `price` {fault}", line + 2)), "{message}");
+        }
+        let text = format!(
+            r#"{{"type":"book_change","symbol":"S","exchange":"x","isSnapshot":true,"bids":[{{"price":1,"amount":1}}],"asks":[{{"price":{price},"amount":1}}],"timestamp":"1970-01-01T00:00:00.000Z","localTimestamp":"1970-01-01T00:00:00.000001Z"}}"#
+        );
+        let message = failure(&Temporary::new("level.ndjson", text.as_bytes()));
+        assert!(message.contains("level.ndjson:1: `asks`: `price`") && message.contains(fault), "{message}");
+    }
+}
+
+#[test]
+fn a_plain_csv_whose_last_line_has_no_end_is_read_with_a_warning() {
+    let rows = format!("{BOOK}x,A,1,1,true,bid,5,1\nx,A,1,2,false,bid,4,27");
+    let notices_of = |name: &str, bytes: &[u8]| {
+        let file = Temporary::new(name, bytes);
+        let mut merge = Merge::open(&[file.path()]).expect("open");
+        let mut items = 0;
+        while merge.next_item().expect("item").is_some() {
+            items += 1;
+        }
+        assert_eq!(items, 2);
+        merge.notices().take()
+    };
+    let notices = notices_of("open.csv", rows.as_bytes());
+    assert_eq!(notices.len(), 1);
+    assert!(notices[0].contains("open.csv:3: the last line has no line end"), "{notices:?}");
+    assert!(notices_of("closed.csv", format!("{rows}\n").as_bytes()).is_empty());
+    assert!(notices_of("whole.csv.gz", &gzip(rows.as_bytes())).is_empty(), "gzip tells that it is whole");
 }

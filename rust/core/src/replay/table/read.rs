@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -28,6 +29,9 @@ use crate::types::{Decimal, Ns, Side};
 
 /// First bytes of an Arrow IPC file.
 pub(in crate::replay) const MAGIC: &[u8] = b"ARROW1";
+
+/// What is wrong with an Arrow file that is none of ours.
+const FOREIGN: &str = "an Arrow file, but not one made by `mm-hybrid convert`: its footer has no summary of the market";
 
 /// Length of the footer's length and the closing magic.
 const TRAILER_BYTES: u64 = 10;
@@ -63,7 +67,10 @@ impl TableReader {
     /// Opens a table and checks its footer.
     pub(in crate::replay) fn open(path: &str) -> Result<Self> {
         let file = File::open(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-        let footer = read_footer(&file).map_err(|reason| Error::Decode { place: path.to_owned(), reason })?;
+        let footer = guarded(|| read_footer(&file)).map_err(|reason| match reason.as_str() {
+            FOREIGN => Error::NoMarketData { path: path.to_owned(), reason },
+            _ => Error::Decode { place: path.to_owned(), reason },
+        })?;
         let summary = &footer.summary;
         let grid = |decimals| {
             let reason = format!("its numbers have {decimals} digits after the point, more than 18");
@@ -176,8 +183,9 @@ impl TableReader {
         let (file, footer) = (Arc::clone(&self.file), Arc::clone(&self.footer));
         let read = move || {
             for (block, wanted) in footer.blocks.iter().zip(&footer.summary.blocks) {
-                let batch = read_batch(&file, block, wanted, &footer.decoder);
-                if blocks.send(batch.and_then(|batch| Rows::of(&batch, wanted.rows))).is_err() {
+                let batch = || read_batch(&file, block, wanted, &footer.decoder);
+                let rows = guarded(|| batch().and_then(|batch| Rows::of(&batch, wanted.rows)));
+                if blocks.send(rows).is_err() {
                     return;
                 }
             }
@@ -210,9 +218,7 @@ fn read_footer(file: &File) -> std::result::Result<Footer, String> {
         let pairs = footer.custom_metadata().into_iter().flatten();
         pairs.filter(|pair| pair.key() == Some(wanted)).find_map(|pair| pair.value().map(ToOwned::to_owned))
     };
-    let (summary, crc) = text(SUMMARY_KEY)
-        .zip(text(SUMMARY_CRC_KEY))
-        .ok_or("an Arrow file, but not one made by `mm-hybrid convert`: its footer has no summary of the market")?;
+    let (summary, crc) = text(SUMMARY_KEY).zip(text(SUMMARY_CRC_KEY)).ok_or(FOREIGN)?;
     if crc.parse() != Ok(crc32fast::hash(summary.as_bytes())) {
         return Err("the footer is damaged: its checksum does not match; convert it again".to_owned());
     }
@@ -225,12 +231,42 @@ fn read_footer(file: &File) -> std::result::Result<Footer, String> {
     if blocks.len() != summary.blocks.len() || found.fields() != schema().fields() {
         return Err("the footer does not fit its summary: convert it again".to_owned());
     }
+    check_dictionaries(file, &footer, &blocks, &summary)?;
     let mut decoder = FileDecoder::new(Arc::new(found), footer.version());
     for block in footer.dictionaries().into_iter().flatten() {
         let data = read_bytes(file, block).map_err(|error| format!("the dictionaries: {error}"))?;
         decoder.read_dictionary(block, &data).map_err(|error| format!("the dictionaries are damaged: {error}"))?;
     }
     Ok(Footer { decoder, blocks, summary })
+}
+
+/// Runs a part of the Arrow reader, which panics at some kinds of damage that its own checks let pass.
+fn guarded<T>(read: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_panic| Err("the table is damaged: convert it again".to_owned()))
+}
+
+/// Compares the checksum of the first block, which has no rows and covers the dictionaries before it.
+fn check_dictionaries(
+    file: &File,
+    footer: &arrow_ipc::Footer<'_>,
+    blocks: &[Block],
+    summary: &Summary,
+) -> std::result::Result<(), String> {
+    let Some((block, wanted)) = blocks.first().zip(summary.blocks.first()).filter(|(_, wanted)| wanted.rows == 0)
+    else {
+        return Err("the footer names no dictionaries: convert it again".to_owned());
+    };
+    let dictionaries = footer.dictionaries().into_iter().flatten();
+    let start = dictionaries.map(Block::offset).min().unwrap_or(block.offset()).min(block.offset());
+    let bytes = block_bytes(block).and_then(|bytes| i64::try_from(bytes).ok());
+    let end = bytes.and_then(|bytes| block.offset().checked_add(bytes)).ok_or("the dictionaries lie nowhere")?;
+    let data = read_bytes(file, &Block::new(start, 0, end.saturating_sub(start)))
+        .map_err(|error| format!("the dictionaries: {error}"))?;
+    if crc32fast::hash(&data) == wanted.crc32 {
+        return Ok(());
+    }
+    Err("the dictionaries are damaged, their checksum does not match: convert it again".to_owned())
 }
 
 fn block_bytes(block: &Block) -> Option<usize> {

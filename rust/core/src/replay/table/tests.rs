@@ -156,3 +156,23 @@ fn another_arrow_file_is_told_apart() {
     let message = read(&path.to_string_lossy()).expect_err("foreign").to_string();
     assert!(message.contains("not one made by `mm-hybrid convert`"), "{message}");
 }
+
+#[test]
+fn no_flipped_bit_makes_a_table_panic_or_changes_a_message() {
+    let folder = Folder::new("flips");
+    let path = written(&folder, &all_kinds());
+    let intact = std::fs::read(&path).expect("table");
+    let expected = read(&path).expect("read");
+    let mut bits = 0_u32;
+    for at in 0..intact.len() {
+        let mut bytes = intact.clone();
+        bits = bits.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        bytes[at] ^= 1 << (bits >> 16 & 7);
+        std::fs::write(&path, bytes).expect("write");
+        // What is not read, such as the schema in front, may be damaged.
+        match read(&path) {
+            Ok(found) => assert_eq!(found, expected, "byte {at}"),
+            Err(error) => assert!(error.to_string().contains("arrow"), "byte {at}: {error}"),
+        }
+    }
+}

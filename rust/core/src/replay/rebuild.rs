@@ -40,7 +40,7 @@ pub fn rebuild<P: AsRef<str>>(
     mut go_on: impl FnMut(Progress) -> bool,
 ) -> Result<Rebuilt> {
     let files = expand(paths)?;
-    if let Some(mut tables) = tables_in_sequence(&files, notices)? {
+    if let Some(mut tables) = tables_in_sequence(&files, notices) {
         return rebuild_tables(&mut tables, until_ns, &mut go_on);
     }
     let mut merge = Merge::open_files(files, false, notices)?;
@@ -69,22 +69,21 @@ pub fn rebuild<P: AsRef<str>>(
 
 /// The tables in the order of their time, if all files are tables and none of a market overlaps another: then each
 /// market can be read by itself, table after table, without merging.
-fn tables_in_sequence(files: &[DataFile], notices: &Notices) -> Result<Option<Vec<TableReader>>> {
+fn tables_in_sequence(files: &[DataFile], notices: &Notices) -> Option<Vec<TableReader>> {
     let mut tables = Vec::with_capacity(files.len());
     for DataFile { path, .. } in files {
         // Whatever is wrong with a file is said by the merge.
-        let Some(table) = Reader::open(path, notices).ok().and_then(Reader::into_table) else { return Ok(None) };
-        tables.push(table);
+        tables.push(Reader::open(path, notices).ok().and_then(Reader::into_table)?);
     }
     tables.sort_by_key(TableReader::span);
     let mut last_of = HashMap::new();
     for table in &tables {
         let Some((first, last)) = table.span() else { continue };
         if last_of.insert(table.market(), last).is_some_and(|before| before >= first) {
-            return Ok(None);
+            return None;
         }
     }
-    Ok(Some(tables))
+    Some(tables)
 }
 
 fn rebuild_tables(

@@ -30,14 +30,10 @@ pub(super) struct Lines {
     consumed: Arc<AtomicU64>,
     total_bytes: u64,
     is_plain: bool,
-    /// Bytes after the last whole frame, which are not read; `None` when all is whole or the file is not zstd.
-    cut_bytes: Option<u64>,
-    /// Whether not even the first frame is whole.
-    is_cut_at_once: bool,
+    /// Bytes of the whole frames when the last frame is not; `None` when all is whole or the file is not zstd.
+    whole_bytes: Option<u64>,
     /// Whether the file may end with a frame that is not whole, as a recording may.
     may_be_cut: bool,
-    /// Whether the line last read is the last and has no line end.
-    is_open: bool,
     notices: Notices,
 }
 
@@ -65,10 +61,8 @@ impl Lines {
             consumed: Arc::clone(&consumed),
             total_bytes,
             is_plain,
-            cut_bytes: whole_bytes.filter(|bytes| *bytes > 0).map(|bytes| total_bytes - bytes),
-            is_cut_at_once: whole_bytes == Some(0),
+            whole_bytes,
             may_be_cut: false,
-            is_open: false,
             notices: notices.clone(),
         };
         let magic = raw.fill_buf().map_err(fail)?;
@@ -113,10 +107,7 @@ impl Lines {
                 Some(length) => length,
                 None if self.fill()? => continue,
                 None if self.start == self.end => return Ok(None),
-                None => {
-                    self.is_open = true;
-                    self.end - self.start
-                }
+                None => self.end - self.start,
             };
             self.number += 1;
             let (start, end) = (self.start, self.start + length);
@@ -140,7 +131,7 @@ impl Lines {
             self.buffer.resize(2 * self.end, 0);
         }
         match self.bytes.read(&mut self.buffer[self.end..]) {
-            Ok(0) if self.cut_bytes.is_some() => self.cut_end(),
+            Ok(0) if self.whole_bytes.is_some_and(|bytes| bytes > 0) => self.cut_end(),
             Ok(read) => {
                 self.end += read;
                 self.at_end = read == 0;
@@ -156,7 +147,7 @@ impl Lines {
 
     /// The end of the whole frames of a file that goes on after them.
     fn cut_end(&mut self) -> Result<bool> {
-        let Some(cut) = self.cut_bytes.filter(|_| self.may_be_cut) else {
+        let Some(cut) = self.whole_bytes.filter(|_| self.may_be_cut).map(|bytes| self.total_bytes - bytes) else {
             self.number += 1;
             return Err(self.broken(&ErrorKind::UnexpectedEof.into()));
         };
@@ -190,12 +181,13 @@ impl Lines {
 
     /// Whether nothing in the file is whole.
     pub(super) fn is_cut_at_once(&self) -> bool {
-        self.is_cut_at_once
+        self.whole_bytes == Some(0)
     }
 
     /// Says so if the line last read has no line end in a file that nothing else tells to be whole.
     pub(super) fn warn_of_open_line(&self) {
-        if self.is_open && self.is_plain {
+        let is_open = self.at_end && self.start == self.end && !self.buffer[..self.end].ends_with(b"\n");
+        if is_open && self.is_plain {
             let place = self.place();
             self.notices.say(format!(
                 "{place}: the last line has no line end: if the file was cut short, so may its last number be"

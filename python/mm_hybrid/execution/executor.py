@@ -527,8 +527,8 @@ class Executor:
         self._note("foreign_order", seen.order_id, f"{what}, client id {seen.client_id or 'none'}")
         self._alert(f"order {seen.order_id} on this account is not ours ({what}): left alone")
 
-    async def _owners(self) -> None:
-        await self._resolver.owners(self._account, self._clock.monotonic_ns() + 1)
+    async def _owners(self, *, last: bool = False) -> None:
+        await self._resolver.owners(self._account, self._clock.monotonic_ns() + 1, last=last)
 
     async def _settle_last(self) -> None:
         """Learn how every order of the session ended and take in its last executions."""
@@ -540,7 +540,7 @@ class Executor:
                 await self._look_up(record)
         for record in self._resolver.given_up:
             await self._look_up(record)
-        await self._owners()
+        await self._owners(last=True)
 
     def _halt(self, reason: str) -> None:
         if self._halted is None:

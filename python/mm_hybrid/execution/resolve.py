@@ -166,19 +166,21 @@ class Resolver:
                 self.doubt(record)
                 self._postpone(record)
 
-    async def owners(self, account: Account, older_than_ns: int) -> None:
+    async def owners(self, account: Account, older_than_ns: int, *, last: bool = False) -> None:
         """Find out whose the executions are that have waited for their order since before a monotonic time.
 
-        One whose order the venue cannot tell now goes on waiting, and so does one it does not know: the execution
-        proves that there is such an order, so it takes as much as for an order once confirmed until it is taken for
-        nobody's.
+        One whose order the venue cannot tell now goes on waiting, and so does one it does not know: only after a whole
+        window without a trace it is taken for nobody's, and after as much as it takes for an order once confirmed if
+        an order of unknown fate may be its owner.
+
+        Args:
+            account: whose executions.
+            older_than_ns: monotonic time.
+            last: there is no later time to decide: what no order of unknown fate may own is nobody's now.
         """
-        now_ns = self._clock.monotonic_ns()
-        given_up_ns = now_ns - round(CONFIRMED_PATIENCE * self._config.window_s * NS_PER_S)
         waiting = account.unmatched_orders(older_than_ns)
-        self._ownerless = {
-            order_id: misses for order_id, misses in self._ownerless.items() if order_id in waiting
-        }
+        self._ownerless = {order_id: n for order_id, n in self._ownerless.items() if order_id in waiting}
+        unknown = [r for r in self._orders.live() if r.order_id is None] + self._given_up
         for order_id in waiting:
             try:
                 found = await self._gateway.order_of(order_id)
@@ -186,7 +188,12 @@ class Resolver:
                 continue
             if found is None:
                 misses = self._ownerless[order_id] = self._ownerless.get(order_id, 0) + 1
-                if misses < LEAST_MISSES or order_id not in account.unmatched_orders(given_up_ns):
+                claimed = any(account.may_have_traded(record, order_id) for record in unknown)
+                patience = CONFIRMED_PATIENCE if claimed else 1
+                waited_ns = round(patience * self._config.window_s * NS_PER_S)
+                long_ago = account.unmatched_orders(self._clock.monotonic_ns() - waited_ns)
+                is_decided = order_id in long_ago and misses >= (LEAST_MISSES if claimed else 1)
+                if not is_decided and (claimed or not last):
                     continue
             if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
                 self._on_order(found)

@@ -23,7 +23,7 @@ use mm_core::model::estimators::{EstimatorConfig, MarketEstimators};
 use mm_core::model::exact::exact_stationary;
 use mm_core::model::glft::{GlftParams, glft_closed_form};
 use mm_core::model::risk_aversion::RiskAversion;
-use mm_core::replay::Reader;
+use mm_core::replay::{Notices, Reader};
 
 const NAMES: [&str; 11] =
     ["decode", "bybit", "bitget", "apply", "metrics", "csv", "snapshot", "copy", "estimate", "quote", "exact"];
@@ -196,7 +196,7 @@ fn csv() -> Kernel {
     std::fs::write(&path, text).expect("a writable temporary folder");
     let file = Temporary(path);
     let round = move || {
-        let mut reader = Reader::open(&file.0.to_string_lossy()).expect("the file just written");
+        let mut reader = Reader::open(&file.0.to_string_lossy(), &Notices::default()).expect("the file just written");
         while let Some(item) = reader.next_item().expect("the input is valid") {
             reader.recycle(black_box(item));
         }

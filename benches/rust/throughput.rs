@@ -21,7 +21,7 @@ use mm_core::event::{Event, EventKind, Level};
 use mm_core::feed::Source;
 use mm_core::feed::native::{NativeDecoder, Received};
 use mm_core::metrics::{MetricsConfig, MetricsReading};
-use mm_core::replay::{Reader, convert, rebuild};
+use mm_core::replay::{Notices, Reader, convert, rebuild};
 use mm_core::types::Decimal;
 use serde::Deserialize;
 
@@ -326,7 +326,7 @@ fn csv(folder: &Path, truth: &Truth) -> Box<dyn FnMut() -> Done> {
 }
 
 fn read_csv(path: &str, mut take: impl FnMut(&Event)) -> u64 {
-    let mut reader = Reader::open(path).expect("incremental_book_L2.csv");
+    let mut reader = Reader::open(path, &Notices::default()).expect("incremental_book_L2.csv");
     let mut rows = 0;
     while let Some(item) = reader.next_item().expect("a valid file") {
         if let Some(event) = &item.event {
@@ -342,10 +342,10 @@ fn read_csv(path: &str, mut take: impl FnMut(&Event)) -> u64 {
 fn table(folder: &Path) -> Box<dyn FnMut() -> Done> {
     let messages = folder.join("book_change.ndjson").to_string_lossy().into_owned();
     let tables = folder.join("tables").to_string_lossy().into_owned();
-    let converted = convert(&[messages], &tables, true, |_progress| true).expect("valid messages");
+    let converted = convert(&[messages], &tables, true, &Notices::default(), |_progress| true).expect("valid messages");
     let paths: Vec<String> = converted.tables.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     Box::new(move || {
-        let rebuilt = rebuild(&paths, None, |_progress| true).expect("a valid table");
+        let rebuilt = rebuild(&paths, None, &Notices::default(), |_progress| true).expect("a valid table");
         let book = rebuilt.books.get("binance-futures", "BTCUSDT").cloned();
         Done { taken: rebuilt.lines, book, fallbacks: 0 }
     })

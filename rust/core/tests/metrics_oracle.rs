@@ -111,7 +111,7 @@ impl History {
     fn settle(&mut self) {
         let top = self.top();
         if let (Some(old), Some(new), Some(second)) = (self.touch, top, self.second) {
-            self.flow.push((second, ofi(&[old, new]).unwrap()[0]));
+            self.flow.extend(ofi(&[old, new]).into_iter().flatten().map(|flow| (second, flow)));
         }
         self.touch = top;
         if top.is_none() {

@@ -324,9 +324,11 @@ fn a_level_whose_price_is_not_above_zero_is_refused_in_rows_and_in_messages() {
     ] {
         for line in 0..3 {
             let price_of = |at: usize| if at == line { price } else { "5" };
-            let rows: String = (0..3)
-                .map(|at| format!("x,A,1,{},false,bid,{},1\n", 1_700_000_000_000_000_i64 + at as i64, price_of(at)))
-                .collect();
+            let row = |at: usize| {
+                let local_us = 1_700_000_000_000_000_i64 + at as i64;
+                format!("x,A,1,{local_us},false,bid,{},1\n", price_of(at))
+            };
+            let rows = (0..3).map(row).collect::<Vec<_>>().concat();
             let message = failure(&Temporary::new("level.csv", format!("{BOOK}{rows}").as_bytes()));
             assert!(message.contains(&format!("level.csv:{}: `price` {fault}", line + 2)), "{message}");
         }

@@ -160,7 +160,15 @@ class Diary:
                 "SELECT client_id, ts_ns FROM intent WHERE action = 'create' ORDER BY seq DESC"
             ).fetchall()
             outcomes = database.execute("SELECT seq, ts_ns, client_id, state FROM outcome ORDER BY seq")
-            fills = database.execute("SELECT * FROM fill ORDER BY seq")
+            # An execution that was booked before its order was known: the journal tells its owner with the order.
+            owners = dict(
+                database.execute(
+                    "SELECT order_id, client_id FROM outcome WHERE order_id IS NOT NULL"
+                ).fetchall()
+            )
+            fills = [dict(row) for row in database.execute("SELECT * FROM fill ORDER BY seq")]
+            for fill in fills:
+                fill["client_id"] = fill["client_id"] or owners.get(fill["order_id"], "")
             sessions = database.execute("SELECT started_ns FROM session ORDER BY id")
             mark = database.execute("SELECT position FROM mark ORDER BY seq DESC LIMIT 1").fetchone()
             facts = [name for name in ("intent", "outcome", "fill", "funding") if name in tables]
@@ -172,7 +180,7 @@ class Diary:
                 creates=Counter(row[0] for row in creates),
                 created_ns={row[0]: row[1] for row in creates},
                 outcomes=[(row[0], row[1], row[2] or "", row[3]) for row in outcomes],
-                fills=[dict(row) for row in fills],
+                fills=fills,
                 sessions_ns=[row[0] for row in sessions],
                 marked_position=None if mark is None else Decimal(mark[0]),
                 funding=funding,

@@ -35,6 +35,7 @@ class Books:
         self.outcomes = [(1 * S + 1, "mm-a-1", "OPEN"), (3 * S + 1, "mm-a-1", "CANCELED")]
         self.fills = [("e1", "mm-a-1", "buy", "60000.0", "0.004", "-0.0024", 1)]
         self.marks = ["0.004"]
+        self.told_order_id = None
         self.facts = {
             "limit_base": Decimal("0.010"),
             "window_s": 1.0,
@@ -72,9 +73,10 @@ class Books:
             """
             CREATE TABLE session(id INTEGER PRIMARY KEY, started_ns INTEGER);
             CREATE TABLE intent(seq INTEGER PRIMARY KEY, ts_ns INTEGER, action TEXT, client_id TEXT);
-            CREATE TABLE outcome(seq INTEGER PRIMARY KEY, ts_ns INTEGER, client_id TEXT, state TEXT);
-            CREATE TABLE fill(seq INTEGER PRIMARY KEY, exec_id TEXT, client_id TEXT, side TEXT, price TEXT, qty TEXT,
-                fee_quote TEXT, is_maker INTEGER);
+            CREATE TABLE outcome(seq INTEGER PRIMARY KEY, ts_ns INTEGER, client_id TEXT, state TEXT,
+                order_id TEXT);
+            CREATE TABLE fill(seq INTEGER PRIMARY KEY, order_id TEXT DEFAULT 'o1', exec_id TEXT, client_id TEXT,
+                side TEXT, price TEXT, qty TEXT, fee_quote TEXT, is_maker INTEGER);
             CREATE TABLE mark(seq INTEGER PRIMARY KEY, position TEXT);
             """
         )
@@ -83,6 +85,7 @@ class Books:
             f"INSERT INTO intent(ts_ns, action, client_id) VALUES({S - 1}, ?, ?)", self.intents
         )
         database.executemany("INSERT INTO outcome(ts_ns, client_id, state) VALUES(?, ?, ?)", self.outcomes)
+        database.execute("UPDATE outcome SET order_id = ?", (self.told_order_id,))
         database.executemany(
             "INSERT INTO fill(exec_id, client_id, side, price, qty, fee_quote, is_maker) VALUES(?, ?, ?, ?, ?, ?, ?)",
             self.fills,
@@ -169,6 +172,15 @@ def test_an_execution_written_twice_or_out_of_nothing_is_found(books):
     found = books.violations()
     assert "I1 1 executions are in the journal twice" in found
     assert "I1 execution e9 is in the journal and not at the exchange" in found
+
+
+def test_an_execution_booked_before_its_order_was_known_is_the_orders_by_the_exchanges_id(books):
+    books.fills = [(books.fills[0][0], "", *books.fills[0][2:])]
+    assert any(line.startswith("I1 execution e1: client id") for line in books.violations())
+    (books.folder / "exchange.sqlite").unlink()
+    (books.folder / "journal.sqlite").unlink()
+    books.told_order_id = "o1"
+    assert books.violations() == []
 
 
 @pytest.mark.parametrize(

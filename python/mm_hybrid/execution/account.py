@@ -229,17 +229,11 @@ class Account:
         waiting = (*self._unmatched, *self._doubtful)
         return min((fill.exchange_ts_ns // 1_000_000 for _, fill in waiting), default=None)
 
-    def may_have_traded(self, record: OrderRecord, order_id: str | None = None) -> bool:
-        """Return whether an execution that waits for its order may be of this one, as far as side and price tell.
-
-        Args:
-            record: an order of ours whose exchange id is not known.
-            order_id: look at the executions of this exchange id alone.
-        """
+    def may_have_traded(self, record: OrderRecord) -> bool:
+        """Return whether an execution that waits for its order may be of this one, as far as side and price tell."""
         sign = 1 if record.side == "buy" else -1
         return any(
             fill.side == record.side
-            and order_id in (None, fill.order_id)
             and fill.qty <= record.qty - record.filled
             and sign * fill.price <= sign * record.price
             for _, fill in self._unmatched

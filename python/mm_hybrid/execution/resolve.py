@@ -112,7 +112,6 @@ class Resolver:
         self._on_fill = on_fill
         self._on_absent = on_absent
         self._may_have_traded = may_have_traded
-        self._ownerless: dict[str, int] = {}
         self._since_ms = since_ms
         self._given_up: list[OrderRecord] = []
 
@@ -170,31 +169,23 @@ class Resolver:
         """Find out whose the executions are that have waited for their order since before a monotonic time.
 
         One whose order the venue cannot tell now goes on waiting, and so does one it does not know: only after a whole
-        window without a trace it is taken for nobody's, and after as much as it takes for an order once confirmed if
-        an order of unknown fate may be its owner.
+        window without a trace it is taken for nobody's. Should an order of ours turn out to own it after all, the
+        order's record claims it by the exchange's id.
 
         Args:
             account: whose executions.
             older_than_ns: monotonic time.
-            last: there is no later time to decide: what no order of unknown fate may own is nobody's now.
+            last: there is no later time to decide.
         """
-        waiting = account.unmatched_orders(older_than_ns)
-        self._ownerless = {order_id: n for order_id, n in self._ownerless.items() if order_id in waiting}
-        unknown = [r for r in self._orders.live() if r.order_id is None] + self._given_up
-        for order_id in waiting:
+        waited_ns = round(self._config.window_s * NS_PER_S)
+        for order_id in account.unmatched_orders(older_than_ns):
             try:
                 found = await self._gateway.order_of(order_id)
             except VenueError:
                 continue
-            if found is None:
-                misses = self._ownerless[order_id] = self._ownerless.get(order_id, 0) + 1
-                claimed = any(account.may_have_traded(record, order_id) for record in unknown)
-                patience = CONFIRMED_PATIENCE if claimed else 1
-                waited_ns = round(patience * self._config.window_s * NS_PER_S)
-                long_ago = account.unmatched_orders(self._clock.monotonic_ns() - waited_ns)
-                is_decided = order_id in long_ago and misses >= (LEAST_MISSES if claimed else 1)
-                if not is_decided and (claimed or not last):
-                    continue
+            long_ago = account.unmatched_orders(self._clock.monotonic_ns() - waited_ns)
+            if found is None and not last and order_id not in long_ago:
+                continue
             if found is not None and self._orders.find(client_id=found.client_id, order_id="") is not None:
                 self._on_order(found)
             account.match_fills(nobodys=order_id)

@@ -235,7 +235,9 @@ async def test_messages_recorded_at_the_exchanges_become_the_events_a_tardis_mac
     message = json.loads((data_dir / "fixtures" / name).read_text())
     symbol = symbol or message["arg"]["instId"]
     data_types = ["book_change", "trade"] + (["derivative_ticker"] if kind == "derivative_ticker" else [])
-    async with native(source, venue, symbols=[symbol], data_types=data_types) as (feed, connected):
+    depth = 1 if "orderbook.1." in json.dumps(message) else 200
+    settings = {"symbols": [symbol], "data_types": data_types, "book_depth": depth}
+    async with native(source, venue, **settings) as (feed, connected):
         exchange = await connected()
         await exchange.send(message)
         await until(feed, lambda: feed.stats()["messages"] == 1)

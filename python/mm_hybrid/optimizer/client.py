@@ -2,7 +2,7 @@
 
 The deadline covers everything, connection and retries and a body that drips in byte by byte; the body is
 capped; redirects are not followed; unencrypted HTTP is allowed to this machine only. The key travels in one
-header and stands in no message, log, repr or recording.
+header and stands in no message, log, repr or recording: what comes back is rid of it before anything else sees it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from mm_hybrid.optimizer.attempt import (
     retry_after_s,
 )
 from mm_hybrid.optimizer.prompt import wire_body
+from mm_hybrid.optimizer.redaction import Redactor
 
 CONNECT_TIMEOUT_S = 0.5
 MAX_LIST_BYTES = 2 * 1024 * 1024
@@ -84,6 +85,7 @@ class AdvisorClient:
         self._url = url
         self._timeout_s = config.timeout_s
         self._key = api_key
+        self._redactor = Redactor(api_key.get_secret_value())
         self._clock = clock
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(config.timeout_s, connect=min(CONNECT_TIMEOUT_S, config.timeout_s)),
@@ -165,6 +167,7 @@ class AdvisorClient:
 
         def failed(kind: Any, error: Exception | str) -> Attempt:
             detail = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")
+            detail = self._redactor.clean_text(detail)
             return Attempt(error=kind, detail=detail, latency_ns=self._clock.monotonic_ns() - started_ns)
 
         body = bytearray()
@@ -185,8 +188,12 @@ class AdvisorClient:
             return failed("transport", error)
         return Attempt(
             status=status,
-            headers={name: received[name][:200] for name in KEPT_HEADERS if name in received},
-            body=bytes(body),
+            headers={
+                name: self._redactor.clean_text(received[name])[:200]
+                for name in KEPT_HEADERS
+                if name in received
+            },
+            body=self._redactor.clean(bytes(body)),
             latency_ns=self._clock.monotonic_ns() - started_ns,
         )
 

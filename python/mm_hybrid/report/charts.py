@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_hybrid.optimizer.blend import BAND
+from mm_hybrid.optimizer.base import BAND
 from mm_hybrid.report.advising import Advising
 from mm_hybrid.report.read import Point, Session
 from mm_hybrid.report.shell import GRID as _GRID

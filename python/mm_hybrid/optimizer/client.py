@@ -40,6 +40,9 @@ CONNECT_TIMEOUT_S = 0.5
 MAX_LIST_BYTES = 2 * 1024 * 1024
 """A list of models may be long; nothing of it is kept but names and dates."""
 
+MAX_NAME_CHARS = 100
+"""Characters of a model's name that are kept."""
+
 _FIRST_BACKOFF_S = 0.5
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -207,13 +210,19 @@ def read_models(body: bytes) -> list[ListedModel]:
     try:
         entries = json.loads(body)["data"]
         names = [
-            (entry["id"], entry.get("shutdown_date")) for entry in entries if isinstance(entry["id"], str)
+            (_short(entry["id"]), entry.get("shutdown_date"))
+            for entry in entries
+            if isinstance(entry["id"], str)
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise AdviceRejectedError(
             AdviceOutcome.INVALID_ENVELOPE, "the list of models cannot be read"
         ) from None
     return [ListedModel(name=name, shutdown=_day(day)) for name, day in names]
+
+
+def _short(name: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in name[:MAX_NAME_CHARS])
 
 
 def _day(value: object) -> date | None:

@@ -56,6 +56,9 @@ def _without_secrets(url: str) -> str:
     return f"{scheme}{authority.rpartition('@')[2]}{slash}{path}"
 
 
+_SHOWN_CHARS = 200
+"""Characters of a wrong value that a message repeats."""
+
 SOURCE_URLS = {
     "tardis": None,
     "bybit": "wss://stream.bybit.com",
@@ -390,6 +393,10 @@ class SessionConfig(_Section):
         return self.model_dump(mode="json")
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+
+
 def describe(error: ValidationError) -> str:
     """Return one line that names each wrong key, its value and the reason."""
     problems = []
@@ -401,7 +408,7 @@ def describe(error: ValidationError) -> str:
         given = item["input"]
         if isinstance(given, str) and key.endswith("url"):
             given = _without_secrets(given)
-        value = "" if item["type"] == "missing" or isinstance(given, dict) else f" = {given!r}"
+        value = "" if item["type"] == "missing" or isinstance(given, dict) else f" = {_cut(repr(given))}"
         problems.append(f"{key}{value}: {reason}")
     return "; ".join(problems)
 

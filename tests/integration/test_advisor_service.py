@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import socket
 import sqlite3
 from pathlib import Path
@@ -396,11 +397,32 @@ async def test_a_broken_line_is_named_by_the_command_line(
         lines[3].replace('"body_b64":"', '"body_b64":"!'),
         lines[3].replace('"attempt":1', '"attempt":2'),
         lines[3].replace('"headers":{', '"headers":{"authorization":"x",'),
+        re.sub(r'"latency_us":\d+', f'"latency_us":{10**30}', lines[3]),
+        re.sub(r'"cost_usd":[^,}]+', '"cost_usd":-1.0', lines[3]),
+        re.sub(r'"cost_usd":[^,}]+', '"cost_usd":1e300', lines[3]),
+        re.sub(r'"sent_ts_us":\d+', '"sent_ts_us":-1', lines[3]),
     ):
         assert damage != lines[3]
         path.write_text("\n".join([*lines[:3], damage, *lines[4:]]) + "\n")
         assert await loop.run_in_executor(None, run, ["cassette", "verify", str(path)]) == 2
-        assert f"{path}:4: " in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert f"{path}:4: " in told
+        assert len(told) < 1000, "a line is named, not repeated"
+    path.write_text("\n".join([*lines[:3], lines[3].replace('"last":true', '"last":false')]) + "\n")
+    assert await loop.run_in_executor(None, run, ["cassette", "verify", str(path)]) == 2
+    assert f"{path}:4: attempt 1 was not the last" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("torn_off", [1, 20])
+async def test_a_torn_recording_is_not_continued_and_stays_as_it_is(torn_off: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    async with rule_based_server() as url:
+        await recorded(path, url)
+        path.write_bytes(path.read_bytes()[:-torn_off])
+        torn = path.read_bytes()
+        with pytest.raises(CassetteError, match=r"a\.jsonl.*not continued"):
+            await recorded(path, url, "2")
+    assert path.read_bytes() == torn
 
 
 def test_a_recording_of_something_else_is_not_continued(tmp_path: Path) -> None:

@@ -446,11 +446,17 @@ class UsualTouch:
 def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: float) -> dict[str, float]:
     """Return ``reservation, spread, bid, ask, delta_bid, delta_ask`` with ``tau`` seconds left, all in P.
 
+    Raises:
+        ValueError: a parameter is out of range, or a price would not be finite; names the parameter.
+
     Source: Avellaneda and Stoikov (2008), equations 3.17 and 3.18.
     """
 
 def as_reservation(*, s: float, q: float, gamma: float, sigma: float, q_max: float) -> dict[str, float]:
-    """Return ``omega, reservation_ask, reservation_bid`` without a horizon, ``abs(q) <= q_max``.
+    """Return ``omega, reservation_ask, reservation_bid`` without a horizon, ``abs(q) < q_max``.
+
+    Raises:
+        ValueError: a parameter is out of range, or a price would not be finite, as at ``q_max`` itself; names it.
 
     Source: Avellaneda and Stoikov (2008), infinite-horizon section.
     """

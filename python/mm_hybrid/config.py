@@ -6,6 +6,7 @@ Secrets are named by the environment variable that holds them and never stand in
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -45,6 +46,18 @@ def _checked_url(url: str, schemes: tuple[str, ...]) -> str:
         )
     return url.rstrip("/")
 
+
+def _without_secrets(url: str) -> str:
+    """Return a URL without the places where a secret could stand: user info, query and fragment."""
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/+", url)
+    scheme = found.group() if found else ""
+    rest = url.removeprefix(scheme)
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+_SHOWN_CHARS = 200
+"""Characters of a wrong value that a message repeats."""
 
 SOURCE_URLS = {
     "tardis": None,
@@ -324,6 +337,11 @@ class AdvisorConfig(_Section):
     @field_validator("base_url")
     @classmethod
     def _url(cls, url: str) -> str:
+        if _without_secrets(url) != url:
+            raise ValueError(
+                "a URL with user info, a query or a fragment would put a secret into files: "
+                "leave it out, the key belongs into the environment variable that api_key_env names"
+            )
         return _checked_url(url, ("http", "https"))
 
 
@@ -375,6 +393,10 @@ class SessionConfig(_Section):
         return self.model_dump(mode="json")
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+
+
 def describe(error: ValidationError) -> str:
     """Return one line that names each wrong key, its value and the reason."""
     problems = []
@@ -383,9 +405,10 @@ def describe(error: ValidationError) -> str:
         reason = (
             "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         )
-        value = (
-            "" if item["type"] == "missing" or isinstance(item["input"], dict) else f" = {item['input']!r}"
-        )
+        given = item["input"]
+        if isinstance(given, str) and key.endswith("url"):
+            given = _without_secrets(given)
+        value = "" if item["type"] == "missing" or isinstance(given, dict) else f" = {_cut(repr(given))}"
         problems.append(f"{key}{value}: {reason}")
     return "; ".join(problems)
 

@@ -1,11 +1,13 @@
 """The advisor over real sockets: what a service may do, and what it never does to quoting."""
 
 import asyncio
+import base64
 import json
 import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +22,7 @@ from mm_hybrid.errors import ConfigError, ServerError
 from mm_hybrid.optimizer.advisor import Advisor
 from mm_hybrid.optimizer.assemble import assemble
 from mm_hybrid.optimizer.blend import AdvisedOptimizer
+from mm_hybrid.optimizer.cassette import Cassette
 from mm_hybrid.optimizer.client import AdvisorClient, key_from_env
 from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.servers.advisor import AdvisorServerConfig, serve_advisor
@@ -291,6 +294,48 @@ async def test_the_key_is_in_no_repr_log_or_record(caplog: pytest.LogCaptureFixt
         await client.close()
         row = await outcome_of(url)
     assert KEY not in json.dumps(row) + caplog.text
+
+
+KEY_IN_BASE64 = base64.b64encode(f"x{KEY}".encode()).decode()
+KEY_ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body"),
+    [
+        (400, "application/json", json.dumps({"error": {"message": f"bad key {KEY}"}})),
+        (200, f"text/{KEY}", reply(reasoning=f"Bearer {KEY}")),
+        (200, "text/html", f"<html>{KEY_IN_BASE64} {KEY.replace('-', '%2D')}</html>"),
+        (200, "application/json", reply().replace(MODEL, KEY)),
+        (200, "application/json", reply().replace(MODEL, KEY_ESCAPED)),
+        (200, f"text/{KEY}\x00", ""),
+    ],
+    ids=["error", "header and reasoning", "encoded", "model", "escaped model", "broken header"],
+)
+async def test_a_key_that_the_service_echoes_reaches_no_journal_log_or_recording(
+    status: int, content_type: str, body: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    async def echo(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status} {KEY}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
+        await writer.drain()
+
+    caplog.set_level(logging.DEBUG, logger="mm_hybrid")
+    tape, records = tmp_path / "tape.jsonl", Records()
+    async with scripted_server(echo) as url:
+        settings = config(url, cassette=tape, cassette_mode="record")
+        _, one = assemble(
+            QuotingConfig(), settings, api_key=KEY, journal=records, clock=WallClock(), folder=tmp_path
+        )
+        assert one is not None
+        one.offer(market())
+        row = await records.next()
+        await one.close()
+    recorded = [record.as_attempt() for record in Cassette.read(tape).records]
+    assert recorded
+    told = f"{row} {records.states} {caplog.text} {recorded} {tape.read_text()}"
+    for form in (KEY, KEY_IN_BASE64[4:-4], KEY_ESCAPED, KEY.replace("-", "%2D")):
+        assert form not in told
 
 
 @pytest.mark.parametrize("url", ["http://api.holysheep.ai/v1", "http://10.0.0.1/v1"])

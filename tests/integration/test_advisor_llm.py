@@ -16,7 +16,8 @@ from mm_hybrid.cli import run
 from mm_hybrid.clock import WallClock
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.optimizer.advisor import Advisor
-from mm_hybrid.optimizer.blend import BAND, AdvisedOptimizer
+from mm_hybrid.optimizer.base import BAND
+from mm_hybrid.optimizer.blend import AdvisedOptimizer
 from mm_hybrid.optimizer.client import AdvisorClient
 from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.servers.llm import MODEL, LlmServerConfig, serve_llm

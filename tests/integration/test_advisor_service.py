@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import socket
 import sqlite3
 from pathlib import Path
@@ -152,6 +153,64 @@ async def test_spending_survives_a_restart_and_a_crash_is_charged_its_worst_case
         assert one.spent_usd == pytest.approx(worst + row["cost_usd"])
         assert (await first_answer(one, records))["outcome"] == "budget_denied"
         await one.close()
+
+
+def with_usage(prompt: object, completion: object) -> str:
+    usage = json.dumps({"usage": {"prompt_tokens": prompt, "completion_tokens": completion}})
+    return f"{reply()[:-1]}, {usage[1:]}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion"),
+    [(0, 0), (10, 0), (0, 5), (-5, -1), (10**30, 10**30), (10**400, 1), (10, 201), (10**6, 5), (1.5, "x")],
+)
+@pytest.mark.parametrize("shape", ["auto", "json_schema"])
+async def test_usage_that_cannot_be_true_is_charged_the_worst_case_and_every_call_is_told(
+    prompt: object, completion: object, shape: str, tmp_path: Path
+) -> None:
+    records, tape = Records(), tmp_path / "tape.jsonl"
+    async with rule_based_server(raw_body=with_usage(prompt, completion)) as url:
+        settings = config(url, response_format=shape)
+        recorder = Recorder(tape, header_of(settings, 1), pass_id="1")
+        one = make(settings, records, recorder=recorder)
+        row = await first_answer(one, records)
+        spent_usd = one.spent_usd
+        await one.close()
+    assert row["outcome"] == "accepted"
+    most_in = -(-len(row["request_json"]) // 3)
+    assert row["cost_usd"] == pytest.approx((most_in * 2.0 + 200 * 8.0) / 1e6)
+    (recorded,) = Cassette.read(tape).records
+    assert recorded.cost_usd == row["cost_usd"]
+    probes = [json.loads(detail)["cost_usd"] for what, _, detail in records.states if what == "advisor:probe"]
+    assert len(probes) == (shape == "auto")
+    assert spent_usd == pytest.approx(row["cost_usd"] + sum(probes))
+
+
+async def test_usage_that_can_be_true_is_charged_as_told() -> None:
+    records = Records()
+    async with rule_based_server(raw_body=with_usage(400, 100)) as url:
+        one = make(config(url), records)
+        row = await first_answer(one, records)
+        assert row["cost_usd"] == pytest.approx((400 * 2.0 + 100 * 8.0) / 1e6) == one.spent_usd
+        await one.close()
+
+
+async def test_a_service_with_endless_names_of_models_fills_no_message() -> None:
+    records = Records()
+    names = json.dumps({"data": [{"id": "\x1b" + "n" * 300_000}, {"id": "b"}]})
+
+    async def listing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(names)}\r\nConnection: close\r\n\r\n"
+        writer.write(f"{head}{names}".encode())
+        await writer.drain()
+
+    async with scripted_server(listing) as url:
+        one = make(config(url, check_models=True), records)
+        _, _, detail = await refusal(one, records)
+        await one.close()
+    assert "is not offered" in detail
+    assert len(detail) < 500
+    assert detail.isprintable()
 
 
 async def test_tokens_a_minute_are_limited_too() -> None:
@@ -338,11 +397,32 @@ async def test_a_broken_line_is_named_by_the_command_line(
         lines[3].replace('"body_b64":"', '"body_b64":"!'),
         lines[3].replace('"attempt":1', '"attempt":2'),
         lines[3].replace('"headers":{', '"headers":{"authorization":"x",'),
+        re.sub(r'"latency_us":\d+', f'"latency_us":{10**30}', lines[3]),
+        re.sub(r'"cost_usd":[^,}]+', '"cost_usd":-1.0', lines[3]),
+        re.sub(r'"cost_usd":[^,}]+', '"cost_usd":1e300', lines[3]),
+        re.sub(r'"sent_ts_us":\d+', '"sent_ts_us":-1', lines[3]),
     ):
         assert damage != lines[3]
         path.write_text("\n".join([*lines[:3], damage, *lines[4:]]) + "\n")
         assert await loop.run_in_executor(None, run, ["cassette", "verify", str(path)]) == 2
-        assert f"{path}:4: " in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert f"{path}:4: " in told
+        assert len(told) < 1000, "a line is named, not repeated"
+    path.write_text("\n".join([*lines[:3], lines[3].replace('"last":true', '"last":false')]) + "\n")
+    assert await loop.run_in_executor(None, run, ["cassette", "verify", str(path)]) == 2
+    assert f"{path}:4: attempt 1 was not the last" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("torn_off", [1, 20])
+async def test_a_torn_recording_is_not_continued_and_stays_as_it_is(torn_off: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    async with rule_based_server() as url:
+        await recorded(path, url)
+        path.write_bytes(path.read_bytes()[:-torn_off])
+        torn = path.read_bytes()
+        with pytest.raises(CassetteError, match=r"a\.jsonl.*not continued"):
+            await recorded(path, url, "2")
+    assert path.read_bytes() == torn
 
 
 def test_a_recording_of_something_else_is_not_continued(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from mm_hybrid.clock import ManualClock
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.optimizer.advisor import Advisor
 from mm_hybrid.optimizer.attempt import KEPT_HEADERS, Attempt
-from mm_hybrid.optimizer.blend import BAND, AdvisedOptimizer
+from mm_hybrid.optimizer.base import BAND
+from mm_hybrid.optimizer.blend import AdvisedOptimizer
 from mm_hybrid.optimizer.client import ListedModel
 from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.quotes import on_grid, order_qty
@@ -172,12 +173,15 @@ def test_no_answer_raises_or_moves_a_quote_out_of_its_bounds_or_raises_a_limit(
                 got.recommended_bid_spread_bps - base.bid_skew_bps,
                 got.recommended_ask_spread_bps - base.ask_skew_bps,
             )
-            for half, half_base, told in zip(
+            for half, half_base, told, alone in zip(
                 halves,
                 (base.bid_half_bps, base.ask_half_bps),
                 (got.recommended_bid_spread_bps, got.recommended_ask_spread_bps),
+                (flat.recommended_bid_spread_bps, flat.recommended_ask_spread_bps),
                 strict=True,
             ):
+                assert BAND[0] * alone / WIDEST <= told <= BAND[1] * alone * WIDEST, "the skew included"
+                assert told >= min(base.floor_bps, alone)
                 assert math.isfinite(told)
                 assert told >= 0
                 if told > 0:

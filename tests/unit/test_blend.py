@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from markets import market
 from mm_hybrid.config import QuotingConfig
 from mm_hybrid.optimizer.advice import Advice, Anomaly
+from mm_hybrid.optimizer.base import BAND
 from mm_hybrid.optimizer.blend import (
-    BAND,
     MAX_SLEW,
     AdvisedOptimizer,
     blended_multiple,
@@ -130,6 +130,26 @@ def test_a_flat_book_is_never_quoted_inside_the_floor_or_outside_the_band(
             if half > floor:
                 base = got.base_bid_half_bps
                 assert BAND[0] * base * (1 - 1e-12) <= half <= BAND[1] * base * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("qty", ["-0.055", "0.02", "0.05", "0.055", "0.06", "0.3"])
+@pytest.mark.parametrize("advised", [0.2, 9.0])
+def test_with_inventory_each_quote_stays_in_the_band_around_where_it_would_stand_alone(
+    qty: str, advised: float
+) -> None:
+    position = Position(qty_base=Decimal(qty))
+    closed_form = GlftOptimizer(QuotingConfig())
+    alone, floor = (
+        closed_form.recommend(market(), position),
+        closed_form.base_quote(market(), position).floor_bps,
+    )
+    got = settled(Always(advice(bid_half_bps=advised, ask_half_bps=advised)), 0.5, market(), position)
+    for told, without in (
+        (got.recommended_bid_spread_bps, alone.recommended_bid_spread_bps),
+        (got.recommended_ask_spread_bps, alone.recommended_ask_spread_bps),
+    ):
+        assert BAND[0] * without <= told <= BAND[1] * without
+        assert told >= min(floor, without)
 
 
 def test_advice_widens_step_by_step() -> None:

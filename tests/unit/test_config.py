@@ -67,6 +67,27 @@ def test_a_mistake_names_file_key_value_and_reason(tmp_path: Path, text: str, na
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@api.example.com/v1",
+        "https://hunter2@api.example.com/v1",
+        "https://api.example.com/v1?token=hunter2",
+        "https://api.example.com/v1#hunter2",
+        "HTTPS://a:hunter2@b@api.example.com",
+        "ftp://hunter2@api.example.com",
+        "https:/user:hunter2@api.example.com",
+        "user:hunter2@api.example.com/v1",
+    ],
+)
+def test_a_secret_in_the_advisor_s_url_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"advisor\.base_url") as caught:
+        load(written(tmp_path, GOOD + f'\n[advisor]\nbase_url = "{url}"\n'))
+    assert "hunter2" not in str(caught.value)
+    assert "example.com" in str(caught.value)
+    assert "api_key_env" in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
         load(tmp_path / "nowhere.toml")

@@ -245,3 +245,59 @@ def test_a_quote_that_cannot_rest_is_none() -> None:
     for bad in (math.inf, math.nan, -1.0, 0.0):
         model = Fallback(Fixed(BaseQuote(bad, 1.0, 0, 0, 0.1, 1, 0.01)), QuotingConfig())
         assert model.base_quote(market(), FLAT).basis == "static"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_closed_form_refuses_an_inventory_that_is_no_number(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"^q: "):
+        models.glft_closed_form(**BTC, q=bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"q": 1e308, "sigma": 1e3}, "q"),
+        ({"sigma": 1e200}, "sigma"),
+        ({"tau": 1e308, "gamma": 1e10}, "tau"),
+        ({"gamma": 1e308, "sigma": 1e10}, "gamma"),
+        ({"gamma": 5e-324}, "gamma"),
+        ({"k": 5e-324}, "k"),
+    ],
+)
+def test_horizon_quotes_that_are_not_finite_name_the_parameter(changes: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=f"^{named}: "):
+        models.as_quotes(
+            **{"s": 100.0, "q": 1.0, "gamma": 0.1, "sigma": 2.0, "k": 1.5, "tau": 1.0, **changes}
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"q": 5.0}, "q"),
+        ({"q": -5.0}, "q"),
+        ({"gamma": 1e-200}, "gamma"),
+        ({"sigma": 1e200}, "sigma"),
+        ({"q_max": 1e200}, "q_max"),
+    ],
+)
+def test_indifference_prices_that_are_not_finite_name_the_parameter(
+    changes: dict[str, float], named: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{named}: "):
+        models.as_reservation(**{"s": 100.0, "q": 1.0, "gamma": 0.1, "sigma": 2.0, "q_max": 5.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"intensity_k": 1e6}, "intensity_k"),
+        ({"sigma": 1e5}, "sigma"),
+        ({"age_s": 1e6}, "age_s"),
+        ({"fee": 1e5}, "fee"),
+    ],
+)
+def test_a_market_without_fills_names_what_prevents_them(changes: dict[str, float], named: str) -> None:
+    terms = {"intensity_a": 1.5, "intensity_k": 0.2, "sigma": 5.0, "size": 0.01, "fee": 6.0, "age_s": 0.1}
+    with pytest.raises(ValueError, match=f"^{named}: .* rate of fills"):
+        models.gamma_for_inventory_sd(sd_lots=1.5, **{**terms, **changes})

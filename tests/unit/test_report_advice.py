@@ -68,6 +68,7 @@ async def test_what_was_asked_answered_clamped_and_refused_is_told_with_reasons_
     ask(journal, "clamped", 5.0, latency_ms=900.0, anomaly="spike")
     for bps in (120, 130):
         ask(journal, "out_of_ratio", 60.0, detail=f"{bps} bps is 60 times the model")
+    journal.state("advisor:probe", "json_schema", json.dumps({"cost_usd": 0.003}))
     ask(journal, "timeout", None, detail="no whole answer in 4 s <script>alert(1)</script>")
     used = {"uses": 30, "mean_age_ms": 5000.0, "max_age_ms": 14_000.0}
     journal.state("advice:retired", "mid moved 10.3 bps", json.dumps(used))
@@ -77,7 +78,7 @@ async def test_what_was_asked_answered_clamped_and_refused_is_told_with_reasons_
     assert (got["asked"], got["accepted"], got["clamped"], got["refused"]) == (14, 10, 1, 3)
     assert got["ratio_bid"]["p50"] == pytest.approx(1.1)
     assert got["latency_ms"]["n"] == 11
-    assert got["spent_usd"] == pytest.approx(14 * 0.002)
+    assert got["spent_usd"] == pytest.approx(14 * 0.002 + 0.003), "the probe before the questions too"
     assert (got["uses"], got["mean_age_at_use_ms"], got["max_age_at_use_ms"]) == (30, 5000.0, 14_000.0)
     reasons = read_session(tmp_path / "j.sqlite").advising.reasons
     assert reasons["out_of_ratio", "# bps is # times the model"] == 2, "numbers do not make reasons differ"

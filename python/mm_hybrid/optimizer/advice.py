@@ -20,6 +20,9 @@ from mm_hybrid._core import MmHybridError
 REASONING_LIMIT = 200
 """Characters of reasoning that are kept, for people."""
 
+MAX_TOKENS_TOLD = 2**53
+"""A larger number of tokens is as good as none told, and would not fit into a file."""
+
 _FENCE = re.compile(r"\A```[A-Za-z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
 
 
@@ -260,7 +263,7 @@ def _completion(content: str, model: Any, usage: Any) -> Completion:
     def tokens(*names: str) -> int | None:
         for name in names:
             value = usage.get(name) if isinstance(usage, dict) else None
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS_TOLD:
                 return value
         return None
 

@@ -447,9 +447,7 @@ class Advisor:
         """Settle the money of a question and record its attempts."""
         reservation, attempts = question.reservation, question.attempts
         if reservation is not None:
-            question.cost_usd = self._budget.settle(
-                reservation, *question.used, attempts=min(max(len(attempts), 1), 2)
-            )
+            question.cost_usd = self._budget.settle(reservation, *question.used, attempts=len(attempts))
             question.reservation = None
         if self._recorder is not None:
             prompt_tokens, completion_tokens = question.used

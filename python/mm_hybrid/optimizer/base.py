@@ -20,6 +20,10 @@ MAX_ERROR_WIDENING = 2.0
 """Largest factor by which doubtful estimates widen the half-spread."""
 
 
+BAND = (0.8, 3.0)
+"""How far advice may move a distance, in multiples of what it is without advice."""
+
+
 class SpreadOptimizer(Protocol):
     """Chooses half-spreads. Called on the quoting path: it computes and never waits."""
 
@@ -138,15 +142,16 @@ def recommendation(
 ) -> SpreadRecommendation:
     """Return a recommendation from a base quote and the factors advice puts on its sides: floor first, then skew.
 
-    The skew may bring the unloading side inside the floor, never past the mid.
+    The skew may bring the unloading side inside the floor, never past the mid. Advice moves no side further than
+    :data:`BAND` allows from where it would stand without advice, skew included, and brings none inside the floor.
     """
     floor = quote.floor_bps
-    bid = max(quote.bid_half_bps * bid_multiple, floor) + quote.bid_skew_bps
-    ask = max(quote.ask_half_bps * ask_multiple, floor) + quote.ask_skew_bps
+    bid = _distance(quote.bid_half_bps, bid_multiple, floor, quote.bid_skew_bps)
+    ask = _distance(quote.ask_half_bps, ask_multiple, floor, quote.ask_skew_bps)
     calibrated = features.calibration.source != "prior"
     return SpreadRecommendation(
-        bid if bid > 0 else 0.0,
-        ask if ask > 0 else 0.0,
+        bid,
+        ask,
         quote.position_limit if position_limit is None else position_limit,
         1.0 if calibrated and quote.basis == "live" else 0.5,
         quote.reason or ("calibrated market" if calibrated else "priors"),
@@ -156,6 +161,18 @@ def recommendation(
         anomaly,
         quote.basis,
     )
+
+
+def _distance(half_bps: float, multiple: float, floor_bps: float, skew_bps: float) -> float:
+    """Return one side's distance from the mid, bps."""
+    alone = max(half_bps, floor_bps) + skew_bps
+    if alone <= 0:
+        return 0.0
+    if multiple == 1:
+        return alone
+    advised = max(half_bps * multiple, floor_bps) + skew_bps
+    least = max(BAND[0] * alone, min(floor_bps, alone))
+    return min(max(advised, least), BAND[1] * alone)
 
 
 class ModelOptimizer:

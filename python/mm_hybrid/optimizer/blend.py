@@ -2,7 +2,8 @@
 
 Widening is cheap and tightening is where adverse selection lives, so advice is clamped to [0.8, 3] times the
 closed form, weighted, and mixed in logarithms. With weight 0 (shadow mode) the model comes through bit
-for bit. Skew, rounding to the grid and risk checks come after, in code no advisor reaches.
+for bit. The same band holds for the distances with the skew in them. Rounding to the grid and risk checks come after,
+in code no advisor reaches.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ import math
 from typing import Protocol
 
 from mm_hybrid.optimizer.advice import Advice, Anomaly
-from mm_hybrid.optimizer.base import Model, recommendation
+from mm_hybrid.optimizer.base import BAND, Model, recommendation
 from mm_hybrid.types import Features, Position, SpreadRecommendation
 
 RATIO_GATE = (0.1, 10.0)
 """Advice outside these multiples of the closed form is a unit error, not an opinion: rejected whole."""
-
-BAND = (0.8, 3.0)
-"""Advice inside the gate is clamped to these multiples."""
 
 MAX_SLEW = 1.25
 """Largest change of the advised multiple from one update to the next."""

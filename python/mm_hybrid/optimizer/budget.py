@@ -1,7 +1,8 @@
 """What advice may cost: the worst case is reserved before a call and settled after it.
 
-A call whose usage is unknown (timeout, broken reply, no usage block) is charged its worst case, because the
-provider may bill it. A model without a known price is refused.
+A call whose usage is unknown (timeout, broken reply, no usage block) or cannot be true (nothing for something, more
+than was sent or allowed) is charged its worst case, because the provider may bill it. A model without a known price
+is refused.
 """
 
 from __future__ import annotations
@@ -53,11 +54,18 @@ def price_of(config: AdvisorConfig) -> Price | None:
 
 @dataclass(slots=True)
 class Reservation:
-    """Money and tokens set aside for one call; settle it exactly once."""
+    """Money and tokens set aside for one call; settle it exactly once.
+
+    Attributes:
+        number: of the call in the ledger.
+        prompt_tokens: most tokens one attempt's prompt can have.
+        reply_tokens: most tokens one attempt's reply can have.
+        settled: whether it is over.
+    """
 
     number: int
-    worst_usd: float
-    worst_tokens: int
+    prompt_tokens: int
+    reply_tokens: int
     settled: bool = False
 
 
@@ -127,7 +135,9 @@ class Budget:
                 f"{minute.tokens} of {self._tokens_per_min} tokens a minute used, a call may take {worst_tokens}"
             )
         return Reservation(
-            self._ledger.reserve(now_ns, self._model, worst_usd, worst_tokens), worst_usd, worst_tokens
+            self._ledger.reserve(now_ns, self._model, worst_usd, worst_tokens),
+            prompt_tokens,
+            max_reply_tokens,
         )
 
     def cancel(self, reservation: Reservation) -> None:
@@ -142,23 +152,20 @@ class Budget:
         completion_tokens: int | None,
         attempts: int = 1,
     ) -> float:
-        """Charge what the call cost and return it, USD; unknown usage is charged the worst case.
+        """Charge what the call cost and return it, USD: never more than was reserved.
 
-        A usage above the worst case is charged as told. An attempt before the last is charged its worst case, one that
-        was never made nothing.
+        Usage that is unknown or cannot be true is charged the worst case. An attempt before the last is charged its
+        worst case, one that was never made nothing.
         """
         _once(reservation)
-        one_usd, one_tokens = reservation.worst_usd / MAX_ATTEMPTS, reservation.worst_tokens // MAX_ATTEMPTS
-        usd, tokens = one_usd, one_tokens
-        if prompt_tokens is not None and completion_tokens is not None and self._price is not None:
-            usd, tokens = (
-                self._price.cost_usd(prompt_tokens, completion_tokens),
-                prompt_tokens + completion_tokens,
-            )
-        usd += (attempts - 1) * one_usd
-        tokens += (attempts - 1) * one_tokens
-        # SQLite holds 64-bit integers; a service may tell any number.
-        self._ledger.settle(reservation.number, usd, min(tokens, 2**62))
+        most_in, most_out = reservation.prompt_tokens, reservation.reply_tokens
+        used_in, used_out = most_in, most_out
+        if 0 < (prompt_tokens or 0) <= most_in and 0 < (completion_tokens or 0) <= most_out:
+            used_in, used_out = prompt_tokens or most_in, completion_tokens or most_out
+        earlier = min(max(attempts, 1), MAX_ATTEMPTS) - 1
+        used_in, used_out = used_in + earlier * most_in, used_out + earlier * most_out
+        usd = 0.0 if self._price is None else self._price.cost_usd(used_in, used_out)
+        self._ledger.settle(reservation.number, usd, used_in + used_out)
         return usd
 
 

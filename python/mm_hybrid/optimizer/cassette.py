@@ -25,9 +25,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mm_hybrid.config import describe
 from mm_hybrid.errors import ConfigError, MmHybridError
+from mm_hybrid.optimizer.advice import MAX_TOKENS_TOLD
 from mm_hybrid.optimizer.attempt import KEPT_HEADERS, MAX_BODY_BYTES, Attempt, TransportError
 
 FORMAT: Literal["mmh-cassette/1"] = "mmh-cassette/1"
+
+MAX_LATENCY_US = 86_400 * 1_000_000
+"""No answer is a day on its way."""
+
+MAX_COST_USD = 1e6
+"""No question costs more."""
+
+Microseconds = Annotated[int, Field(ge=0, le=2**63 // 1000)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS_TOLD)]
 
 
 class CassetteError(ConfigError):
@@ -99,9 +109,9 @@ class Record(_Line):
     pass_id: str
     symbol: str
     snapshot_seq: Annotated[int, Field(ge=0)]
-    snapshot_ts_us: int
-    sent_ts_us: int
-    latency_us: Annotated[int, Field(ge=0)]
+    snapshot_ts_us: Microseconds
+    sent_ts_us: Microseconds
+    latency_us: Annotated[int, Field(ge=0, le=MAX_LATENCY_US)]
     attempt: Annotated[int, Field(ge=1)]
     last: bool
     status: Annotated[int, Field(ge=100, le=999)] | None = None
@@ -109,9 +119,9 @@ class Record(_Line):
     body_b64: str = ""
     error: TransportError | None = None
     detail: str = ""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cost_usd: float | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+    cost_usd: Annotated[float, Field(ge=0, le=MAX_COST_USD)] | None = None
 
     def as_attempt(self) -> Attempt:
         """Return what the service did."""
@@ -132,7 +142,7 @@ def request_key(request: Mapping[str, Any]) -> str:
 
 
 class Recorder:
-    """Appends to a cassette; a file that exists is continued if its header fits.
+    """Appends to a cassette; a file that exists is continued if it is whole and its header fits.
 
     Args:
         path: the file.
@@ -140,7 +150,7 @@ class Recorder:
         pass_id: name of this recording.
 
     Raises:
-        CassetteError: the existing file is no cassette or one of something else.
+        CassetteError: the existing file is no cassette, a damaged one, or one of something else.
     """
 
     def __init__(self, path: str | os.PathLike[str], header: Header, *, pass_id: str) -> None:
@@ -154,6 +164,7 @@ class Recorder:
                 raise CassetteError(
                     f"{self.path}: recorded with {_facts(old)}, not {_facts(header)}: use another file"
                 )
+            _check_whole(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a", encoding="utf-8")
         if new:
@@ -292,9 +303,9 @@ def read_records(path: Path) -> Iterator[Record]:
     """Yield the attempts of a cassette.
 
     Raises:
-        CassetteError: a line is malformed; names it.
+        CassetteError: a line is malformed, or a question ends without its last attempt; names the line.
     """
-    expected: dict[str, int] = {}
+    unfinished: dict[str, tuple[int, Record]] = {}
     for number, text in _lines(path):
         if number == 1:
             continue
@@ -309,12 +320,35 @@ def read_records(path: Path) -> Iterator[Record]:
             raise CassetteError(f"{path}:{number}: the body is over {MAX_BODY_BYTES} bytes")
         if unknown := set(record.headers) - set(KEPT_HEADERS):
             raise CassetteError(f"{path}:{number}: header {min(unknown)!r} has no place in a cassette")
-        if record.attempt != expected.get(record.pass_id, 1):
+        before = unfinished.pop(record.pass_id, None)
+        if record.attempt != (1 if before is None else before[1].attempt + 1):
             raise CassetteError(
                 f"{path}:{number}: attempt {record.attempt} follows no attempt {record.attempt - 1}"
             )
-        expected[record.pass_id] = 1 if record.last else record.attempt + 1
+        if before is not None and before[1].key != record.key:
+            raise CassetteError(
+                f"{path}:{number}: the attempt before, on line {before[0]}, was of another question"
+            )
+        if not record.last:
+            unfinished[record.pass_id] = (number, record)
         yield record
+    for number, record in unfinished.values():
+        raise CassetteError(
+            f"{path}:{number}: attempt {record.attempt} was not the last (last: false), and none follows"
+        )
+
+
+def _check_whole(path: Path) -> None:
+    """Check that a line appended to a file that has some will be a line of its own, after lines that can be used."""
+    try:
+        for _ in read_records(path):
+            pass
+    except CassetteError as error:
+        raise CassetteError(f"{error}; a damaged cassette is not continued: use another file") from None
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            raise CassetteError(f"{path}: the last line is torn: it is not continued, use another file")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

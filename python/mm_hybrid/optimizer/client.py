@@ -2,7 +2,7 @@
 
 The deadline covers everything, connection and retries and a body that drips in byte by byte; the body is
 capped; redirects are not followed; unencrypted HTTP is allowed to this machine only. The key travels in one
-header and stands in no message, log, repr or recording.
+header and stands in no message, log, repr or recording: what comes back is rid of it before anything else sees it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ from mm_hybrid.optimizer.attempt import (
     retry_after_s,
 )
 from mm_hybrid.optimizer.prompt import wire_body
+from mm_hybrid.optimizer.redaction import Redactor
 
 CONNECT_TIMEOUT_S = 0.5
 MAX_LIST_BYTES = 2 * 1024 * 1024
 """A list of models may be long; nothing of it is kept but names and dates."""
+
+MAX_NAME_CHARS = 100
+"""Characters of a model's name that are kept."""
 
 _FIRST_BACKOFF_S = 0.5
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -84,6 +88,7 @@ class AdvisorClient:
         self._url = url
         self._timeout_s = config.timeout_s
         self._key = api_key
+        self._redactor = Redactor(api_key.get_secret_value())
         self._clock = clock
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(config.timeout_s, connect=min(CONNECT_TIMEOUT_S, config.timeout_s)),
@@ -165,6 +170,7 @@ class AdvisorClient:
 
         def failed(kind: Any, error: Exception | str) -> Attempt:
             detail = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")
+            detail = self._redactor.clean_text(detail)
             return Attempt(error=kind, detail=detail, latency_ns=self._clock.monotonic_ns() - started_ns)
 
         body = bytearray()
@@ -185,8 +191,12 @@ class AdvisorClient:
             return failed("transport", error)
         return Attempt(
             status=status,
-            headers={name: received[name][:200] for name in KEPT_HEADERS if name in received},
-            body=bytes(body),
+            headers={
+                name: self._redactor.clean_text(received[name])[:200]
+                for name in KEPT_HEADERS
+                if name in received
+            },
+            body=self._redactor.clean(bytes(body)),
             latency_ns=self._clock.monotonic_ns() - started_ns,
         )
 
@@ -200,13 +210,19 @@ def read_models(body: bytes) -> list[ListedModel]:
     try:
         entries = json.loads(body)["data"]
         names = [
-            (entry["id"], entry.get("shutdown_date")) for entry in entries if isinstance(entry["id"], str)
+            (_short(entry["id"]), entry.get("shutdown_date"))
+            for entry in entries
+            if isinstance(entry["id"], str)
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise AdviceRejectedError(
             AdviceOutcome.INVALID_ENVELOPE, "the list of models cannot be read"
         ) from None
     return [ListedModel(name=name, shutdown=_day(day)) for name, day in names]
+
+
+def _short(name: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in name[:MAX_NAME_CHARS])
 
 
 def _day(value: object) -> date | None:

@@ -127,7 +127,7 @@ async def _probe(
     for response_format in FORMATS:
         profile = profile_for(config.model, response_format)
         try:
-            await _try(chat_request(config.model, _EXAMPLE, profile), service, budget)
+            await _try(chat_request(config.model, _EXAMPLE, profile), service, budget, response_format, tell)
         except RefusedError:
             raise
         except AdviceRejectedError as error:
@@ -150,7 +150,9 @@ async def _probe(
     )
 
 
-async def _try(request: Mapping[str, Any], service: Service, budget: Budget) -> None:
+async def _try(
+    request: Mapping[str, Any], service: Service, budget: Budget, response_format: str, tell: Tell
+) -> None:
     reservation = budget.reserve(len(json.dumps(request)), MAX_REPLY_TOKENS)
     attempts: list[Attempt] = []
     completion: Completion | None = None
@@ -160,4 +162,5 @@ async def _try(request: Mapping[str, Any], service: Service, budget: Budget) -> 
         parse_reply(completion.content)
     finally:
         used = (completion.prompt_tokens, completion.completion_tokens) if completion else (None, None)
-        budget.settle(reservation, *used, attempts=max(len(attempts), 1))
+        usd = budget.settle(reservation, *used, attempts=len(attempts))
+        tell("advisor:probe", response_format, json.dumps({"cost_usd": usd}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -35,6 +36,9 @@ SERVICE_FAILURES = frozenset(
     }
 )
 """Outcomes that speak against the service, not against the question."""
+
+_RELEASE = re.compile(r"(?:-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01]))?", re.ASCII)
+"""What may follow a model's name: nothing, or the day of its release."""
 
 NOT_SENT = frozenset({AdviceOutcome.BREAKER_OPEN, AdviceOutcome.BUDGET_DENIED, AdviceOutcome.REPLAY_MISS})
 
@@ -197,6 +201,11 @@ def judge(permit: Permit, error: AdviceRejectedError) -> None:
 
 
 def same_model(asked: str, answered: str) -> bool:
-    """Return whether the answer names the model asked for, or a dated release of it."""
-    name = answered.rsplit("/", 1)[-1]
-    return name == asked.rsplit("/", 1)[-1] or name.startswith(asked.rsplit("/", 1)[-1] + "-")
+    """Return whether the answer names the model asked for, or a dated release of it.
+
+    A vendor's prefix that was asked for may be missing in the answer; one that was not asked for may not stand there.
+    """
+    return any(
+        answered.startswith(name) and _RELEASE.fullmatch(answered[len(name) :])
+        for name in (asked, asked.rsplit("/", 1)[-1])
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mm_hybrid.journal import AdviceRow, StateRow
 
@@ -52,16 +53,19 @@ class Advising:
             self.anomalies[row.anomaly] += 1
         if row.latency_ms is not None:
             self.latency_ms.append(row.latency_ms)
-        total = self.spend_usd[-1] if self.spend_usd else 0.0
-        self.spend_ts_ns.append(row.ts_ns)
-        self.spend_usd.append(total + (row.cost_usd or 0.0))
+        self._spend(row.ts_ns, row.cost_usd or 0.0)
         if row.bid_half_bps and row.ask_half_bps and row.base_bid_half_bps and row.base_ask_half_bps:
             self.ratio_ts_ns.append(row.ts_ns)
             self.ratio_bid.append(row.bid_half_bps / row.base_bid_half_bps)
             self.ratio_ask.append(row.ask_half_bps / row.base_ask_half_bps)
 
     def take_state(self, row: StateRow) -> None:
-        """Take a change of state in; those of advice that ended say how it was used."""
+        """Take a change of state in: how advice that ended was used, and what a probe before the questions cost."""
+        if row.what == "advisor:probe":
+            try:
+                self._spend(row.ts_ns, float(json.loads(row.detail)["cost_usd"]))
+            except (ValueError, TypeError, KeyError):
+                return
         if row.what != "advice:retired":
             return
         self.retired[_NUMBERS.sub("#", row.value)] += 1
@@ -73,6 +77,15 @@ class Advising:
         self.uses += uses
         self.age_sum_ms += uses * mean_ms
         self.age_max_ms = max(self.age_max_ms, max_ms)
+
+    def spend(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return times, ns, and the USD spent up to each."""
+        order = np.argsort(np.array(self.spend_ts_ns, dtype=np.int64), kind="stable")
+        return np.array(self.spend_ts_ns, dtype=np.int64)[order], np.cumsum(np.array(self.spend_usd)[order])
+
+    def _spend(self, ts_ns: int, usd: float) -> None:
+        self.spend_ts_ns.append(ts_ns)
+        self.spend_usd.append(usd)
 
     def numbers(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -87,7 +100,7 @@ class Advising:
             "latency_ms": spread_of(self.latency_ms),
             "ratio_bid": spread_of(self.ratio_bid),
             "ratio_ask": spread_of(self.ratio_ask),
-            "spent_usd": self.spend_usd[-1] if self.spend_usd else 0.0,
+            "spent_usd": sum(self.spend_usd),
             "uses": self.uses,
             "mean_age_at_use_ms": self.age_sum_ms / self.uses if self.uses else None,
             "max_age_at_use_ms": self.age_max_ms if self.uses else None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_hybrid.optimizer.blend import BAND
+from mm_hybrid.optimizer.base import BAND
 from mm_hybrid.report.advising import Advising
 from mm_hybrid.report.read import Point, Session
 from mm_hybrid.report.shell import GRID as _GRID
@@ -78,13 +78,18 @@ def advisor_charts(advising: Advising) -> list[tuple[str, str, Figure]]:
         shown.append(
             ("Latency of answers", "From the question to the whole answer, or to giving up.", figure)
         )
-    if advising.spend_usd and advising.spend_usd[-1] > 0:
+    spent_at_ns, spent_usd = advising.spend()
+    if spent_usd.size and spent_usd[-1] > 0:
         figure = _figure(yaxis_title="USD", height=220, showlegend=False)
         line = {"color": "#d98e04", "width": 1.6, "shape": "hv"}
-        figure.add_scatter(
-            x=_times(advising.spend_ts_ns), y=np.array(advising.spend_usd), mode="lines", line=line
+        figure.add_scatter(x=_times(spent_at_ns), y=spent_usd, mode="lines", line=line)
+        shown.append(
+            (
+                "Spend",
+                "Charged so far; answers without a usage block that can be true at their worst case.",
+                figure,
+            )
         )
-        shown.append(("Spend", "Charged so far; answers without a usage block at their worst case.", figure))
     return shown
 
 

@@ -57,13 +57,14 @@ pub fn glft_closed_form(
 ) -> Result<GlftQuotes, CoreError> {
     let params = glft::GlftParams { intensity_a, intensity_k, sigma, gamma, xi, size, fee, impact, drift, age_s };
     let quotes = glft::glft_closed_form(&params)?;
+    let (delta_bid, delta_ask) = quotes.distances(q)?;
     Ok(GlftQuotes {
         c1: quotes.c1,
         c2: quotes.c2,
         half_spread: quotes.half_spread,
         skew_per_unit: quotes.skew_per_unit,
-        delta_bid: quotes.delta_bid(q),
-        delta_ask: quotes.delta_ask(q),
+        delta_bid,
+        delta_ask,
     })
 }
 

@@ -6,6 +6,17 @@ fn refuse(name: &'static str, value: f64, wanted: &str) -> Error {
     Error::Domain { name, reason: format!("must be {wanted}, got {value}") }
 }
 
+/// The name that goes with the largest part of a sum; what is no number is larger than any.
+pub(crate) fn largest(parts: &[(&'static str, f64)]) -> &'static str {
+    let size = |value: f64| if value.is_nan() { f64::INFINITY } else { value };
+    parts.iter().max_by(|a, b| size(a.1).total_cmp(&size(b.1))).map_or("", |part| part.0)
+}
+
+/// How far a factor moves a product, up or down; one that is 0 moves nothing that has overflowed.
+pub(crate) fn weight(factor: f64) -> f64 {
+    if factor == 0.0 { 0.0 } else { factor.abs().ln().abs() }
+}
+
 /// Accepts finite values.
 pub(crate) fn finite(name: &'static str, value: f64) -> Result<f64> {
     if value.is_finite() { Ok(value) } else { Err(refuse(name, value, "a finite number")) }

@@ -4,7 +4,7 @@
 //! market making" (2017), equations 4.6 and 4.7. Fee, market impact, drift and the age of the information behind a
 //! resting quote enter as shifts of the margin and of the effective fill rate.
 
-use super::domain::{finite, non_negative, positive};
+use super::domain::{finite, largest, non_negative, positive, weight};
 use crate::{Error, Result};
 
 /// What the closed form needs to know; units as in [`crate::model`].
@@ -65,6 +65,18 @@ pub struct GlftQuotes {
 }
 
 impl GlftQuotes {
+    /// Distances of bid and ask from the reference price at signed inventory `q` (base).
+    ///
+    /// # Errors
+    /// [`Error::Domain`] when `q` is no finite number, or so large that a distance is none.
+    pub fn distances(&self, q: f64) -> Result<(f64, f64)> {
+        let (bid, ask) = (self.delta_bid(finite("q", q)?), self.delta_ask(q));
+        if bid.is_finite() && ask.is_finite() {
+            return Ok((bid, ask));
+        }
+        Err(Error::Domain { name: "q", reason: format!("{q} is too large: no distance is finite") })
+    }
+
     /// Distance of the bid below the reference price at signed inventory `q` (base).
     pub fn delta_bid(&self, q: f64) -> f64 {
         self.half_spread + self.skew_per_unit * q - self.drift_shift
@@ -103,14 +115,18 @@ pub fn glft_closed_form(p: &GlftParams) -> Result<GlftQuotes> {
     } else {
         drift / (gamma * sigma * sigma) * skew_per_unit
     };
-    finite("skew_per_unit", skew_per_unit)?;
+    if !skew_per_unit.is_finite() {
+        return Err(beyond_range(p, &[("gamma", weight(gamma))], "skew", skew_per_unit));
+    }
     if half_spread <= 0.0 {
         let reason =
             format!("{fee} pays more than a fill costs: the optimal half-spread is {half_spread}, not above 0");
         return Err(Error::Domain { name: "fee", reason });
     }
-    finite("half_spread", half_spread)?;
-    finite("drift_shift", drift_shift)?;
+    if !half_spread.is_finite() {
+        return Err(beyond_range(p, &[("gamma", weight(gamma))], "half-spread", half_spread));
+    }
+    finite("drift", drift_shift)?;
     Ok(GlftQuotes { c1, c2, half_spread, skew_per_unit, drift_shift })
 }
 
@@ -128,13 +144,54 @@ pub(super) fn fill_rate_and_margin(p: &GlftParams) -> Result<(f64, f64)> {
     let cost = finite("fee", p.fee)? + finite("impact", p.impact)? / 2.0;
     let (c1, ln_inverse_c) = risk_part(k, e);
     let stale = k * k * sigma * sigma * age_s;
-    let rate = positive("fee", a * (-ln_inverse_c - k * cost - stale / 2.0).exp())?;
-    Ok((rate, finite("fee", c1 + cost + stale / k)?))
+    let rate = a * (-ln_inverse_c - k * cost - stale / 2.0).exp();
+    if !(rate > 0.0 && rate.is_finite()) {
+        return Err(beyond_range(p, &[], "rate of fills", rate));
+    }
+    let margin = c1 + cost + stale / k;
+    if margin.is_finite() { Ok((rate, margin)) } else { Err(beyond_range(p, &[], "width", margin)) }
+}
+
+/// The error of a result that is out of range although every parameter is in its own: names the parameter that moves
+/// the result's logarithm most. `also` are parts beside those of the rate of fills.
+#[cold]
+fn beyond_range(p: &GlftParams, also: &[(&'static str, f64)], what: &str, result: f64) -> Error {
+    let (k, sigma, e) = (p.intensity_k, p.sigma, p.xi * p.size);
+    let stale = [("intensity_k", 2.0 * k.ln()), ("sigma", 2.0 * sigma.ln()), ("age_s", p.age_s.ln())];
+    let parts = [
+        ("intensity_a", weight(p.intensity_a)),
+        ("intensity_k", weight(k)),
+        ("sigma", weight(sigma)),
+        ("size", weight(p.size)),
+        (largest(&[("intensity_k", -k.ln()), ("xi", e.ln())]), risk_part(k, e).1),
+        (largest(&[("intensity_k", k.ln()), ("fee", p.fee.abs().ln())]), (k * p.fee).abs()),
+        (largest(&[("intensity_k", k.ln()), ("impact", p.impact.abs().ln())]), (k * p.impact / 2.0).abs()),
+        (largest(&stale), k * k * sigma * sigma * p.age_s / 2.0),
+    ];
+    let name = largest(&[&parts, also].concat());
+    let value = match name {
+        "intensity_a" => p.intensity_a,
+        "intensity_k" => k,
+        "sigma" => sigma,
+        "size" => p.size,
+        "xi" => p.xi,
+        "fee" => p.fee,
+        "impact" => p.impact,
+        "age_s" => p.age_s,
+        "gamma" => p.gamma,
+        _ => return Error::Domain { name, reason: format!("out of range here: the {what} would be {result}") },
+    };
+    Error::Domain { name, reason: format!("{value} is out of range here: the {what} would be {result}") }
 }
 
 /// c1, the width of a single fill at no cost (P), and ln(1/C), C being the share of fills left at it, for `e` = xi size.
 fn risk_part(k: f64, e: f64) -> (f64, f64) {
-    if e == 0.0 { (1.0 / k, 1.0) } else { ((e / k).ln_1p() / e, (1.0 + k / e) * (e / k).ln_1p()) }
+    // So small a risk that its ratio overflows is none.
+    if e == 0.0 || (k / e).is_infinite() {
+        (1.0 / k, 1.0)
+    } else {
+        ((e / k).ln_1p() / e, (1.0 + k / e) * (e / k).ln_1p())
+    }
 }
 
 /// Rate of fills at the optimal width of a risk-neutral maker, 1/s, one side.
@@ -153,7 +210,11 @@ pub fn gamma_for_inventory_sd(p: &GlftParams, sd_lots: f64) -> Result<f64> {
     let sd = positive("sd_lots", sd_lots)?;
     let (sigma, size) = (positive("sigma", p.sigma)?, positive("size", p.size)?);
     let alpha = optimal_fill_rate(p)? / (4.0 * sd.powi(4));
-    positive("gamma", 2.0 * alpha / (p.intensity_k * size * sigma * sigma))
+    let gamma = 2.0 * alpha / (p.intensity_k * size * sigma * sigma);
+    if gamma > 0.0 && gamma.is_finite() {
+        return Ok(gamma);
+    }
+    Err(beyond_range(p, &[("sd_lots", 4.0 * weight(sd)), ("sigma", 2.0 * weight(sigma))], "risk aversion", gamma))
 }
 
 /// Standard deviation of the stationary inventory in units of `size` under `p` (harmonic approximation, `xi` = 0).
@@ -208,6 +269,42 @@ mod tests {
         assert!(glft_closed_form(&wrong).unwrap_err().to_string().starts_with("intensity_k: must be above 0"));
         let wrong = GlftParams { fee: f64::NAN, ..GlftParams::default() };
         assert!(glft_closed_form(&wrong).unwrap_err().to_string().starts_with("fee: "));
+    }
+
+    #[test]
+    fn a_result_out_of_range_names_the_parameter_that_drove_it_there() {
+        let market = GlftParams {
+            intensity_a: 1.5,
+            intensity_k: 0.2,
+            sigma: 5.0,
+            size: 0.01,
+            fee: 6.0,
+            age_s: 0.1,
+            ..GlftParams::default()
+        };
+        for (name, wrong) in [
+            ("intensity_k", GlftParams { intensity_k: 1e6, ..market }),
+            ("intensity_k", GlftParams { intensity_k: 1e200, age_s: 0.0, ..market }),
+            ("sigma", GlftParams { sigma: 1e5, ..market }),
+            ("sigma", GlftParams { sigma: 1e200, age_s: 0.0, ..market }),
+            ("age_s", GlftParams { age_s: 1e6, ..market }),
+            ("fee", GlftParams { fee: 1e5, ..market }),
+            ("impact", GlftParams { impact: 1e5, ..market }),
+        ] {
+            let error = gamma_for_inventory_sd(&wrong, 1.5).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
+        }
+        let far = GlftParams { gamma: 1e308, size: 1e-300, ..market };
+        assert!(glft_closed_form(&far).unwrap_err().to_string().starts_with("gamma: "));
+    }
+
+    #[test]
+    fn an_inventory_that_is_no_number_has_no_quotes() {
+        let quotes = glft_closed_form(&GlftParams::default()).unwrap();
+        assert_eq!(quotes.distances(2.0).unwrap(), (quotes.delta_bid(2.0), quotes.delta_ask(2.0)));
+        for q in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(quotes.distances(q).unwrap_err().to_string().starts_with("q: "));
+        }
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Linear {
     fn margin_cost(&self) -> Result<f64> {
         let flow = self.flow.checked()?;
         let lost = share("p_loss", self.p_loss)? * non_negative("loss", self.loss)?;
-        finite("loss", flow.fee + lost + flow.carry * non_negative("hold", self.hold)? / 2.0)
+        finite("loss", flow.fee + lost + flow.carry * non_negative("hold_s", self.hold)? / 2.0)
     }
 
     /// Expected result with both quotes at `delta`.
@@ -211,7 +211,7 @@ impl Renewal {
     fn checked(&self) -> Result<()> {
         self.flow.checked()?;
         non_negative("adverse", self.adverse)?;
-        positive("timeout", self.timeout)?;
+        positive("timeout_s", self.timeout)?;
         non_negative("taker_cost", self.taker_cost)?;
         Ok(())
     }
@@ -264,7 +264,7 @@ impl Renewal {
         // Below the fee a cycle loses; where nearly every entry times out the best width is the sum of its costs + 1/k.
         let low = fee;
         let high = fee + self.adverse + self.taker_cost + carry * self.timeout + 3.0 / k;
-        finite("timeout", high)?;
+        finite("timeout_s", high)?;
         let width = (high - low) / GRID as f64;
         let mut best = (f64::NEG_INFINITY, low);
         for i in 0..=GRID {

@@ -335,7 +335,7 @@ mod tests {
         let share = Linear { flow: FLOW, p_loss: 1.5, loss: 0.0, hold: 0.0 };
         assert!(share.optimum().unwrap_err().to_string().starts_with("p_loss: must be a probability"));
         let forever = Renewal { flow: FLOW, adverse: 0.0, timeout: f64::INFINITY, taker_cost: 0.0 };
-        assert!(forever.optimum().unwrap_err().to_string().starts_with("timeout: "));
+        assert!(forever.optimum().unwrap_err().to_string().starts_with("timeout_s: "));
     }
 
     fn flows() -> impl Strategy<Value = Flow> {

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import accumulate
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.execution.orders import OrderRecord, Orders, OrderState, VenueOrder
@@ -313,9 +314,8 @@ class Account:
         mid, broken = None, None
         try:
             mid = self.on_fill(fill) if self.on_fill is not None else None
-        except (
-            Exception
-        ) as error:  # It has moved the position: whatever fails here, it must be in the journal.
+        except Exception as error:
+            # The fill has moved the position: whatever fails here, it must be in the journal.
             broken = error
         if self._journal.failure is None:
             self._journal.fill(fill, mid=mid)
@@ -346,12 +346,8 @@ class Account:
         decided = sorted(
             (one for one in self._doubtful if one[0] < asked_ns), key=lambda one: one[1].exchange_ts_ns
         )
-        others = self.executed_base - sum((_signed(fill) for _, fill in decided), Decimal(0))
-        for contained in range(len(decided), 0, -1):
-            if venue_base == others + sum((_signed(fill) for _, fill in decided[contained:]), Decimal(0)):
-                break
-        else:
-            contained = 0
+        totals = enumerate(accumulate(_signed(fill) for _, fill in decided), 1)
+        contained = max((n for n, total in totals if self.executed_base - total == venue_base), default=0)
         agreed = contained > 0 or venue_base in self.held_since(asked_ns)
         if agreed and decided:
             self._doubtful = [one for one in self._doubtful if one not in decided]

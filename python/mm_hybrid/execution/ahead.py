@@ -47,13 +47,9 @@ async def note_cancels(
         if isinstance(error, JournalError):
             failed(error)
 
-    writing = asyncio.create_task(_written(journal, intents), name="mm-note-cancels")
+    writing = asyncio.create_task(journal.intents(intents), name="mm-note-cancels")
     writing.add_done_callback(done)
     await asyncio.wait({writing}, timeout=within_s)
     if not writing.done() or writing.cancelled() or writing.exception() is not None:
         return [None] * len(intents)
     return list(writing.result())
-
-
-async def _written(journal: IntentJournal, intents: Sequence[Intent]) -> list[int]:
-    return await journal.intents(intents)

@@ -566,9 +566,8 @@ class Gateway:
         elif refused.verdict is Verdict.CLOCK:
             try:
                 await self._exchange.load_time_difference()
-            except (
-                Exception
-            ) as second:  # The client library lets a spoiled reply raise whatever its parser raises.
+            except Exception as second:
+                # The client library lets a spoiled reply raise whatever its parser raises.
                 failure = failure_of(self.venue, second)
                 return VenueError(failure)
         return refused

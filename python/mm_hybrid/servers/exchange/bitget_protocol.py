@@ -11,7 +11,7 @@ import hmac
 from mm_hybrid.servers.exchange.config import ExchangeServerConfig
 from mm_hybrid.servers.exchange.orders import OrderRefusedError, RefusalReason
 from mm_hybrid.servers.exchange.setup import Setup
-from mm_hybrid.servers.exchange.wire import Fields, sign, text, window_ns
+from mm_hybrid.servers.exchange.wire import Fields, parse_object, sign, text, window_ns
 
 _WINDOW_MS = 30_000
 
@@ -64,6 +64,14 @@ class BitgetError(Exception):
         codes = _CODES | _SPOT_CODES if category == "spot" else _CODES
         code, message = codes[refused.reason]
         return cls(code, f"{message}: {refused.detail}")
+
+
+def parse_request(frame: str) -> tuple[str, list[Fields]]:
+    """Return a stream request's ``op`` and the objects among its ``args``; what is not there is empty."""
+    message = parse_object(frame) or {}
+    args = message.get("args")
+    wanted = [arg for arg in args if isinstance(arg, dict)] if isinstance(args, list) else []
+    return text(message, "op"), wanted
 
 
 def envelope(code: str, message: str, data: object, now_ms: int) -> dict[str, object]:

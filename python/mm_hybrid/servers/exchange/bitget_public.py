@@ -15,6 +15,7 @@ from aiohttp import web
 from mm_hybrid.servers.exchange import bitget_messages as messages
 from mm_hybrid.servers.exchange import bitget_spot_messages as spot_messages
 from mm_hybrid.servers.exchange.account import Account
+from mm_hybrid.servers.exchange.bitget_protocol import parse_request
 from mm_hybrid.servers.exchange.faults import Faults
 from mm_hybrid.servers.exchange.public_book import LevelText, checksum
 from mm_hybrid.servers.exchange.public_channels import (
@@ -28,7 +29,7 @@ from mm_hybrid.servers.exchange.public_channels import (
 from mm_hybrid.servers.exchange.public_market import Channel, Print, PublicMarket
 from mm_hybrid.servers.exchange.public_ticker import plain
 from mm_hybrid.servers.exchange.streams import Session, Sessions
-from mm_hybrid.servers.exchange.wire import Fields, parse_object, rounded, text
+from mm_hybrid.servers.exchange.wire import Fields, rounded, text
 
 Version = Literal["v2", "v3"]
 
@@ -69,9 +70,7 @@ class BitgetPublic:
         if frame == "ping":
             session.send("pong")
             return
-        message = parse_object(frame) or {}
-        op, args = text(message, "op"), message.get("args")
-        wanted = [arg for arg in args if isinstance(arg, dict)] if isinstance(args, list) else []
+        op, wanted = parse_request(frame)
         if op not in ("subscribe", "unsubscribe") or not wanted:
             session.send(compact({"event": "error", "code": _BAD_OP, "msg": f"invalid op {op}"}))
             return
@@ -135,7 +134,7 @@ class BitgetPublic:
         row: Fields = {"instId": page.pop("symbol"), **page}
         # Time is that of the message: a ticker is pushed when anything else has changed.
         del row["ts"]
-        day = known.day()
+        day = self._account.market.prints.last_day()
         if day is not None:
             row |= {
                 "open24h": rounded(day.open),

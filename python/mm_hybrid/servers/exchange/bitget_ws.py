@@ -16,12 +16,13 @@ from mm_hybrid.servers.exchange.bitget_protocol import (
     check_address,
     check_signature,
     check_window,
+    parse_request,
 )
 from mm_hybrid.servers.exchange.faults import Faults
 from mm_hybrid.servers.exchange.orders import ExecutionType, Order, OwnExecution
 from mm_hybrid.servers.exchange.pushes import Pushes
 from mm_hybrid.servers.exchange.streams import Session, Sessions
-from mm_hybrid.servers.exchange.wire import Fields, parse_object, text
+from mm_hybrid.servers.exchange.wire import Fields, text
 
 _CHANNELS = ("orders", "fill", "positions", "account")
 _SPOT_CHANNELS = ("orders", "fill", "account")
@@ -101,9 +102,7 @@ class BitgetStreams:
         if frame == "ping":
             session.send("pong")
             return
-        message = parse_object(frame) or {}
-        op, args = text(message, "op"), message.get("args")
-        wanted = [arg for arg in args if isinstance(arg, dict)] if isinstance(args, list) else []
+        op, wanted = parse_request(frame)
         if op == "login" and wanted:
             self._login(session, wanted[0])
         elif op in ("subscribe", "unsubscribe") and wanted:

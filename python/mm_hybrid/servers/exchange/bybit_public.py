@@ -132,7 +132,7 @@ class BybitPublic:
     def _ticker(self, category: str) -> Fields:
         """Return the ticker of the REST page with what the stream tells beside; nothing that is not known."""
         row, known = messages.ticker(self._account, category), self.market.ticker
-        day = known.day()
+        day = self._account.market.prints.last_day()
         if day is not None:
             row |= {
                 "price24hPcnt": rounded(day.change, 6),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import takewhile
 
 from mm_hybrid import _core
 
@@ -15,6 +16,7 @@ PRINTS_KEPT = 1000
 MINUTES_KEPT = 7 * 24 * 60
 
 _MINUTE_MS = 60_000
+_DAY_MS = 24 * 60 * _MINUTE_MS
 
 
 @dataclass(slots=True)
@@ -28,6 +30,11 @@ class Candle:
     close: Decimal
     volume: Decimal
     turnover: Decimal
+
+    @property
+    def change(self) -> Decimal:
+        """How far the price moved, a fraction of ``open``."""
+        return self.close / self.open - 1 if self.open else Decimal(0)
 
     def add(self, other: Candle) -> None:
         """Take in a later candle within the same span."""
@@ -76,15 +83,16 @@ class Prints:
             if found and found[-1].begin_ms == own_ms:
                 found[-1].add(minute)
             else:
-                found.append(
-                    Candle(
-                        own_ms,
-                        minute.open,
-                        minute.high,
-                        minute.low,
-                        minute.close,
-                        minute.volume,
-                        minute.turnover,
-                    )
-                )
+                found.append(replace(minute, begin_ms=own_ms))
         return found
+
+    def last_day(self) -> Candle | None:
+        """Return the 24 hours up to the last print, as far as they were seen; ``None`` before the first."""
+        if not self._minutes:
+            return None
+        before_ms = self._minutes[-1].begin_ms - _DAY_MS
+        newest_first = list(takewhile(lambda minute: minute.begin_ms > before_ms, reversed(self._minutes)))
+        day = replace(newest_first.pop())
+        for minute in reversed(newest_first):
+            day.add(minute)
+        return day

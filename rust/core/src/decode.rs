@@ -60,11 +60,7 @@ impl Message {
         match self {
             Self::Event(event) => vec![event],
             Self::PartialDisconnect { exchange, symbols, local_ts_ns } => {
-                let of = |symbol| {
-                    let exchange = Arc::clone(&exchange);
-                    Event { exchange, symbol, exchange_ts_ns: local_ts_ns, local_ts_ns, kind: EventKind::Disconnect }
-                };
-                symbols.into_iter().map(of).collect()
+                symbols.into_iter().map(|symbol| Event::disconnect(&exchange, symbol, local_ts_ns)).collect()
             }
             Self::Other { .. } => Vec::new(),
         }

@@ -135,6 +135,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// The books of the exchange are out of date since `local_ts_ns`: all of them, or that of `symbol` if not empty.
+    pub fn disconnect(exchange: &Arc<str>, symbol: Arc<str>, local_ts_ns: Ns) -> Self {
+        let exchange = Arc::clone(exchange);
+        Self { exchange, symbol, exchange_ts_ns: local_ts_ns, local_ts_ns, kind: EventKind::Disconnect }
+    }
+
     /// Whether this is a disconnect that takes the book of `symbol` on `exchange` with it.
     pub fn disconnects(&self, exchange: &str, symbol: &str) -> bool {
         self.kind == EventKind::Disconnect

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::types::Ns;
 
-const NS_PER_SECOND: i64 = 1_000_000_000;
+pub(crate) const NS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Wall-clock time now; 0 on a clock set before 1970.

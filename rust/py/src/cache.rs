@@ -1,10 +1,11 @@
 //! The local cache for Python.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mm_core::Error;
 use mm_core::cache;
+use mm_core::time;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -113,7 +114,7 @@ impl Cache {
         if let Some((name, value)) = finite.iter().find(|(_, value)| !value.is_finite()) {
             return Err(PyValueError::new_err(format!("{name}: must be finite, is {value}")));
         }
-        let ts_ns = ts_ns.unwrap_or_else(now_ns);
+        let ts_ns = ts_ns.unwrap_or_else(time::now_ns);
         let row = cache::Calibration {
             exchange,
             symbol,
@@ -143,7 +144,7 @@ impl Cache {
         now_ns: Option<i64>,
     ) -> Result<Option<CachedCalibration>, CoreError> {
         self.check()?;
-        let now_ns = now_ns.unwrap_or_else(self::now_ns);
+        let now_ns = now_ns.unwrap_or_else(time::now_ns);
         let within_ns = (now_ns.saturating_sub(max_age_ns), now_ns.saturating_add(CLOCK_SLACK_NS));
         let found = py.detach(|| self.inner.calibration(exchange, symbol, within_ns))?;
         Ok(found.map(|row| CachedCalibration {
@@ -247,8 +248,3 @@ impl Cache {
 
 /// How far ahead a row may be: clocks are set back a little now and then.
 const CLOCK_SLACK_NS: i64 = 1_000_000_000;
-
-/// Wall-clock time, for callers that keep no clock of their own.
-fn now_ns() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
-}

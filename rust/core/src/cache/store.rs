@@ -1,11 +1,12 @@
 //! The cache's tables, and what is read from and written to them.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use crate::error::{Error, Result};
+use crate::time::{NS_PER_SECOND, now_ns};
 use crate::types::Ns;
 
 /// Version of the tables; a file of a newer one is left alone.
@@ -318,13 +319,13 @@ impl Store {
         let seconds = limits.max_age.as_secs() as i64;
         self.run(
             "DELETE FROM spike WHERE start_ns < (SELECT max(start_ns) FROM spike) - ?",
-            params![seconds.saturating_mul(1_000_000_000)],
+            params![seconds.saturating_mul(NS_PER_SECOND)],
         )?;
         self.run("DELETE FROM snapshot_1s WHERE second < (SELECT max(second) FROM snapshot_1s) - ?", params![seconds])?;
         self.run(
             "DELETE FROM calibration WHERE ts_ns < (SELECT max(ts_ns) FROM calibration AS newest
              WHERE newest.exchange = calibration.exchange AND newest.symbol = calibration.symbol) - ?",
-            params![seconds.saturating_mul(1_000_000_000)],
+            params![seconds.saturating_mul(NS_PER_SECOND)],
         )?;
         let used = (self.pragma("page_count")? - self.pragma("freelist_count")?) * self.pragma("page_size")?;
         if used as f64 > FULL * limits.max_bytes as f64 {
@@ -405,7 +406,7 @@ fn connect(path: &Path) -> std::result::Result<Connection, Trouble> {
 
 /// Renames the file, and removes what belongs to it.
 fn set_aside(path: &Path) -> Result<PathBuf> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = now_ns() / NS_PER_SECOND;
     let aside = with_suffix(path, &format!(".corrupt-{seconds}"));
     std::fs::rename(path, &aside).map_err(|source| Error::File { path: path.display().to_string(), source })?;
     for suffix in ["-wal", "-shm"] {

@@ -318,8 +318,8 @@ impl Board {
 
     /// What a recording is told of books that were given up here.
     pub(super) fn disconnects_of(&self, symbols: &[Arc<str>]) -> Vec<Event> {
-        let lost = disconnect(&self.exchange, self.last_event().1);
-        symbols.iter().map(|symbol| Event { symbol: symbol.clone(), ..lost.clone() }).collect()
+        let (exchange, local_ts_ns) = self.last_event();
+        symbols.iter().map(|symbol| Event::disconnect(&exchange, symbol.clone(), local_ts_ns)).collect()
     }
 
     /// Subscribed symbols.
@@ -375,7 +375,7 @@ impl Inner {
         }
         if crossed {
             let Event { symbol, local_ts_ns, .. } = event;
-            let lost = Event { symbol: symbol.clone(), ..disconnect(exchange, local_ts_ns) };
+            let lost = Event::disconnect(exchange, symbol.clone(), local_ts_ns);
             self.stats.crosses += 1;
             self.stats.last_error = format!("{symbol}: a change crossed the book");
             self.unsync_with(lost, "a change crossed the book", now);
@@ -419,14 +419,14 @@ impl Inner {
 
     /// Marks books unsynced because of something that is no message, and tells the queue's consumer so.
     fn unsync(&mut self, books: &[usize], exchange: &Arc<str>, reason: &str, now: Instant) {
-        let event = disconnect(exchange, self.stats.last_local_ts_ns);
+        let local_ts_ns = self.stats.last_local_ts_ns;
         if books.len() == self.books.len() {
-            return self.unsync_with(event, reason, now);
+            return self.unsync_with(Event::disconnect(exchange, "".into(), local_ts_ns), reason, now);
         }
         for &index in books {
             let tracked = &self.books[index];
             if tracked.book.book().is_synced() {
-                self.unsync_with(Event { symbol: tracked.symbol.clone(), ..event.clone() }, reason, now);
+                self.unsync_with(Event::disconnect(exchange, tracked.symbol.clone(), local_ts_ns), reason, now);
             }
             self.books[index].book.unsync(reason);
         }
@@ -454,7 +454,8 @@ impl Inner {
         }
         let local_ts_ns = self.stats.last_local_ts_ns;
         let snapshots = self.books.iter().filter_map(|tracked| tracked.book.snapshot_event(local_ts_ns));
-        let events: Vec<_> = std::iter::once(disconnect(exchange, local_ts_ns)).chain(snapshots).collect();
+        let events: Vec<_> =
+            std::iter::once(Event::disconnect(exchange, "".into(), local_ts_ns)).chain(snapshots).collect();
         self.queue.repair(events);
     }
 }
@@ -464,9 +465,4 @@ fn judged(tracked: &Tracked, stale_after: Duration, now: Instant) -> BookState {
     let state = tracked.book.state();
     let stale = tracked.changed_at.is_none_or(|at| now.saturating_duration_since(at) > stale_after);
     if state == BookState::Live && stale { BookState::Stale } else { state }
-}
-
-fn disconnect(exchange: &Arc<str>, local_ts_ns: Ns) -> Event {
-    let exchange = exchange.clone();
-    Event { exchange, symbol: "".into(), exchange_ts_ns: local_ts_ns, local_ts_ns, kind: EventKind::Disconnect }
 }

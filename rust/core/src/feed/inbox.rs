@@ -38,6 +38,18 @@ pub struct Tally {
     pub bad_checksums: u64,
 }
 
+impl Tally {
+    fn count(&mut self, kind: &EventKind) {
+        *match kind {
+            EventKind::BookChange { .. } => &mut self.book_changes,
+            EventKind::Trade { .. } => &mut self.trades,
+            EventKind::Disconnect => &mut self.disconnects,
+            EventKind::UpstreamError(_) => &mut self.upstream_errors,
+            _ => &mut self.tickers,
+        } += 1;
+    }
+}
+
 /// What turns bytes into events, by the source of the feed.
 #[derive(Debug)]
 enum Language {
@@ -126,15 +138,9 @@ impl Inbox {
         self.tally.fallbacks += decoder.fallbacks() - fallbacks;
         match decoded {
             Ok(Message::Event(event)) => {
-                match event.kind {
-                    EventKind::BookChange { .. } => self.tally.book_changes += 1,
-                    EventKind::Trade { .. } => self.tally.trades += 1,
-                    EventKind::Disconnect => self.tally.disconnects += 1,
-                    EventKind::UpstreamError(ref error) => {
-                        self.tally.upstream_errors += 1;
-                        self.fault = Some(format!("the Tardis machine reports: {}", error.details));
-                    }
-                    _ => self.tally.tickers += 1,
+                self.tally.count(&event.kind);
+                if let EventKind::UpstreamError(error) = &event.kind {
+                    self.fault = Some(format!("the Tardis machine reports: {}", error.details));
                 }
                 // Words about the connection are no sign that the request can be served.
                 self.has_seen_data |= !matches!(event.kind, EventKind::Disconnect | EventKind::UpstreamError(_));
@@ -171,11 +177,7 @@ impl Inbox {
         let received = decoder.decode(bytes, local_ts_ns, &mut self.events);
         self.tally.fallbacks += decoder.fallbacks() - fallbacks;
         for event in &self.events[first..] {
-            match event.kind {
-                EventKind::BookChange { .. } => self.tally.book_changes += 1,
-                EventKind::Trade { .. } => self.tally.trades += 1,
-                _ => self.tally.tickers += 1,
-            }
+            self.tally.count(&event.kind);
         }
         self.has_seen_data |= self.events.len() > first;
         match received {

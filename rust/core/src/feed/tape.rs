@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::encode::encode;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventKind};
+use crate::event::Event;
 use crate::time::{format_iso, now_ns};
 use crate::types::Ns;
 
@@ -126,15 +126,8 @@ impl Tape {
 
     /// Notes that the connection is gone, at the local time of the last message before.
     pub(super) fn note_loss(&mut self, exchange: &Arc<str>, local_ts_ns: Ns) {
-        let event = Event {
-            exchange: exchange.clone(),
-            symbol: "".into(),
-            exchange_ts_ns: local_ts_ns,
-            local_ts_ns,
-            kind: EventKind::Disconnect,
-        };
         self.stamp(now_ns());
-        encode(&event, &mut self.lines);
+        encode(&Event::disconnect(exchange, "".into(), local_ts_ns), &mut self.lines);
         self.lines.push(b'\n');
         self.hand_over();
     }

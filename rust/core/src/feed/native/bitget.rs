@@ -10,12 +10,14 @@ use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::checksum::ChecksumBook;
+use super::fields::{Pair, TickerFields, decimal, level, ms, ms_text, read, side};
 use super::requests::bitget_product;
 use super::scan::Scan;
-use super::{Link, LossKind, NativeDecoder, Received, decimal, looked_at, ms, ms_text};
+use super::{Link, LossKind, Market, Markets, NativeDecoder, Received};
 use crate::decode::Malformed;
 use crate::event::{DerivativeTicker, Event, EventKind, Level};
-use crate::types::{Ns, Side};
+use crate::types::Ns;
 
 /// A message of any form.
 pub(super) fn decode_any(
@@ -34,7 +36,7 @@ pub(super) fn decode_any(
     match arg.channel.as_deref() {
         Some("books") => Ok(match books(decoder, is_snapshot, data, local_ts_ns, events) {
             Ok(received) => received,
-            Err(error) => decoder.markets.all[decoder.markets.last].lose(LossKind::Unreadable, &error.0),
+            Err(error) => decoder.markets.found().lose(LossKind::Unreadable, &error.0),
         }),
         Some("trade" | "publicTrade") if is_snapshot => Ok(Received::Nothing),
         Some("trade" | "publicTrade") => trades(decoder, data, local_ts_ns, events),
@@ -54,9 +56,8 @@ pub(super) fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Opti
     }
     scan.skip(b",\"arg\":")?;
     let arg = &scan.rest()[..=memchr(b'}', scan.rest())?];
-    find_book(decoder, arg)?;
     scan.skip(arg)?;
-    let market = &mut decoder.markets.all[decoder.markets.last];
+    let market = find_book(&mut decoder.markets, &decoder.exchange, arg)?;
     let mut event = decoder.spare.book_change(&decoder.exchange, &market.symbol);
     let EventKind::BookChange { is_snapshot, bids, asks } = &mut event.kind else { return None };
     *is_snapshot = !is_update;
@@ -114,19 +115,18 @@ pub(super) fn book_as_written(decoder: &mut NativeDecoder, bytes: &[u8]) -> Opti
 
 /// The market whose book messages carry this `arg` object.
 #[inline]
-fn find_book(decoder: &mut NativeDecoder, arg: &[u8]) -> Option<()> {
-    let markets = &mut decoder.markets;
+fn find_book<'m>(markets: &'m mut Markets, exchange: &str, arg: &[u8]) -> Option<&'m mut Market> {
     if markets.all.get(markets.last).is_some_and(|market| market.book_arg == arg) {
-        return Some(());
+        return Some(markets.found());
     }
     let read: Arg<'_> = serde_json::from_slice(arg).ok()?;
-    if read.channel.as_deref() != Some("books") || !read.is_of(&decoder.exchange) {
+    if read.channel.as_deref() != Some("books") || !read.is_of(exchange) {
         return None;
     }
     let market = markets.find(read.symbol.as_deref()?)?;
     market.book_arg.clear();
     market.book_arg.extend_from_slice(arg);
-    Some(())
+    Some(market)
 }
 
 /// A checksum, unless it says that there is none.
@@ -144,29 +144,24 @@ fn books(
     let wires: Vec<Book<'_>> = read(data)?;
     let mut received = Received::Nothing;
     for wire in wires {
-        let market = &mut decoder.markets.all[decoder.markets.last];
+        let texts = &mut decoder.markets.found().texts;
         if is_snapshot {
-            market.texts.clear();
+            texts.clear();
         }
-        let mut sides = [Vec::with_capacity(wire.bids.len()), Vec::with_capacity(wire.asks.len())];
-        for (side, (levels, is_bid)) in sides.iter_mut().zip([(&wire.bids, true), (&wire.asks, false)]) {
-            for (price, qty) in levels {
-                let level = Level { price: decimal("price", price)?, qty: decimal("size", qty)? };
-                let set = if is_bid { super::ChecksumBook::set_bid } else { super::ChecksumBook::set_ask };
-                set(&mut market.texts, level, price.as_bytes(), qty.as_bytes())
+        let mut levels = |pairs: &[Pair<'_>], set: SetLevel| {
+            let take = |pair: &Pair<'_>| {
+                let (level, (price, qty)) = (level(pair)?, pair);
+                set(texts, level, price.as_bytes(), qty.as_bytes())
                     .ok_or_else(|| Malformed(format!("a level's text is too long: {price}")))?;
-                side.push(level);
-            }
-        }
-        let [bids, asks] = sides;
-        let link = Link { id: wire.seq, previous: wire.pseq, checksum: wire.checksum.and_then(given) };
-        let event = Event {
-            exchange: decoder.exchange.clone(),
-            symbol: market.symbol.clone(),
-            exchange_ts_ns: ms_text("ts", &wire.ts)?,
-            local_ts_ns,
-            kind: EventKind::BookChange { is_snapshot, bids, asks },
+                Ok(level)
+            };
+            pairs.iter().map(take).collect::<Result<Vec<_>, _>>()
         };
+        let bids = levels(&wire.bids, ChecksumBook::set_bid)?;
+        let asks = levels(&wire.asks, ChecksumBook::set_ask)?;
+        let link = Link { id: wire.seq, previous: wire.pseq, checksum: wire.checksum.and_then(given) };
+        let kind = EventKind::BookChange { is_snapshot, bids, asks };
+        let event = decoder.event(ms_text("ts", &wire.ts)?, local_ts_ns, kind);
         received = decoder.follow(event, &link, local_ts_ns, events);
         if matches!(received, Received::Lost(_)) {
             break;
@@ -175,6 +170,8 @@ fn books(
     Ok(received)
 }
 
+type SetLevel = fn(&mut ChecksumBook, Level, &[u8], &[u8]) -> Option<()>;
+
 fn trades(
     decoder: &NativeDecoder,
     data: &RawValue,
@@ -182,25 +179,15 @@ fn trades(
     events: &mut Vec<Event>,
 ) -> Result<Received, Malformed> {
     let trades: Vec<Trade<'_>> = read(data)?;
-    let market = &decoder.markets.all[decoder.markets.last];
     for trade in trades {
-        let side = match &*trade.side {
-            "buy" | "Buy" => Some(Side::Buy),
-            "sell" | "Sell" => Some(Side::Sell),
-            _ => None,
+        let exchange_ts_ns = ms_text("ts", &trade.ts)?;
+        let kind = EventKind::Trade {
+            id: trade.id.map(|id| id.into_owned().into_boxed_str()),
+            price: decimal("price", &trade.price)?,
+            qty: decimal("size", &trade.qty)?,
+            side: side(&trade.side),
         };
-        events.push(Event {
-            exchange: decoder.exchange.clone(),
-            symbol: market.symbol.clone(),
-            exchange_ts_ns: ms_text("ts", &trade.ts)?,
-            local_ts_ns,
-            kind: EventKind::Trade {
-                id: trade.id.map(|id| id.into_owned().into_boxed_str()),
-                price: decimal("price", &trade.price)?,
-                qty: decimal("size", &trade.qty)?,
-                side,
-            },
-        });
+        events.push(decoder.event(exchange_ts_ns, local_ts_ns, kind));
     }
     Ok(Received::Data)
 }
@@ -212,35 +199,17 @@ fn tickers(
     local_ts_ns: Ns,
     events: &mut Vec<Event>,
 ) -> Result<Received, Malformed> {
-    let wires: Vec<Ticker<'_>> = read(data)?;
-    let market = &mut decoder.markets.all[decoder.markets.last];
-    for wire in wires {
-        let ticker = market.ticker.get_or_insert_with(DerivativeTicker::default);
-        let fields = [
-            ("last", wire.last_price, &mut ticker.last_price),
-            ("openInterest", wire.open_interest, &mut ticker.open_interest),
-            ("fundingRate", wire.funding_rate, &mut ticker.funding_rate),
-            ("indexPrice", wire.index_price, &mut ticker.index_price),
-            ("markPrice", wire.mark_price, &mut ticker.mark_price),
-        ];
-        for (name, text, place) in fields {
-            looked_at(name, text.as_deref().unwrap_or_default(), place)?;
-        }
-        if let Some(text) = wire.next_funding_time.filter(|text| !text.is_empty()) {
-            ticker.funding_ts_ns = Some(ms_text("nextFundingTime", &text)?);
-        }
-        let pushed = pushed_ts.map(|raw| raw.get().trim_matches('"'));
-        let exchange_ts_ns = match wire.ts.as_deref().or(pushed) {
-            Some(text) => ms_text("ts", text)?,
-            None => local_ts_ns,
+    let tickers: Vec<TickerFields<'_>> = read(data)?;
+    for fields in tickers {
+        let ticker = decoder.markets.found().ticker.get_or_insert_with(DerivativeTicker::default);
+        fields.merge_into(ticker)?;
+        let kind = EventKind::DerivativeTicker(Box::new(*ticker));
+        let exchange_ts_ns = match (fields.ts, pushed_ts) {
+            (Some(ts), _) => ms_text("ts", &read::<Cow<'_, str>>(ts)?)?,
+            (None, Some(ts)) => ms_text("ts", ts.get().trim_matches('"'))?,
+            (None, None) => local_ts_ns,
         };
-        events.push(Event {
-            exchange: decoder.exchange.clone(),
-            symbol: market.symbol.clone(),
-            exchange_ts_ns,
-            local_ts_ns,
-            kind: EventKind::DerivativeTicker(Box::new(*ticker)),
-        });
+        events.push(decoder.event(exchange_ts_ns, local_ts_ns, kind));
     }
     Ok(Received::Data)
 }
@@ -256,10 +225,6 @@ fn answer(envelope: &Envelope<'_>) -> Received {
         Some(_) => Received::Nothing,
         None => Received::Unknown,
     }
-}
-
-fn read<'a, T: Deserialize<'a>>(data: &'a RawValue) -> Result<T, Malformed> {
-    serde_json::from_str(data.get()).map_err(|error| Malformed(error.to_string()))
 }
 
 #[derive(Deserialize)]
@@ -304,9 +269,9 @@ impl Arg<'_> {
 #[derive(Deserialize)]
 struct Book<'a> {
     #[serde(borrow, default, alias = "b")]
-    bids: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    bids: Vec<Pair<'a>>,
     #[serde(borrow, default, alias = "a")]
-    asks: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    asks: Vec<Pair<'a>>,
     checksum: Option<i64>,
     seq: Option<i64>,
     pseq: Option<i64>,
@@ -326,23 +291,4 @@ struct Trade<'a> {
     side: Cow<'a, str>,
     #[serde(borrow, rename = "tradeId", alias = "i")]
     id: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ticker<'a> {
-    #[serde(borrow, alias = "lastPr")]
-    last_price: Option<Cow<'a, str>>,
-    #[serde(borrow, alias = "holdingAmount")]
-    open_interest: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    funding_rate: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    next_funding_time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    index_price: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    mark_price: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    ts: Option<Cow<'a, str>>,
 }

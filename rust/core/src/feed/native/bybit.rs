@@ -9,11 +9,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::fields::{Pair, TickerFields, decimal, level, ms, read, side};
 use super::scan::Scan;
-use super::{Link, LossKind, NativeDecoder, Received, decimal, looked_at, ms, ms_text};
+use super::{Link, LossKind, NativeDecoder, Received};
 use crate::decode::Malformed;
-use crate::event::{DerivativeTicker, Event, EventKind, Level};
-use crate::types::{Ns, Side};
+use crate::event::{DerivativeTicker, Event, EventKind};
+use crate::types::{Decimal, Ns, Side};
 
 /// A message of any form.
 pub(super) fn decode_any(
@@ -35,7 +36,7 @@ pub(super) fn decode_any(
         Some("orderbook") if channel != format!("orderbook.{}", decoder.book_depth) => Ok(Received::Unknown),
         Some("orderbook") => Ok(match book(decoder, is_snapshot, envelope.ts, data) {
             Ok((event, link)) => decoder.follow(event, &link, local_ts_ns, events),
-            Err(error) => decoder.markets.all[decoder.markets.last].lose(LossKind::Unreadable, &error.0),
+            Err(error) => decoder.markets.found().lose(LossKind::Unreadable, &error.0),
         }),
         Some("publicTrade") => {
             prints(decoder, data, local_ts_ns, events, |id, price, qty, side| EventKind::Trade { id, price, qty, side })
@@ -106,24 +107,17 @@ fn book(
 ) -> Result<(Event, Link), Malformed> {
     let wire: Book<'_> = read(data)?;
     let named = wire.s.as_deref().unwrap_or_default();
-    if !named.is_empty() && *named != *decoder.markets.all[decoder.markets.last].symbol {
+    if !named.is_empty() && *named != *decoder.markets.found().symbol {
         return Err(Malformed(format!("the data of this topic's message is that of {named}")));
     }
     let exchange_ts_ns = ms(ts_ms.ok_or_else(|| Malformed("book message without `ts`".to_owned()))?)?;
-    let market = &decoder.markets.all[decoder.markets.last];
-    let levels = |side: Vec<(Cow<'_, str>, Cow<'_, str>)>| {
-        let level = |(price, qty): (Cow<'_, str>, Cow<'_, str>)| {
-            Ok(Level { price: decimal("price", &price)?, qty: decimal("size", &qty)? })
-        };
-        side.into_iter().map(level).collect::<Result<Vec<_>, Malformed>>()
-    };
+    let levels = |side: &[Pair<'_>]| side.iter().map(level).collect::<Result<Vec<_>, _>>();
     let kind = EventKind::BookChange {
         is_snapshot: is_snapshot || wire.u == RESTART,
-        bids: levels(wire.b)?,
-        asks: levels(wire.a)?,
+        bids: levels(&wire.b)?,
+        asks: levels(&wire.a)?,
     };
-    let (exchange, symbol) = (decoder.exchange.clone(), market.symbol.clone());
-    Ok((Event { exchange, symbol, exchange_ts_ns, local_ts_ns: 0, kind }, link(wire.u)))
+    Ok((decoder.event(exchange_ts_ns, 0, kind), link(wire.u)))
 }
 
 /// Trades and liquidations, which look alike.
@@ -132,24 +126,14 @@ fn prints(
     data: &RawValue,
     local_ts_ns: Ns,
     events: &mut Vec<Event>,
-    kind: impl Fn(Option<Box<str>>, crate::types::Decimal, crate::types::Decimal, Option<Side>) -> EventKind,
+    kind: impl Fn(Option<Box<str>>, Decimal, Decimal, Option<Side>) -> EventKind,
 ) -> Result<Received, Malformed> {
     let prints: Vec<Print<'_>> = read(data)?;
-    let market = &decoder.markets.all[decoder.markets.last];
     for print in prints {
-        let side = match &*print.side {
-            "Buy" => Some(Side::Buy),
-            "Sell" => Some(Side::Sell),
-            _ => None,
-        };
         let id = print.id.map(|id| id.into_owned().into_boxed_str());
-        events.push(Event {
-            exchange: decoder.exchange.clone(),
-            symbol: market.symbol.clone(),
-            exchange_ts_ns: ms(print.ts_ms)?,
-            local_ts_ns,
-            kind: kind(id, decimal("p", &print.price)?, decimal("v", &print.qty)?, side),
-        });
+        let exchange_ts_ns = ms(print.ts_ms)?;
+        let kind = kind(id, decimal("p", &print.price)?, decimal("v", &print.qty)?, side(&print.side));
+        events.push(decoder.event(exchange_ts_ns, local_ts_ns, kind));
     }
     Ok(Received::Data)
 }
@@ -162,32 +146,15 @@ fn ticker(
     local_ts_ns: Ns,
     events: &mut Vec<Event>,
 ) -> Result<Received, Malformed> {
-    let wire: Ticker<'_> = read(data)?;
-    let market = &mut decoder.markets.all[decoder.markets.last];
+    let fields: TickerFields<'_> = read(data)?;
+    let market = decoder.markets.found();
     if is_snapshot {
         market.ticker = Some(DerivativeTicker::default());
     }
     let Some(ticker) = &mut market.ticker else { return Ok(Received::Nothing) };
-    let fields = [
-        ("lastPrice", wire.last_price, &mut ticker.last_price),
-        ("openInterest", wire.open_interest, &mut ticker.open_interest),
-        ("fundingRate", wire.funding_rate, &mut ticker.funding_rate),
-        ("indexPrice", wire.index_price, &mut ticker.index_price),
-        ("markPrice", wire.mark_price, &mut ticker.mark_price),
-    ];
-    for (name, text, place) in fields {
-        looked_at(name, text.as_deref().unwrap_or_default(), place)?;
-    }
-    if let Some(text) = wire.next_funding_time.filter(|text| !text.is_empty()) {
-        ticker.funding_ts_ns = Some(ms_text("nextFundingTime", &text)?);
-    }
-    events.push(Event {
-        exchange: decoder.exchange.clone(),
-        symbol: market.symbol.clone(),
-        exchange_ts_ns: ts_ms.map_or(Ok(local_ts_ns), ms)?,
-        local_ts_ns,
-        kind: EventKind::DerivativeTicker(Box::new(*ticker)),
-    });
+    fields.merge_into(ticker)?;
+    let kind = EventKind::DerivativeTicker(Box::new(*ticker));
+    events.push(decoder.event(ts_ms.map_or(Ok(local_ts_ns), ms)?, local_ts_ns, kind));
     Ok(Received::Data)
 }
 
@@ -200,10 +167,6 @@ fn answer(envelope: &Envelope<'_>) -> Received {
         }
         (None, _) => Received::Unknown,
     }
-}
-
-fn read<'a, T: Deserialize<'a>>(data: &'a RawValue) -> Result<T, Malformed> {
-    serde_json::from_str(data.get()).map_err(|error| Malformed(error.to_string()))
 }
 
 #[derive(Deserialize)]
@@ -227,9 +190,9 @@ struct Book<'a> {
     #[serde(borrow)]
     s: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    b: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    b: Vec<Pair<'a>>,
     #[serde(borrow, default)]
-    a: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    a: Vec<Pair<'a>>,
     u: i64,
 }
 
@@ -245,21 +208,4 @@ struct Print<'a> {
     qty: Cow<'a, str>,
     #[serde(borrow, rename = "i")]
     id: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ticker<'a> {
-    #[serde(borrow)]
-    last_price: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    open_interest: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    funding_rate: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    next_funding_time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    index_price: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    mark_price: Option<Cow<'a, str>>,
 }

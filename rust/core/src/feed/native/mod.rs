@@ -7,6 +7,7 @@
 mod bitget;
 mod bybit;
 mod checksum;
+mod fields;
 mod requests;
 mod scan;
 
@@ -17,7 +18,7 @@ use serde::de::IgnoredAny;
 use crate::decode::Malformed;
 use crate::decode::spare::SpareEvents;
 use crate::event::{DerivativeTicker, Event, EventKind};
-use crate::types::{Decimal, Ns};
+use crate::types::Ns;
 
 use super::source::Source;
 use checksum::ChecksumBook;
@@ -146,17 +147,21 @@ impl NativeDecoder {
         }
     }
 
-    /// The event that says that the book of `symbol` is lost.
-    pub(super) fn disconnect(&self, symbol: &Arc<str>, local_ts_ns: Ns) -> Event {
-        let (exchange, symbol) = (Arc::clone(&self.exchange), Arc::clone(symbol));
-        Event { exchange, symbol, exchange_ts_ns: local_ts_ns, local_ts_ns, kind: EventKind::Disconnect }
+    /// The book of a symbol is out of date since `local_ts_ns`.
+    pub fn disconnect(&self, symbol: &Arc<str>, local_ts_ns: Ns) -> Event {
+        Event::disconnect(&self.exchange, Arc::clone(symbol), local_ts_ns)
+    }
+
+    /// An event of the market found last.
+    fn event(&self, exchange_ts_ns: Ns, local_ts_ns: Ns, kind: EventKind) -> Event {
+        let (exchange, symbol) = (Arc::clone(&self.exchange), Arc::clone(&self.markets.all[self.markets.last].symbol));
+        Event { exchange, symbol, exchange_ts_ns, local_ts_ns, kind }
     }
 
     /// Takes a decoded book message if it continues the one before it.
     fn follow(&mut self, mut event: Event, link: &Link, local_ts_ns: Ns, events: &mut Vec<Event>) -> Received {
-        let market = &mut self.markets.all[self.markets.last];
         let EventKind::BookChange { is_snapshot, .. } = event.kind else { return Received::Nothing };
-        let received = market.follow(is_snapshot, link);
+        let received = self.markets.found().follow(is_snapshot, link);
         if received == Received::Data {
             event.local_ts_ns = local_ts_ns;
             events.push(event);
@@ -266,34 +271,12 @@ impl Markets {
         }
         self.all.get_mut(self.last)
     }
-}
 
-const NS_PER_MS: i64 = 1_000_000;
-
-/// Milliseconds since the epoch, as nanoseconds.
-fn ms(ms: i64) -> Result<Ns, Malformed> {
-    ms.checked_mul(NS_PER_MS).ok_or_else(|| Malformed(format!("{ms} is no time in milliseconds")))
-}
-
-/// A number of milliseconds written as text.
-fn ms_text(field: &str, text: &str) -> Result<Ns, Malformed> {
-    let parsed = text.parse().map_err(|_| Malformed(format!("`{field}` is no time in milliseconds: {text:?}")))?;
-    ms(parsed)
-}
-
-fn decimal(field: &str, text: &str) -> Result<Decimal, Malformed> {
-    Decimal::parse(text.as_bytes())
-        .filter(|number| number.mantissa >= 0)
-        .ok_or_else(|| Malformed(format!("`{field}` is no positive number of at most 18 digits: {text:?}")))
-}
-
-/// A value that is only looked at; an empty text says nothing.
-fn looked_at(field: &str, text: &str, place: &mut Option<Decimal>) -> Result<(), Malformed> {
-    if !text.is_empty() {
-        let number = Decimal::parse_rounded(text.as_bytes());
-        *place = Some(number.ok_or_else(|| Malformed(format!("`{field}` is no number below 9.2e18: {text:?}")))?);
+    /// The market found last.
+    #[inline]
+    fn found(&mut self) -> &mut Market {
+        &mut self.all[self.last]
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Level;
-use crate::types::Side;
+use crate::types::{Decimal, Side};
 
 const NOW: Ns = 1_700_000_000_000_000_000;
 

@@ -103,7 +103,10 @@ def gamma_for_inventory_sd(
     age_s: float = 0.0,
 ) -> float:
     """Return the risk aversion under which inventory has the standard deviation ``sd_lots`` (multiples of
-    ``size``).
+    ``size``), as the quotes of :func:`glft_closed_form` with ``xi`` 0 have it.
+
+    Source: stationary law of their chain of whole lots, p(q) = e^(-s q^2) / Z with s = sqrt(alpha/eta), by detailed
+    balance; above one lot the usual (eta/alpha)^(1/4) / sqrt(2).
 
     Raises:
         ValueError: a parameter is out of range; the message names it.
@@ -176,7 +179,8 @@ def inventory_sd_lots(
     impact: float = 0.0,
     age_s: float = 0.0,
 ) -> float:
-    """Return the standard deviation of inventory under ``gamma``, in multiples of ``size``.
+    """Return the standard deviation of inventory under ``gamma``, in multiples of ``size``; inverts
+    :func:`gamma_for_inventory_sd`.
 
     Raises:
         ValueError: a parameter is out of range; the message names it.

@@ -295,9 +295,14 @@ class AdvisorConfig(_Section):
         check_models: ask the service for its models first, and refuse one it does not offer or has shut down.
         prompt: ``exogenous`` (replayable) or ``seed`` (tells inventory and price; for comparison).
         weight: weight of fresh advice, 0 to 0.5.
+        timeout_s: most that a question may take, retry included; never more than a quarter of ``ttl_s``, since advice
+            fades while it is waited for.
+        ttl_s: life of advice, from the market it was asked about.
         budget_usd_per_day: most that may be spent per day (UTC), over restarts.
         tokens_per_min: most tokens in a minute.
         calls_per_min: most calls in a minute.
+        spend_file: where spending is kept, by default ``advice-spend.sqlite`` in the output folder; sessions that name
+            the same file share the limits of money, tokens and calls.
         cassette: file of recorded answers.
         cassette_mode: ``off``, ``record``, ``replay`` (an unknown question gets no answer), ``replay_strict`` (it is an
             error).
@@ -320,6 +325,7 @@ class AdvisorConfig(_Section):
     calls_per_min: Annotated[int, Field(ge=1, le=600)] = 20
     price_in_usd_per_mtok: NonNegativeFloat | None = None
     price_out_usd_per_mtok: NonNegativeFloat | None = None
+    spend_file: Path | None = None
     cassette: Path | None = None
     cassette_mode: Literal["off", "record", "replay", "replay_strict"] = "off"
     cassette_pass: str = "1"  # noqa: S105 (a name, not a secret)
@@ -333,6 +339,11 @@ class AdvisorConfig(_Section):
                 f"cassette_mode {self.cassette_mode} needs a fixed response_format: a recording holds one shape"
             )
         return self
+
+    @property
+    def deadline_s(self) -> float:
+        """What a question may take in all."""
+        return min(self.timeout_s, self.ttl_s / 4)
 
     @field_validator("base_url")
     @classmethod

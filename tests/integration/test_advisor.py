@@ -136,6 +136,16 @@ async def test_a_body_that_drips_in_meets_the_deadline() -> None:
         assert time.monotonic() - started < 1.5
 
 
+async def test_no_answer_is_waited_for_longer_than_a_quarter_of_its_life() -> None:
+    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with scripted_server(hang) as url:
+        row = await outcome_of(url, timeout_s=30.0, ttl_s=1.0)
+    assert row["outcome"] == "timeout"
+    assert 250 <= row["latency_ms"] <= 300
+
+
 async def test_a_busy_service_is_asked_once_more_when_it_says_soon() -> None:
     answers = [
         b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

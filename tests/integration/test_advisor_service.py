@@ -7,6 +7,8 @@ import random
 import re
 import socket
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from mm_hybrid.cli import run
 from mm_hybrid.clock import ManualClock, WallClock
 from mm_hybrid.config import AdvisorConfig, QuotingConfig
 from mm_hybrid.doctor import _check_advisor
+from mm_hybrid.optimizer.advice import AdviceRejectedError
 from mm_hybrid.optimizer.advisor import Advisor
 from mm_hybrid.optimizer.assemble import assemble, header_of
 from mm_hybrid.optimizer.attempt import Attempt
 from mm_hybrid.optimizer.blend import AdvisedOptimizer
+from mm_hybrid.optimizer.budget import Budget, Price
 from mm_hybrid.optimizer.cassette import (
     Cassette,
     CassetteError,
@@ -114,6 +118,25 @@ async def test_the_shape_of_reply_is_probed_once_recorded_and_remembered(
             probed = [told for told in records.states if told[0] == "advisor:response_format"]
             assert [told[1] for told in probed] == ([kept] if start == 1 else [])
             await one.close()
+
+
+async def test_a_service_that_cannot_be_probed_is_tried_ever_less_often() -> None:
+    records, clock = Records(), ManualClock(1)
+    async with rule_based_server(status=503) as url:
+        settings = config(url, response_format="auto", timeout_s=0.2)
+        client = AdvisorClient(settings, SecretStr(KEY), clock)
+        one = Advisor(settings, client, records, clock, model=GlftOptimizer(QuotingConfig()))
+        for minute in range(120):
+            one.offer(market(after_s=60 * minute))
+            if one._preparing is not None:
+                await one._preparing
+            clock.advance(60 * 10**9)
+        await one.close()
+    tried = sum(told[0] == "advisor:prepare" for told in records.states)
+    opened = [told for told in records.states if told[:2] == ("breaker:advisor", "open")]
+    assert 5 < tried < 20, "once a minute five times, then a probe every ten minutes"
+    assert len(opened) == tried - 4
+    assert one.counters["requested"] == 0
 
 
 async def test_the_doctor_tells_the_last_day_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +234,42 @@ async def test_a_service_with_endless_names_of_models_fills_no_message() -> None
     assert "is not offered" in detail
     assert len(detail) < 500
     assert detail.isprintable()
+
+
+def test_sessions_that_share_a_file_of_spending_share_the_limit(tmp_path: Path) -> None:
+    price = Price(in_usd_per_mtok=0.0, out_usd_per_mtok=1e4)  # 100 tokens twice: 2 USD
+    cost_usd = 2 * price.cost_usd(0, 100)
+
+    def session(_: int) -> int:
+        ledger = Ledger(tmp_path / "spend.sqlite")
+        budget = Budget(
+            usd_per_day=30.5 * cost_usd, calls_per_min=600, price=price, clock=ManualClock(1), ledger=ledger
+        )
+        reserved = 0
+        for _ in range(20):
+            with suppress(AdviceRejectedError):
+                budget.reserve(0, 100)
+                reserved += 1
+        ledger.close()
+        return reserved
+
+    Ledger(tmp_path / "spend.sqlite").close()
+    with ThreadPoolExecutor(2) as threads:
+        assert sum(threads.map(session, range(2))) == 30
+
+
+def test_the_file_of_spending_may_be_named(tmp_path: Path) -> None:
+    shared = tmp_path / "of-all" / "spend.sqlite"
+    _, one = assemble(
+        QuotingConfig(),
+        AdvisorConfig(spend_file=shared),
+        api_key=None,
+        journal=Records(),
+        clock=ManualClock(1),
+        folder=tmp_path,
+    )
+    assert one is not None
+    assert list(tmp_path.iterdir()) == [shared.parent]
 
 
 async def test_tokens_a_minute_are_limited_too() -> None:

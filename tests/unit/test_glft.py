@@ -58,7 +58,7 @@ def test_fee_impact_and_age_only_widen(market: dict[str, float], more: float) ->
         assert wider >= half * (1 - 1e-12), name
 
 
-@given(markets, number(0.2, 20))
+@given(markets, number(0.01, 20))
 def test_the_chosen_gamma_gives_the_wanted_inventory(market: dict[str, float], sd_lots: float) -> None:
     del market["gamma"]
     gamma = models.gamma_for_inventory_sd(sd_lots=sd_lots, **market)

@@ -43,6 +43,7 @@ from mm_hybrid.optimizer.prompt import (
     profile_for,
 )
 from mm_hybrid.optimizer.question import (
+    SERVICE_FAILURES,
     AdviceClient,
     AdviceJournal,
     Question,
@@ -62,7 +63,7 @@ JITTER = 0.1
 """Share by which the interval varies, so that many sessions do not ask in step."""
 
 PREPARE_AGAIN_S = 60.0
-"""Wait before a failed preparation is tried again."""
+"""Wait before a failed preparation is tried again; the breaker makes it longer."""
 
 _SEMANTIC_WINDOW = 50
 _SEMANTIC_LIMIT = 0.2
@@ -322,8 +323,10 @@ class Advisor:
             return
 
     async def _prepare(self) -> None:
-        client = self._client
+        client, permit = self._client, None
+        again_s = PREPARE_AGAIN_S
         try:
+            permit = self._breaker.admit()
             if client is not None:
                 self._profile = await prepare(
                     self._config,
@@ -333,16 +336,22 @@ class Advisor:
                     clock=self._clock,
                     tell=self._tell,
                 )
+        except BreakerOpenError:
+            again_s = self._breaker.seconds_until_probe or PREPARE_AGAIN_S
         except AdviceRejectedError as error:
+            if permit is not None and error.outcome in SERVICE_FAILURES:
+                permit.failure(error.detail)
             if isinstance(error, RefusedError):
                 self._latched = error.detail
-            self._prepare_after_ns = self._clock.monotonic_ns() + round(PREPARE_AGAIN_S * 1e9)
             self._tell("advisor:prepare", error.outcome.value, error.detail)
             self._warn(error.detail)
         except Exception as error:
             log.exception("advisor failed")
             self._latched = f"{type(error).__name__}: {error}"
         finally:
+            if permit is not None:  # what is not told yet, the first question tells
+                permit.abandon()
+            self._prepare_after_ns = self._clock.monotonic_ns() + round(again_s * 1e9)
             self._preparing = None
 
     def _ask(self, features: Features, inventory: Inventory) -> None:

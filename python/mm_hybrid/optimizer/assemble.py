@@ -78,7 +78,8 @@ def assemble(
         api_key: its key; ``None`` when there is none.
         journal: where outcomes and changes of basis are recorded.
         clock: cadence and budget run on it.
-        folder: where the ledger of what advice has cost is kept; ``None`` keeps it in memory.
+        folder: where the ledger of what advice has cost is kept, unless the configuration names its file; ``None``
+            keeps it in memory.
 
     Raises:
         ConfigError: the model, the advisor's URL or key, or the cassette cannot be used.
@@ -100,7 +101,8 @@ def assemble(
             recorder = Recorder(
                 advising.cassette, header_of(advising, clock.now_ns()), pass_id=advising.cassette_pass
             )
-    ledger = Ledger(None if folder is None or replay else folder / LEDGER_FILE, now_ns=clock.now_ns())
+    spend_file = advising.spend_file or (None if folder is None else folder / LEDGER_FILE)
+    ledger = Ledger(None if replay else spend_file, now_ns=clock.now_ns())
     advisor = Advisor(
         advising, client, journal, clock, model=model, ledger=ledger, recorder=recorder, replay=replay
     )

@@ -122,6 +122,12 @@ class Budget:
         prompt_tokens = -(-prompt_bytes // _BYTES_PER_TOKEN)
         worst_usd = MAX_ATTEMPTS * self._price.cost_usd(prompt_tokens, max_reply_tokens)
         worst_tokens = MAX_ATTEMPTS * (prompt_tokens + max_reply_tokens)
+        with self._ledger.alone():
+            self._check(now_ns, worst_usd, worst_tokens)
+            number = self._ledger.reserve(now_ns, self._model, worst_usd, worst_tokens)
+        return Reservation(number, prompt_tokens, max_reply_tokens)
+
+    def _check(self, now_ns: int, worst_usd: float, worst_tokens: int) -> None:
         spent_usd = self._ledger.spent(now_ns - now_ns % DAY_NS).usd
         if spent_usd + worst_usd > self._usd_per_day:
             raise _denied(
@@ -134,11 +140,6 @@ class Budget:
             raise _denied(
                 f"{minute.tokens} of {self._tokens_per_min} tokens a minute used, a call may take {worst_tokens}"
             )
-        return Reservation(
-            self._ledger.reserve(now_ns, self._model, worst_usd, worst_tokens),
-            prompt_tokens,
-            max_reply_tokens,
-        )
 
     def cancel(self, reservation: Reservation) -> None:
         """Take a reservation back; its call was never sent."""

@@ -86,12 +86,12 @@ class AdvisorClient:
         if not api_key.get_secret_value().isascii() or not api_key.get_secret_value().isprintable():
             raise ConfigError(f"{config.api_key_env}: the key holds characters that no HTTP header can carry")
         self._url = url
-        self._timeout_s = config.timeout_s
+        self._timeout_s = config.deadline_s
         self._key = api_key
         self._redactor = Redactor(api_key.get_secret_value())
         self._clock = clock
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(config.timeout_s, connect=min(CONNECT_TIMEOUT_S, config.timeout_s)),
+            timeout=httpx.Timeout(config.deadline_s, connect=min(CONNECT_TIMEOUT_S, config.deadline_s)),
             follow_redirects=False,
             trust_env=not is_loopback(url),
             limits=httpx.Limits(max_connections=2),

@@ -1,14 +1,16 @@
 """What advice has cost, on disk: a restart does not forget what was spent today.
 
-One SQLite file of its own. The worst case of a call is written before the call is sent and settled after it; a call
-that a crash interrupted stays at its worst case, since the provider may bill it. The shape of reply a service was
-found to keep (see :mod:`mm_hybrid.optimizer.prepare`) is remembered here too.
+One SQLite file of its own, which several sessions may share. The worst case of a call is written before the call is
+sent and settled after it; a call that a crash interrupted stays at its worst case, since the provider may bill it. The
+shape of reply a service was found to keep (see :mod:`mm_hybrid.optimizer.prepare`) is remembered here too.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,9 @@ from mm_hybrid.errors import JournalError
 DAY_NS = 86_400 * 1_000_000_000
 KEPT_DAYS = 400
 """Older calls are deleted when the ledger is opened."""
+
+BUSY_S = 0.1
+"""Wait for another session's write: the event loop waits with it, and a write takes far less."""
 
 _VERSION = 1
 _TABLES = """
@@ -52,7 +57,7 @@ class Ledger:
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=2.0)
+            self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=BUSY_S)
             # A killed process loses nothing; a power cut may lose the last calls, never the file.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -68,6 +73,17 @@ class Ledger:
             raise JournalError(
                 f"{path}: ledger version {version}, this package knows {_VERSION}: upgrade mm_hybrid"
             )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other sessions from writing, so that what is read here still holds when something is written."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
     def reserve(self, ts_ns: int, model: str, usd: float, tokens: int) -> int:
         """Write the worst case of a call and return its number."""

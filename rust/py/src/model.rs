@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use mm_core::model::stream::{StreamConfig, StreamEstimators};
-use mm_core::model::{glft, price, volatility};
+use mm_core::model::{glft, price, risk_aversion, volatility};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -83,7 +83,7 @@ pub fn gamma_for_inventory_sd(
     age_s: f64,
 ) -> Result<f64, CoreError> {
     let params = params(intensity_a, intensity_k, sigma, size, fee, impact, age_s);
-    Ok(glft::gamma_for_inventory_sd(&params, sd_lots)?)
+    Ok(risk_aversion::gamma_for_inventory_sd(&params, sd_lots)?)
 }
 
 /// Stationary inventory under a risk aversion.
@@ -101,7 +101,7 @@ pub fn inventory_sd_lots(
     age_s: f64,
 ) -> Result<f64, CoreError> {
     let market = params(intensity_a, intensity_k, sigma, size, fee, impact, age_s);
-    Ok(glft::inventory_sd_lots(&glft::GlftParams { gamma, ..market })?)
+    Ok(risk_aversion::inventory_sd_lots(&glft::GlftParams { gamma, ..market })?)
 }
 
 /// Prices derived from the best level of each side.

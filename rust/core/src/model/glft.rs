@@ -155,7 +155,7 @@ pub(super) fn fill_rate_and_margin(p: &GlftParams) -> Result<(f64, f64)> {
 /// The error of a result that is out of range although every parameter is in its own: names the parameter that moves
 /// the result's logarithm most. `also` are parts beside those of the rate of fills.
 #[cold]
-fn beyond_range(p: &GlftParams, also: &[(&'static str, f64)], what: &str, result: f64) -> Error {
+pub(super) fn beyond_range(p: &GlftParams, also: &[(&'static str, f64)], what: &str, result: f64) -> Error {
     let (k, sigma, e) = (p.intensity_k, p.sigma, p.xi * p.size);
     let stale = [("intensity_k", 2.0 * k.ln()), ("sigma", 2.0 * sigma.ln()), ("age_s", p.age_s.ln())];
     let parts = [
@@ -192,39 +192,6 @@ fn risk_part(k: f64, e: f64) -> (f64, f64) {
     } else {
         ((e / k).ln_1p() / e, (1.0 + k / e) * (e / k).ln_1p())
     }
-}
-
-/// Rate of fills at the optimal width of a risk-neutral maker, 1/s, one side.
-fn optimal_fill_rate(p: &GlftParams) -> Result<f64> {
-    Ok(fill_rate_and_margin(&GlftParams { xi: 0.0, ..*p })?.0)
-}
-
-/// Risk aversion under which the stationary inventory has the standard deviation `sd_lots` (in units of `size`).
-///
-/// Inverts sd = (eta/alpha)^(1/4) / sqrt(2) with alpha = k gamma size sigma^2 / 2, for `xi` = 0. `p.gamma` and `p.xi`
-/// are not read.
-///
-/// # Errors
-/// [`Error::Domain`] naming the parameter that is out of range.
-pub fn gamma_for_inventory_sd(p: &GlftParams, sd_lots: f64) -> Result<f64> {
-    let sd = positive("sd_lots", sd_lots)?;
-    let (sigma, size) = (positive("sigma", p.sigma)?, positive("size", p.size)?);
-    let alpha = optimal_fill_rate(p)? / (4.0 * sd.powi(4));
-    let gamma = 2.0 * alpha / (p.intensity_k * size * sigma * sigma);
-    if gamma > 0.0 && gamma.is_finite() {
-        return Ok(gamma);
-    }
-    Err(beyond_range(p, &[("sd_lots", 4.0 * weight(sd)), ("sigma", 2.0 * weight(sigma))], "risk aversion", gamma))
-}
-
-/// Standard deviation of the stationary inventory in units of `size` under `p` (harmonic approximation, `xi` = 0).
-///
-/// # Errors
-/// [`Error::Domain`] naming the parameter that is out of range.
-pub fn inventory_sd_lots(p: &GlftParams) -> Result<f64> {
-    let (sigma, size, gamma) = (positive("sigma", p.sigma)?, positive("size", p.size)?, positive("gamma", p.gamma)?);
-    let alpha = p.intensity_k * gamma * size * sigma * sigma / 2.0;
-    Ok((optimal_fill_rate(p)? / (4.0 * alpha)).powf(0.25))
 }
 
 #[cfg(test)]
@@ -291,7 +258,7 @@ mod tests {
             ("fee", GlftParams { fee: 1e5, ..market }),
             ("impact", GlftParams { impact: 1e5, ..market }),
         ] {
-            let error = gamma_for_inventory_sd(&wrong, 1.5).unwrap_err().to_string();
+            let error = fill_rate_and_margin(&wrong).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
         }
         let far = GlftParams { gamma: 1e308, size: 1e-300, ..market };
@@ -334,13 +301,6 @@ mod tests {
                     prop_assert!(quotes.half_spread >= base * (1.0 - 1e-12));
                 }
             }
-        }
-
-        #[test]
-        fn the_chosen_gamma_gives_the_wanted_inventory(p in market(), sd in 0.2..20.0f64) {
-            let gamma = gamma_for_inventory_sd(&p, sd).unwrap();
-            let back = inventory_sd_lots(&GlftParams { gamma, ..p }).unwrap();
-            prop_assert!((back / sd - 1.0).abs() < 1e-9);
         }
     }
 }

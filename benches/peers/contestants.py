@@ -4,7 +4,8 @@
 its book is checked against ``truth.json``. Inputs are made before the clock starts, compiled code is warm.
 
 Rows: ``apply`` = changes already parsed, best prices after each; ``json`` = messages to a book, best prices after each;
-``csv`` = a Tardis book file into memory; ``socket`` = a WebSocket on loopback, messages parsed.
+``csv`` = a Tardis book file into memory; ``socket`` = a WebSocket on loopback, messages parsed; ``latency`` = from the
+send call to the coroutine or callback that has the message parsed, 5,000 messages a second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +228,78 @@ def picows_client(folder: Path) -> Work:
     return lambda: with_server(folder, lambda url: asyncio.run(receive(url)))
 
 
-def with_server(folder: Path, client: Callable[[str], None]) -> None:
+Ages = list[tuple[int, str]]
+"""When each message was had (ns), and the time of sending it carries."""
+
+LATENCIES: dict[str, tuple[tuple[str, ...], Callable[[str, Ages], None]]] = {}
+PACED_MESSAGES = 20_000
+
+
+def paced(name: str, *packages: str) -> Callable[[Callable[[str, Ages], None]], Callable[[str, Ages], None]]:
+    """Register a function that notes each message from a URL."""
+
+    def register(receive: Callable[[str, Ages], None]) -> Callable[[str, Ages], None]:
+        LATENCIES[name] = (packages, receive)
+        return receive
+
+    return register
+
+
+@paced("websockets + orjson, no book", "websockets", "orjson")
+def websockets_paced(url: str, seen: Ages) -> None:
+    """Note messages as they come out of the usual asyncio client."""
+    import orjson
+    from websockets.asyncio.client import connect
+
+    async def receive() -> None:
+        async with connect(url, compression=None, max_size=None, ping_interval=None) as socket:
+            async for text in socket:
+                sent = orjson.loads(text)["localTimestamp"]
+                seen.append((time.time_ns(), sent))
+
+    asyncio.run(receive())
+
+
+@paced("picows + orjson, no book", "picows", "orjson")
+def picows_paced(url: str, seen: Ages) -> None:
+    """Note messages as they come out of the quickest asyncio client, in its callback."""
+    import orjson
+    import picows
+
+    class Listener(picows.WSListener):
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if frame.msg_type == picows.WSMsgType.TEXT:
+                sent = orjson.loads(frame.get_payload_as_memoryview())["localTimestamp"]
+                seen.append((time.time_ns(), sent))
+            else:
+                transport.disconnect()
+
+    async def receive() -> None:
+        transport, _ = await picows.ws_connect(Listener, url)
+        await transport.wait_disconnected()
+
+    asyncio.run(receive())
+
+
+def latency(folder: Path, name: str, receive: Callable[[str, Ages], None]) -> dict[str, Any]:
+    """Return percentiles of one round, its first tenth left out."""
+    seen: Ages = []
+    paced = ("--mode", "pace", "--messages", str(PACED_MESSAGES))
+    with_server(folder, lambda url: receive(url, seen), *paced)
+    ages_us = sorted((had_ns - _ns(sent)) / 1e3 for had_ns, sent in seen[len(seen) // 10 :])
+    at = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
+    percentiles = {key: ages_us[int(share * len(ages_us))] for key, share in at.items()}
+    return {"row": "latency", "name": name, "samples": len(ages_us), **percentiles}
+
+
+def _ns(timestamp: str) -> int:
+    moment, _, fraction = timestamp.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
+
+
+def with_server(folder: Path, client: Callable[[str], None], *arguments: str) -> None:
     """Run a client against a server of its own; the server's pause of half a second is part of the time."""
-    command = [sys.executable, str(HERE / "serve.py"), str(folder)]
+    command = [sys.executable, str(HERE / "serve.py"), str(folder), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         client(f"ws://127.0.0.1:{int(server.stdout.readline())}/")
@@ -245,7 +316,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", nargs="+", default=("apply", "json", "csv", "socket"))
+    parser.add_argument("--rows", nargs="+", default=("apply", "json", "csv", "socket", "latency"))
     options = parser.parse_args()
     truth = json.loads((options.folder / "truth.json").read_text())
     for result in results(options.folder, truth, options.rounds, options.rows):
@@ -280,6 +351,10 @@ def results(
                 "updates": truth["level_updates"],
             }
         gc.unfreeze()
+    for name, (packages, receive) in LATENCIES.items():
+        if "latency" in rows and all(importlib.util.find_spec(package) for package in packages):
+            for _ in range(rounds):
+                yield latency(folder, name, receive)
 
 
 if __name__ == "__main__":

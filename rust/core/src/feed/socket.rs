@@ -14,6 +14,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_c
 /// all memory.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
+/// Room for one read. The library clears it before every read, whatever comes: the default of 128 KiB would cost more
+/// than the message and empty the first-level cache.
+const READ_BYTES: usize = 16 << 10;
+
 /// How long TCP connect, TLS and upgrade may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -119,8 +123,10 @@ async fn connect(url: &str) -> Result<Socket, ConnectError> {
     let unreachable = |error: std::io::Error| ConnectError::Unreachable(error.to_string());
     let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
     match client_async_tls_with_config(request, tcp, Some(config), None).await {
         Ok((stream, _response)) => Ok(Socket { stream }),
         Err(WsError::Http(response)) => {

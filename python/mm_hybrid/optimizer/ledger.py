@@ -20,15 +20,18 @@ DAY_NS = 86_400 * 1_000_000_000
 KEPT_DAYS = 400
 """Older calls are deleted when the ledger is opened."""
 
+OPEN_BUSY_S = 2.0
+"""Wait for another session's write while the file is opened."""
+
 BUSY_S = 0.1
-"""Wait for another session's write: the event loop waits with it, and a write takes far less."""
+"""The same later on: the event loop waits with it, and a write takes far less."""
 
 _VERSION = 1
 _TABLES = """
-CREATE TABLE call(id INTEGER PRIMARY KEY, ts_ns INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL,
+CREATE TABLE IF NOT EXISTS call(id INTEGER PRIMARY KEY, ts_ns INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL,
     tokens INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX call_ts ON call(ts_ns);
-CREATE TABLE profile(base_url TEXT NOT NULL, model TEXT NOT NULL, response_format TEXT NOT NULL,
+CREATE INDEX IF NOT EXISTS call_ts ON call(ts_ns);
+CREATE TABLE IF NOT EXISTS profile(base_url TEXT NOT NULL, model TEXT NOT NULL, response_format TEXT NOT NULL,
     probed_ns INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY(base_url, model));
 """
 
@@ -57,7 +60,7 @@ class Ledger:
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=BUSY_S)
+            self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=OPEN_BUSY_S)
             # A killed process loses nothing; a power cut may lose the last calls, never the file.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -67,6 +70,7 @@ class Ledger:
                     f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;"
                 )
             self._db.execute("DELETE FROM call WHERE ts_ns < ?", (now_ns - KEPT_DAYS * DAY_NS,))
+            self._db.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"{path}: cannot open the ledger of advice: {error}") from error
         if version > _VERSION:

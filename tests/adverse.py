@@ -49,6 +49,20 @@ def event_stream() -> bytes:
     return http("200 OK", body.encode(), "Content-Type: text/event-stream\r\n")
 
 
+def crumbs(pieces: int) -> Script:
+    """A body in chunks of one byte."""
+    return always(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * pieces + b"0\r\n\r\n"
+    )
+
+
+def unclosed_fence() -> bytes:
+    """An answer that begins with a Markdown fence and goes on with nothing."""
+    envelope = json.loads(reply())
+    envelope["choices"][0]["message"]["content"] = "```\n" + " " * 60_000 + "x"
+    return json.dumps(envelope).encode()
+
+
 ADVERSE: dict[str, tuple[Script, set[str]]] = {
     "black hole": (black_hole, {"timeout"}),
     "drip": (drip(), {"timeout"}),
@@ -59,6 +73,8 @@ ADVERSE: dict[str, tuple[Script, set[str]]] = {
     "502": (always(http("502 Bad Gateway", b"<html>502</html>")), {"http_5xx"}),
     "reset": (always(b""), {"invalid_transport"}),
     "wrong length": (always(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"), {"invalid_transport"}),
+    "crumbs": (crumbs(60_000), {"invalid_transport"}),
+    "fence": (always(http("200 OK", unclosed_fence())), {"invalid_json"}),
     "no HTTP": (always(b"\x00\xff\r\n\r\n" * 20), {"invalid_transport"}),
     "endless headers": (
         always(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 60_000),

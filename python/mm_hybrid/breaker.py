@@ -1,8 +1,9 @@
 """A circuit breaker: stop asking a service that mostly fails, then let one question find out if it is back.
 
-The failure *rate* over a sliding window decides, so one lucky success does not hide an outage. Time is the
-injected clock's monotonic one. While open nothing is admitted; after ``open_for_s`` a single caller is
-admitted as the probe and everyone else is still turned away until that probe has answered.
+The failure *rate* over a sliding window decides, so one lucky success does not hide an outage; where calls are
+rare, a run of failures may decide too. Time is the injected clock's monotonic one. While open nothing is admitted;
+after ``open_for_s`` a single caller is admitted as the probe and everyone else is still turned away until that probe
+has answered.
 
 Example:
     >>> from mm_hybrid.clock import ManualClock
@@ -15,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
@@ -108,8 +110,12 @@ class Breaker:
         failure_rate: share of failures within the window that opens the breaker, in (0, 1].
         min_calls: judged calls the window must hold before the rate counts.
         window_s: length of the sliding window, seconds.
+        window_calls: most calls the window holds; ``None`` for any number.
+        failures_in_a_row: failures one after the other that open it whatever the rate; ``None`` for no such rule.
         open_for_s: seconds until the first probe after opening.
         max_open_for_s: cap of that wait; it doubles with each probe that fails.
+        jitter: share by which each wait varies, so that many do not probe in step.
+        rng: source of that; seeded by the system by default.
         listener: called after each change of state; its exceptions reach the caller.
     """
 
@@ -121,14 +127,24 @@ class Breaker:
         failure_rate: float = 0.5,
         min_calls: int = 5,
         window_s: float = 30.0,
+        window_calls: int | None = None,
+        failures_in_a_row: int | None = None,
         open_for_s: float = 5.0,
         max_open_for_s: float = 60.0,
+        jitter: float = 0.0,
+        rng: random.Random | None = None,
         listener: Listener | None = None,
     ) -> None:
         if not 0 < failure_rate <= 1:
             raise ValueError(f"failure_rate must be in (0, 1], got {failure_rate}")
         if min_calls < 1 or window_s <= 0 or not 0 < open_for_s <= max_open_for_s:
             raise ValueError("min_calls >= 1, window_s > 0 and 0 < open_for_s <= max_open_for_s must hold")
+        if not 0 <= jitter < 1:
+            raise ValueError(f"jitter must be in [0, 1), got {jitter}")
+        if (window_calls is not None and window_calls < min_calls) or (
+            failures_in_a_row is not None and failures_in_a_row < 1
+        ):
+            raise ValueError("window_calls >= min_calls and failures_in_a_row >= 1 must hold")
         self.name = name
         self._clock = clock
         self._failure_rate = failure_rate
@@ -137,11 +153,15 @@ class Breaker:
         self._open_for_ns = round(open_for_s * NS_PER_S)
         self._max_open_for_ns = round(max_open_for_s * NS_PER_S)
         self._listener = listener
-        self._results: deque[tuple[int, bool]] = deque()
+        self._results: deque[tuple[int, bool]] = deque(maxlen=window_calls)
+        self._failures_in_a_row = failures_in_a_row
+        self._run = 0
+        self._jitter = jitter
+        self._rng = rng or random.Random()
         self._state = BreakerState.CLOSED
         # Counts changes of state: the result of a call admitted before a change says nothing about after it.
         self._generation = 0
-        self._opened_ns = 0
+        self._probe_ns = 0
         self._wait_ns = self._open_for_ns
         self._probing = False
 
@@ -157,7 +177,7 @@ class Breaker:
         """Seconds until a probe is admitted; 0 when not open."""
         if self._state is not BreakerState.OPEN:
             return 0.0
-        return max(0, self._opened_ns + self._wait_ns - self._clock.monotonic_ns()) / NS_PER_S
+        return max(0, self._probe_ns - self._clock.monotonic_ns()) / NS_PER_S
 
     def admit(self) -> Permit:
         """Return a permit for one call.
@@ -193,7 +213,10 @@ class Breaker:
         while self._results[0][0] <= now_ns - self._window_ns:
             self._results.popleft()
         failures = sum(not was_ok for _, was_ok in self._results)
-        if len(self._results) >= self._min_calls and failures >= self._failure_rate * len(self._results):
+        self._run = 0 if ok else self._run + 1
+        if self._failures_in_a_row is not None and self._run >= self._failures_in_a_row:
+            self._open(now_ns, f"{self._run} calls failed in a row, last: {reason}")
+        elif len(self._results) >= self._min_calls and failures >= self._failure_rate * len(self._results):
             self._open(now_ns, f"{failures} of {len(self._results)} calls failed, last: {reason}")
 
     def _release_probe(self, generation: int) -> None:
@@ -201,7 +224,7 @@ class Breaker:
             self._probing = False
 
     def _open(self, now_ns: int, reason: str) -> None:
-        self._opened_ns = now_ns
+        self._probe_ns = now_ns + round(self._wait_ns * (1 + self._rng.uniform(-self._jitter, self._jitter)))
         self._change(BreakerState.OPEN, reason)
 
     def _change(self, after: BreakerState, reason: str) -> None:
@@ -209,5 +232,6 @@ class Breaker:
         self._generation += 1
         self._probing = False
         self._results.clear()
+        self._run = 0
         if self._listener is not None:
             self._listener(BreakerChange(self.name, before, after, reason))

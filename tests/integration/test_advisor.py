@@ -26,7 +26,7 @@ from mm_hybrid.optimizer.cassette import Cassette
 from mm_hybrid.optimizer.client import AdvisorClient, key_from_env
 from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.servers.advisor import AdvisorServerConfig, serve_advisor
-from mm_hybrid.types import Position
+from mm_hybrid.types import BookState, Position
 
 
 @asynccontextmanager
@@ -227,6 +227,32 @@ async def test_advice_about_another_market_is_not_used(later: Any) -> None:
         assert one.advice_for(later.timestamp_ns, later) is None
 
 
+@pytest.mark.parametrize("seen", [True, False])
+async def test_an_answer_about_a_book_from_before_a_gap_is_stale(seen: bool) -> None:
+    async with rule_based_server(delay_ms=150) as url, advisor(url) as (one, records):
+        one.offer(market())
+        if seen:
+            one.offer(market(after_s=0.01, state=BookState.UNSYNCED))
+        else:
+            one.invalidate("the book was rebuilt")
+        one.offer(market(after_s=0.02))
+        row = await records.next()
+        assert row["outcome"] == "stale"
+        assert row["detail"] == ("book is UNSYNCED" if seen else "the book was rebuilt")
+        assert one.latest is None
+
+
+async def test_advice_about_twice_the_model_on_both_sides_is_remarked() -> None:
+    base = GlftOptimizer(QuotingConfig()).base_quote(market(), Position())
+    twice = reply(
+        recommended_bid_spread_bps=2 * base.bid_half_bps, recommended_ask_spread_bps=2 * base.ask_half_bps
+    )
+    async with rule_based_server(raw_body=twice) as url:
+        row = await outcome_of(url)
+    assert row["outcome"] == "accepted"
+    assert "a whole spread given for half of it?" in row["detail"]
+
+
 async def test_an_answer_about_a_market_that_is_gone_is_stale() -> None:
     async with rule_based_server(delay_ms=200) as url, advisor(url) as (one, records):
         one.offer(market())
@@ -307,6 +333,22 @@ async def test_the_key_is_in_no_repr_log_or_record(caplog: pytest.LogCaptureFixt
 
 
 KEY_IN_BASE64 = base64.b64encode(f"x{KEY}".encode()).decode()
+
+
+def reply_content(**changes: Any) -> str:
+    return str(json.loads(reply(**changes))["choices"][0]["message"]["content"])
+
+
+def in_two_events(content: str) -> str:
+    """Return a stream of events that carries a text in two pieces, the key torn between them."""
+    at = content.index(KEY) + len(KEY) // 2
+    chunks = [
+        {"id": "c", "model": MODEL, "choices": [{"index": 0, "delta": {"content": content[:at]}}]},
+        {"id": "c", "choices": [{"index": 0, "delta": {"content": content[at:]}, "finish_reason": "stop"}]},
+    ]
+    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+
+
 KEY_ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
 
 
@@ -319,8 +361,21 @@ KEY_ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
         (200, "application/json", reply().replace(MODEL, KEY)),
         (200, "application/json", reply().replace(MODEL, KEY_ESCAPED)),
         (200, f"text/{KEY}\x00", ""),
+        (200, "text/event-stream", in_two_events(reply_content(reasoning=KEY))),
+        (200, "text/event-stream", in_two_events(reply_content(**{KEY: 1}))),
+        (200, "application/json", reply(**{KEY: 1})),
     ],
-    ids=["error", "header and reasoning", "encoded", "model", "escaped model", "broken header"],
+    ids=[
+        "error",
+        "header and reasoning",
+        "encoded",
+        "model",
+        "escaped model",
+        "broken header",
+        "split over events",
+        "split as a name",
+        "name of a field",
+    ],
 )
 async def test_a_key_that_the_service_echoes_reaches_no_journal_log_or_recording(
     status: int, content_type: str, body: str, caplog: pytest.LogCaptureFixture, tmp_path: Path

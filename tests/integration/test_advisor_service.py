@@ -169,7 +169,7 @@ async def test_spending_survives_a_restart_and_a_crash_is_charged_its_worst_case
         await one.close()
     killed = Ledger(path)
     worst = 0.5
-    killed.reserve(WallClock().now_ns(), MODEL, worst, 1000)  # and never settled: the process died
+    killed.reserve(WallClock().now_ns(), MODEL, worst, 1000, 2)  # and never settled: the process died
     async with rule_based_server() as url:
         records = Records()
         one = make(config(url, budget_usd_per_day=worst + row["cost_usd"]), records, ledger=Ledger(path))
@@ -185,7 +185,7 @@ def with_usage(prompt: object, completion: object) -> str:
 
 @pytest.mark.parametrize(
     ("prompt", "completion"),
-    [(0, 0), (10, 0), (0, 5), (-5, -1), (10**30, 10**30), (10**400, 1), (10, 201), (10**6, 5), (1.5, "x")],
+    [(0, 0), (10, 0), (0, 5), (-5, -1), (10**30, 10**30), (10**400, 1), (1.5, "x")],
 )
 @pytest.mark.parametrize("shape", ["auto", "json_schema"])
 async def test_usage_that_cannot_be_true_is_charged_the_worst_case_and_every_call_is_told(
@@ -218,6 +218,19 @@ async def test_usage_that_can_be_true_is_charged_as_told() -> None:
         await one.close()
 
 
+@pytest.mark.parametrize(("prompt", "completion"), [(50_000, 150), (10, 201), (10**6, 5), (2**53, 2**53)])
+async def test_usage_above_what_was_sent_is_charged_as_told_up_to_the_day_s_budget(
+    prompt: int, completion: int
+) -> None:
+    records, told_usd = Records(), (prompt * 2.0 + completion * 8.0) / 1e6
+    async with rule_based_server(raw_body=with_usage(prompt, completion)) as url:
+        one = make(config(url, budget_usd_per_day=1.5), records)
+        row = await first_answer(one, records)
+        assert row["outcome"] == "accepted"
+        assert row["cost_usd"] == pytest.approx(min(told_usd, 1.5)) == one.spent_usd
+        await one.close()
+
+
 async def test_a_service_with_endless_names_of_models_fills_no_message() -> None:
     records = Records()
     names = json.dumps({"data": [{"id": "\x1b" + "n" * 300_000}, {"id": "b"}]})
@@ -243,7 +256,7 @@ def test_sessions_that_share_a_file_of_spending_share_the_limit(tmp_path: Path) 
     def session(_: int) -> int:
         ledger = Ledger(tmp_path / "spend.sqlite")
         budget = Budget(
-            usd_per_day=30.5 * cost_usd, calls_per_min=600, price=price, clock=ManualClock(1), ledger=ledger
+            usd_per_day=30.2 * cost_usd, calls_per_min=600, price=price, clock=ManualClock(1), ledger=ledger
         )
         reserved = 0
         for _ in range(20):
@@ -256,6 +269,128 @@ def test_sessions_that_share_a_file_of_spending_share_the_limit(tmp_path: Path) 
     Ledger(tmp_path / "spend.sqlite").close()
     with ThreadPoolExecutor(2) as threads:
         assert sum(threads.map(session, range(2))) == 30
+
+
+async def test_retries_count_as_calls_and_are_left_out_where_the_limits_allow_one_try_only() -> None:
+    posts = 0
+
+    async def busy(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal posts
+        posts += 1
+        head = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n"
+        writer.write(f"{head}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode())
+        await writer.drain()
+
+    records, clock = Records(), ManualClock(10**18)
+    async with scripted_server(busy) as url:
+        one = make(config(url, calls_per_min=3), records, clock)
+        outcomes = []
+        for after_s in (0, 20, 40, 61):
+            clock.advance(10**18 + after_s * 10**9 - clock.now_ns())
+            one.offer(market(after_s=after_s))
+            outcomes.append((await records.next())["outcome"])
+        await one.close()
+    assert outcomes == ["http_5xx", "http_5xx", "budget_denied", "http_5xx"]
+    assert posts == 2 + 1 + 2
+
+
+@pytest.mark.parametrize("moment", ["reserve", "settle", "close"])
+async def test_a_ledger_that_another_session_holds_costs_at_most_one_question(
+    moment: str, tmp_path: Path
+) -> None:
+    path, records = tmp_path / "spend.sqlite", Records()
+    other = sqlite3.connect(path, isolation_level=None)
+    asked = asyncio.Event()
+
+    async def slow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.sleep(0.2)
+        body = with_usage(100, 50)
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(f"{head}{body}".encode())
+        await writer.drain()
+
+    async with scripted_server(slow) as url:
+        one = make(config(url), records, ledger=Ledger(path))
+        if moment == "reserve":
+            other.execute("BEGIN IMMEDIATE")
+        one.offer(market())
+        if moment != "reserve":
+            await asked.wait()
+            other.execute("BEGIN IMMEDIATE")
+        if moment == "close":
+            await one.close()
+        row = await records.next()
+        other.execute("ROLLBACK")
+        wanted = {"reserve": "budget_denied", "settle": "accepted", "close": "invalid_transport"}
+        assert row["outcome"] == wanted[moment]
+        assert one.counters["in_flight"] == 0
+        if moment != "close":
+            one._last_ask_ns = None
+            one.offer(market(after_s=1))
+            assert (await records.next())["outcome"] == "accepted", "and the next one is asked"
+        await one.close()
+    other.close()
+
+
+async def test_a_probe_that_finds_the_ledger_held_is_made_again_later(tmp_path: Path) -> None:
+    path, records, clock = tmp_path / "spend.sqlite", Records(), ManualClock(1)
+    other = sqlite3.connect(path, isolation_level=None)
+    async with rule_based_server() as url:
+        one = make(config(url, response_format="auto"), records, clock, ledger=Ledger(path))
+        other.execute("BEGIN IMMEDIATE")
+        assert (await refusal(one, records))[2]
+        other.execute("ROLLBACK")
+        clock.advance(61 * 10**9)
+        assert (await first_answer(one, records))["outcome"] == "accepted"
+        await one.close()
+    other.close()
+
+
+def test_many_sessions_may_begin_on_one_new_file_of_spending(tmp_path: Path) -> None:
+    def begin(name: int) -> None:
+        Ledger(tmp_path / f"{name // 8}.sqlite").close()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(begin, range(160)))
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)
+    old.executescript(
+        "CREATE TABLE call(id INTEGER PRIMARY KEY, ts_ns INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL,"
+        " tokens INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0);"
+        "CREATE TABLE profile(base_url TEXT NOT NULL, model TEXT NOT NULL, response_format TEXT NOT NULL,"
+        " probed_ns INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY(base_url, model));"
+        "INSERT INTO call(ts_ns, model, usd, tokens) VALUES(5, 'm', 0.25, 10); PRAGMA user_version = 1"
+    )
+    old.close()
+    for _ in range(2):
+        ledger = Ledger(tmp_path / "a.sqlite")
+        assert ledger.spent(0, 10) == (0.25, 10, 1)
+        ledger.close()
+
+
+def test_a_clock_that_jumps_neither_blocks_the_next_minute_nor_forgets_what_was_spent(tmp_path: Path) -> None:
+    hour_ns, day_ns, now_ns = 3600 * 10**9, 86_400 * 10**9, 20_000 * 86_400 * 10**9 + 3600 * 10**9
+    price, path = Price(in_usd_per_mtok=1.0, out_usd_per_mtok=1.0), tmp_path / "a.sqlite"
+
+    def budget(ledger: Ledger, at_ns: int) -> Budget:
+        return Budget(usd_per_day=1.0, calls_per_min=2, price=price, clock=ManualClock(at_ns), ledger=ledger)
+
+    ledger = Ledger(path, now_ns=now_ns)
+    spent = budget(ledger, now_ns)
+    spent.reserve(300_000, 100_000)
+    usd = spent.spent_usd
+    assert usd > 0
+    set_back = budget(ledger, now_ns - hour_ns // 2)
+    assert set_back.spent_usd == usd, "it is still of this day"
+    assert set_back.reserve(3, 1).attempts == 2, "what lies in the future is not of this minute"
+    ledger.close()
+    Ledger(path, now_ns=now_ns + 401 * day_ns).close()
+    again = Ledger(path, now_ns=now_ns)
+    assert again.spent(0, 2**62).usd >= usd
+    again.close()
 
 
 def test_the_file_of_spending_may_be_named(tmp_path: Path) -> None:
@@ -467,9 +602,35 @@ async def test_a_broken_line_is_named_by_the_command_line(
         told = capsys.readouterr().err
         assert f"{path}:4: " in told
         assert len(told) < 1000, "a line is named, not repeated"
-    path.write_text("\n".join([*lines[:3], lines[3].replace('"last":true', '"last":false')]) + "\n")
+    unchained = [re.sub(r',"chain":"\w+"', "", line) for line in lines]
+    path.write_text("\n".join([*unchained[:3], unchained[3].replace('"last":true', '"last":false')]) + "\n")
     assert await loop.run_in_executor(None, run, ["cassette", "verify", str(path)]) == 2
     assert f"{path}:4: attempt 1 was not the last" in capsys.readouterr().err
+
+
+async def test_a_recording_that_was_edited_or_put_in_another_order_is_named_with_its_line(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.jsonl"
+    async with rule_based_server() as url:
+        await recorded(path, url)
+    lines = path.read_text().splitlines()
+    other = base64.b64encode(reply(recommended_bid_spread_bps=2.5).encode()).decode()
+    for changed, line in (
+        ([*lines[:3], re.sub(r'"body_b64":"[^"]+"', f'"body_b64":"{other}"', lines[3]), *lines[4:]], 4),
+        ([*lines[:3], re.sub(r'"snapshot_seq":\d+', '"snapshot_seq":99', lines[3]), *lines[4:]], 4),
+        ([*lines[:2], lines[1], *lines[2:]], 3),
+        ([lines[0], *lines[2:]], 2),
+        ([lines[0], lines[2], lines[1], *lines[3:]], 2),
+        ([lines[0].replace('"created_ns":', '"created_ns":1'), *lines[1:]], 2),
+    ):
+        path.write_text("\n".join(changed) + "\n")
+        with pytest.raises(
+            CassetteError, match=rf"a\.jsonl:{line}: this line was changed, or lines before it"
+        ):
+            Cassette.read(path)
+    path.write_text("\n".join(re.sub(r',"chain":"\w+"', "", one) for one in lines) + "\n")
+    assert len(Cassette.read(path).records) == len(lines) - 1, "what something else wrote needs no digests"
 
 
 @pytest.mark.parametrize("torn_off", [1, 20])

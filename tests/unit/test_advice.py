@@ -1,6 +1,7 @@
 """Replies of any shape: taken exactly, or rejected with the reason; prompts: numbers and nothing else."""
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +95,30 @@ def test_every_field_is_required(name: str) -> None:
     rejected(AdviceOutcome.INVALID_SCHEMA, json.dumps({key: GOOD[key] for key in GOOD if key != name}))
 
 
+@pytest.mark.parametrize(
+    "inside", [" " * 65_000 + "x", "\n" * 65_000 + "x", "`" * 65_000 + "x", "a" * 65_000]
+)
+def test_a_fence_that_does_not_close_takes_no_time(inside: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(AdviceRejectedError):
+        parse_reply("```\n" + inside)
+    assert time.perf_counter() - start < 0.1
+
+
+def test_a_name_the_service_made_up_is_not_repeated() -> None:
+    name = "\n\x1b[31mmm-hybrid: KILLED" + "x" * 50_000
+    with pytest.raises(AdviceRejectedError) as refused:
+        parse_reply(json.dumps({**GOOD, name: 1}))
+    assert refused.value.detail.startswith("a field nobody asked for: ")
+    assert len(str(refused.value)) < 600
+    assert str(refused.value).isprintable()
+
+
+def test_half_a_pair_of_code_units_in_the_reasoning_is_no_reason_to_refuse() -> None:
+    text = json.dumps({**GOOD, "reasoning": "wide \ud83d!"})
+    assert parse_reply(text).reasoning == "wide ?!"
+
+
 def test_two_objects_or_prose_around_one_are_refused() -> None:
     for text in (json.dumps(GOOD) * 2, f"Sure! {json.dumps(GOOD)}", "", "[]", "[" * 100_000):
         rejected(AdviceOutcome.INVALID_JSON, text)
@@ -121,6 +146,19 @@ def test_an_event_stream_is_read_whatever_was_asked_for() -> None:
     completion = read_completion(body.encode())
     assert parse_reply(completion.content) == AdviceReply.model_validate_json(json.dumps(GOOD))
     assert (completion.model, completion.prompt_tokens, completion.completion_tokens) == ("m", 3, 4)
+
+
+def test_an_event_stream_may_begin_with_any_field_and_hold_any_character_inside_its_strings() -> None:
+    content = json.dumps({**GOOD, "reasoning": "a\u2028b\x85c"}, ensure_ascii=False)
+    chunk = {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": "stop"}]}
+    body = f"retry: 10\r\n: comment\rdata: {json.dumps(chunk, ensure_ascii=False)}\n\ndata: [DONE]\n\n"
+    assert parse_reply(read_completion(body.encode()).content).reasoning == "a b c"
+
+
+def test_a_model_that_is_no_name_is_another_model() -> None:
+    body = json.loads(envelope())
+    assert read_completion(json.dumps({**body, "model": ["m"]}).encode()).model == "['m']"
+    assert read_completion(json.dumps({**body, "model": None}).encode()).model is None
 
 
 def test_responses_events_are_read_too() -> None:

@@ -105,8 +105,8 @@ class Scripted:
     def __init__(self) -> None:
         self.coming: list[Attempt] = []
 
-    async def ask(self, request: Any, attempts: list[Attempt]) -> None:
-        attempts.extend(self.coming)
+    async def ask(self, request: Any, attempts: list[Attempt], *, most_attempts: int = 2) -> None:
+        attempts.extend(self.coming[:most_attempts])
 
     async def models(self) -> list[ListedModel]:
         return []

@@ -1,6 +1,7 @@
 """What a circuit breaker admits, and when."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -48,6 +49,34 @@ def test_too_few_calls_are_no_evidence(clock):
     subject = breaker(clock)
     tell(subject, "---")
     assert subject.state is BreakerState.CLOSED
+
+
+def test_failures_in_a_row_open_it_whatever_the_window_says(clock):
+    subject = breaker(clock, min_calls=20, window_calls=20, failures_in_a_row=5)
+    tell(subject, "+" * 15 + "----")
+    assert subject.state is BreakerState.CLOSED
+    tell(subject, "-")
+    assert subject.state is BreakerState.OPEN
+
+
+def test_half_of_the_last_calls_open_it_however_long_they_took(clock):
+    subject = breaker(clock, min_calls=20, window_calls=20, window_s=86_400, failures_in_a_row=5)
+    for result in "--+" * 10:
+        if subject.state is not BreakerState.CLOSED:
+            break
+        tell(subject, result)
+        clock.advance(120 * SECOND)
+    assert subject.state is not BreakerState.CLOSED
+
+
+def test_waits_vary_so_that_many_do_not_probe_in_step(clock):
+    waits = set()
+    for seed in range(20):
+        subject = breaker(clock, jitter=0.1, rng=random.Random(seed))
+        tell(subject, "----")
+        waits.add(subject.seconds_until_probe)
+    assert len(waits) == 20
+    assert all(4.5 <= wait <= 5.5 for wait in waits)
 
 
 def test_failures_leave_the_window_with_time(clock):

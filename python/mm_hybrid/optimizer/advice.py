@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
@@ -23,7 +24,11 @@ REASONING_LIMIT = 200
 MAX_TOKENS_TOLD = 2**53
 """A larger number of tokens is as good as none told, and would not fit into a file."""
 
-_FENCE = re.compile(r"\A```[A-Za-z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
+DETAIL_LIMIT = 500
+"""Characters of a reason that are kept; what a service wrote may be part of it."""
+
+_FENCE = "```"
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Anomaly(StrEnum):
@@ -57,13 +62,18 @@ class AdviceOutcome(StrEnum):
     REPLAY_MISS = "replay_miss"
 
 
+def printable(text: str, limit: int) -> str:
+    """Return the first ``limit`` characters of foreign text, each that is not printable as a space."""
+    return "".join(char if char.isprintable() else " " for char in text[:limit])
+
+
 class AdviceRejectedError(MmHybridError):
     """A question that led to no advice; ``outcome`` says why, ``reply`` holds what came back."""
 
     def __init__(self, outcome: AdviceOutcome, detail: str, reply: str = "") -> None:
-        super().__init__(f"{outcome}: {detail}")
+        self.detail = printable(detail, DETAIL_LIMIT)
+        super().__init__(f"{outcome}: {self.detail}")
         self.outcome = outcome
-        self.detail = detail
         self.reply = reply
 
 
@@ -95,7 +105,7 @@ class AdviceReply(BaseModel):
     @field_validator("reasoning")
     @classmethod
     def _printable(cls, text: str) -> str:
-        return "".join(char if char.isprintable() else " " for char in text)[:REASONING_LIMIT]
+        return printable(text, REASONING_LIMIT)
 
 
 class SeedAdviceReply(AdviceReply):
@@ -153,7 +163,7 @@ def read_completion(body: bytes) -> Completion:
         except (ValueError, RecursionError):
             _reject(AdviceOutcome.INVALID_ENVELOPE, "the body is no complete JSON object", text)
         return _from_envelope(envelope, text)
-    if text.startswith(("data:", "event:", "id:", ":")):
+    if text.startswith(("data:", "event:", "id:", "retry:", ":")):
         return _from_events(text)
     raise AdviceRejectedError(
         AdviceOutcome.INVALID_ENVELOPE, "the body is neither JSON nor an event stream", text
@@ -166,22 +176,35 @@ def parse_reply(content: str, kind: type[AdviceReply] = AdviceReply) -> AdviceRe
     Raises:
         AdviceRejectedError: ``invalid_json`` or ``invalid_schema``, naming the field.
     """
-    text = content.strip()
-    fenced = _FENCE.match(text)
-    if fenced:
-        text = fenced.group(1).strip()
+    text = _without_fence(content.strip())
     try:
         value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise AdviceRejectedError(AdviceOutcome.INVALID_JSON, str(error)[:REASONING_LIMIT], content) from None
     if not isinstance(value, dict):
         _reject(AdviceOutcome.INVALID_JSON, f"one JSON object expected, got {type(value).__name__}", content)
+    reasoning = value.get("reasoning")
+    if isinstance(reasoning, str) and any("\ud800" <= char <= "\udfff" for char in reasoning):
+        # Half a pair of code units is no text, but reasoning is no reason to refuse.
+        value["reasoning"] = reasoning.encode("utf-8", "replace").decode()
+        text = json.dumps(value)
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "reply"
+        # A name that is not ours may say anything.
+        name = str(first["loc"][0]) if first["loc"] else "reply"
+        field = name if name in kind.model_fields or name == "reply" else "a field nobody asked for"
         raise AdviceRejectedError(AdviceOutcome.INVALID_SCHEMA, f"{field}: {first['msg']}", content) from None
+
+
+def _without_fence(text: str) -> str:
+    """Take one Markdown fence off, if there is one."""
+    if len(text) < 2 * len(_FENCE) or not (text.startswith(_FENCE) and text.endswith(_FENCE)):
+        return text
+    label, line_end, inside = text[len(_FENCE) : -len(_FENCE)].partition("\n")
+    label = label.strip()
+    return inside.strip() if line_end and (not label or (label.isascii() and label.isalpha())) else text
 
 
 def _reject(outcome: AdviceOutcome, detail: str, reply: str) -> NoReturn:
@@ -244,9 +267,31 @@ def _from_events(text: str) -> Completion:
     return _from_envelope(envelope, text)
 
 
+def streamed_texts(body: bytes) -> list[str]:
+    """Return each text that a stream of events carries in pieces, whatever else is wrong with the stream."""
+    pieces: defaultdict[str, list[str]] = defaultdict(list)
+    for line in _LINE_END.split(body.decode("utf-8", errors="replace")):
+        if not line.startswith("data:"):
+            continue
+        try:
+            event = json.loads(line.removeprefix("data:"))
+        except (ValueError, RecursionError):
+            continue
+        choices = event.get("choices") if isinstance(event, dict) else None
+        deltas = [choice.get("delta") for choice in choices or () if isinstance(choice, dict)]
+        if isinstance(event, dict):
+            delta = event.get("delta")
+            deltas.append(delta if isinstance(delta, dict) else {"delta": delta})
+        for delta in deltas:
+            for name, text in delta.items() if isinstance(delta, dict) else ():
+                if isinstance(text, str):
+                    pieces[name].append(text)
+    return ["".join(texts) for texts in pieces.values()]
+
+
 def _events(text: str) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    for line in _LINE_END.split(text):
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         if not data or data == "[DONE]":
             continue
@@ -269,7 +314,7 @@ def _completion(content: str, model: Any, usage: Any) -> Completion:
 
     return Completion(
         content=content,
-        model=model if isinstance(model, str) else None,
+        model=None if model is None else str(model)[:REASONING_LIMIT],
         prompt_tokens=tokens("prompt_tokens", "input_tokens"),
         completion_tokens=tokens("completion_tokens", "output_tokens"),
     )

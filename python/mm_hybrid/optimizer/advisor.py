@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from mm_hybrid.breaker import Breaker, BreakerOpenError
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import AdvisorConfig
+from mm_hybrid.errors import JournalError
 from mm_hybrid.optimizer.advice import (
     Advice,
     AdviceOutcome,
@@ -128,9 +129,13 @@ class Advisor:
         self._breaker = Breaker(
             "advisor",
             clock=clock,
-            window_s=300.0,
+            window_s=86_400.0,
+            window_calls=20,
+            min_calls=20,
+            failures_in_a_row=5,
             open_for_s=30.0,
             max_open_for_s=600.0,
+            jitter=JITTER,
             listener=lambda change: self._tell("breaker:advisor", change.after.value, change.reason),
         )
         self._profile: ProviderProfile | None = None
@@ -207,6 +212,8 @@ class Advisor:
         if self._config.prompt == "seed":
             inventory = Inventory(inventory.qty_base, self._limit_base(features))
         self._latest = (features, inventory)
+        if features.state is not BookState.LIVE:
+            self.invalidate(f"book is {features.state}")
         self._drop_if_void(features, inventory)
         self._prompt.observe(features)
         if (
@@ -240,7 +247,9 @@ class Advisor:
         return advice
 
     def invalidate(self, reason: str = "the book was rebuilt") -> None:
-        """Forget the advice in force: the book was rebuilt or the configuration changed."""
+        """Forget the advice in force and refuse the answer under way: it is about a market that is gone."""
+        if self._question is not None:
+            self._question.void = reason
         if self._advice is not None:
             self._retire(reason)
 
@@ -345,6 +354,9 @@ class Advisor:
                 self._latched = error.detail
             self._tell("advisor:prepare", error.outcome.value, error.detail)
             self._warn(error.detail)
+        except JournalError as error:  # a ledger that another session holds: later again
+            self._tell("advisor:prepare", "ledger", str(error))
+            self._warn(str(error))
         except Exception as error:
             log.exception("advisor failed")
             self._latched = f"{type(error).__name__}: {error}"
@@ -406,7 +418,8 @@ class Advisor:
         try:
             self._admit(question)
             if client is not None:
-                await client.ask(question.request, question.attempts)
+                most = question.reservation.attempts if question.reservation is not None else 1
+                await client.ask(question.request, question.attempts, most_attempts=most)
         except AdviceRejectedError as error:
             self._task = None
             self._warn(str(error))
@@ -479,7 +492,7 @@ class Advisor:
         """Read the answer, live or recorded, and bring the question to its outcome."""
         outcome, detail = AdviceOutcome.INVALID_TRANSPORT, ""
         try:
-            outcome = self._read(question)
+            outcome, detail = self._read(question), question.remark
         except AdviceRejectedError as error:
             outcome, detail = error.outcome, error.detail
             if isinstance(error, RefusedError):
@@ -530,9 +543,13 @@ class Advisor:
     def _check(self, question: Question, completion: Completion) -> AdviceOutcome:
         """Put a reply that passes every check in force and return ``accepted`` or ``clamped``."""
         advice, outcome = advice_from(question, completion, self._config)
-        if self._latest is not None and (why := why_void(advice, self._latest[0], self._bucket())):
+        why = question.void
+        if why is None and self._latest is not None:
+            why = why_void(advice, self._latest[0], self._bucket())
+        if why is not None:
             raise AdviceRejectedError(AdviceOutcome.STALE, why)
-        self.invalidate("newer advice")
+        if self._advice is not None:
+            self._retire("newer advice")
         self._advice = question.advice = advice
         return outcome
 

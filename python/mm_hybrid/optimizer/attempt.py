@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
@@ -108,7 +109,9 @@ def retry_after_s(attempt: Attempt, now_s: float) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         try:
-            seconds = parsedate_to_datetime(str(value)).timestamp() - now_s
+            moment = parsedate_to_datetime(str(value))
+            # An HTTP date is in GMT, also where it does not say so (RFC 9110, section 5.6.7).
+            seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now_s
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -1,18 +1,21 @@
 """What advice may cost: the worst case is reserved before a call and settled after it.
 
-A call whose usage is unknown (timeout, broken reply, no usage block) or cannot be true (nothing for something, more
-than was sent or allowed) is charged its worst case, because the provider may bill it. A model without a known price
-is refused.
+A call whose usage is unknown (timeout, broken reply, no usage block, nothing for something) is charged its worst case,
+because the provider may bill it. A model without a known price is refused.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import AdvisorConfig
-from mm_hybrid.optimizer.advice import AdviceOutcome, AdviceRejectedError
+from mm_hybrid.errors import JournalError
+from mm_hybrid.optimizer.advice import MAX_TOKENS_TOLD, AdviceOutcome, AdviceRejectedError
 from mm_hybrid.optimizer.ledger import DAY_NS, Ledger
+
+log = logging.getLogger(__name__)
 
 _MINUTE_NS = 60 * 1_000_000_000
 MAX_ATTEMPTS = 2
@@ -58,14 +61,20 @@ class Reservation:
 
     Attributes:
         number: of the call in the ledger.
+        ts_ns: when it was made.
+        attempts: tries that it covers.
         prompt_tokens: most tokens one attempt's prompt can have.
         reply_tokens: most tokens one attempt's reply can have.
+        usd: what all of them can cost.
         settled: whether it is over.
     """
 
     number: int
+    ts_ns: int
+    attempts: int
     prompt_tokens: int
     reply_tokens: int
+    usd: float
     settled: bool = False
 
 
@@ -75,7 +84,7 @@ class Budget:
     Args:
         usd_per_day: most that may be spent per day (UTC).
         tokens_per_min: most tokens, prompt and reply, in any 60 s.
-        calls_per_min: most calls in any 60 s.
+        calls_per_min: most calls in any 60 s, retries counted.
         model: what is paid for.
         price: what it costs; ``None`` refuses every call.
         clock: where day and minute come from.
@@ -103,48 +112,69 @@ class Budget:
 
     @property
     def spent_usd(self) -> float:
-        """USD spent or reserved today."""
-        now_ns = self._clock.now_ns()
-        return self._ledger.spent(now_ns - now_ns % DAY_NS).usd
+        """USD spent or reserved today.
+
+        Raises:
+            JournalError: the ledger cannot be read.
+        """
+        return self._spent_on_day_of(self._clock.now_ns())
 
     def reserve(self, prompt_bytes: int, max_reply_tokens: int) -> Reservation:
-        """Set the worst case of one call aside.
+        """Set the worst case of one call aside: with a retry if the limits allow two tries, else without.
 
         Raises:
             AdviceRejectedError: ``budget_denied``, saying which limit.
         """
-        if self._price is None:
+        price = self._price
+        if price is None:
             raise _denied(
                 f"the price of {self._model or 'the model'} is unknown: "
                 "set advisor.price_in_usd_per_mtok and price_out_usd_per_mtok"
             )
         now_ns = self._clock.now_ns()
         prompt_tokens = -(-prompt_bytes // _BYTES_PER_TOKEN)
-        worst_usd = MAX_ATTEMPTS * self._price.cost_usd(prompt_tokens, max_reply_tokens)
-        worst_tokens = MAX_ATTEMPTS * (prompt_tokens + max_reply_tokens)
-        with self._ledger.alone():
-            self._check(now_ns, worst_usd, worst_tokens)
-            number = self._ledger.reserve(now_ns, self._model, worst_usd, worst_tokens)
-        return Reservation(number, prompt_tokens, max_reply_tokens)
+        try_usd, try_tokens = (
+            price.cost_usd(prompt_tokens, max_reply_tokens),
+            prompt_tokens + max_reply_tokens,
+        )
+        try:
+            with self._ledger.alone():
+                attempts = self._attempts_that_fit(now_ns, try_usd, try_tokens)
+                usd, tokens = attempts * try_usd, attempts * try_tokens
+                number = self._ledger.reserve(now_ns, self._model, usd, tokens, attempts)
+        except JournalError as error:
+            raise _denied(str(error)) from error
+        return Reservation(number, now_ns, attempts, prompt_tokens, max_reply_tokens, usd)
 
-    def _check(self, now_ns: int, worst_usd: float, worst_tokens: int) -> None:
-        spent_usd = self._ledger.spent(now_ns - now_ns % DAY_NS).usd
-        if spent_usd + worst_usd > self._usd_per_day:
-            raise _denied(
-                f"{spent_usd:.4f} of {self._usd_per_day:g} USD spent, a call may cost {worst_usd:.4f}"
-            )
-        minute = self._ledger.spent(now_ns - _MINUTE_NS + 1)
-        if minute.calls >= self._calls_per_min:
-            raise _denied(f"{self._calls_per_min} calls in the last minute already")
-        if minute.tokens + worst_tokens > self._tokens_per_min:
-            raise _denied(
-                f"{minute.tokens} of {self._tokens_per_min} tokens a minute used, a call may take {worst_tokens}"
-            )
+    def _attempts_that_fit(self, now_ns: int, try_usd: float, try_tokens: int) -> int:
+        spent_usd = self._spent_on_day_of(now_ns)
+        # What lies in the future was written before the clock was set back, and is not of this minute.
+        minute = self._ledger.spent(now_ns - _MINUTE_NS + 1, now_ns + 1)
+        for attempts in range(MAX_ATTEMPTS, 0, -1):
+            if spent_usd + attempts * try_usd > self._usd_per_day:
+                why = f"{spent_usd:.4f} of {self._usd_per_day:g} USD spent, a call may cost {try_usd:.4f}"
+            elif minute.attempts + attempts > self._calls_per_min:
+                why = f"{minute.attempts} of {self._calls_per_min} calls in the last minute already"
+            elif minute.tokens + attempts * try_tokens > self._tokens_per_min:
+                why = (
+                    f"{minute.tokens} of {self._tokens_per_min} tokens a minute used, "
+                    f"a call may take {try_tokens}"
+                )
+            else:
+                return attempts
+        raise _denied(why)
+
+    def _spent_on_day_of(self, ts_ns: int) -> float:
+        day_ns = ts_ns - ts_ns % DAY_NS
+        return self._ledger.spent(day_ns, day_ns + DAY_NS).usd
 
     def cancel(self, reservation: Reservation) -> None:
-        """Take a reservation back; its call was never sent."""
+        """Take a reservation back; its call was never sent. A ledger that cannot be written keeps the worst case."""
         _once(reservation)
-        self._ledger.drop(reservation.number)
+        try:
+            self._ledger.drop(reservation.number)
+        except JournalError as error:
+            log.warning("%s", error)
 
     def settle(
         self,
@@ -153,20 +183,28 @@ class Budget:
         completion_tokens: int | None,
         attempts: int = 1,
     ) -> float:
-        """Charge what the call cost and return it, USD: never more than was reserved.
+        """Charge what the call cost and return it, USD.
 
-        Usage that is unknown or cannot be true is charged the worst case. An attempt before the last is charged its
-        worst case, one that was never made nothing.
+        Usage is charged as told, also where it is more than was reserved, up to what is left of the day; then nothing
+        more is asked that day. Usage that is unknown or nothing is charged the worst case, and so are an attempt before
+        the last, and a call that cannot be written down now. An attempt that was never made costs nothing.
         """
         _once(reservation)
         most_in, most_out = reservation.prompt_tokens, reservation.reply_tokens
         used_in, used_out = most_in, most_out
-        if 0 < (prompt_tokens or 0) <= most_in and 0 < (completion_tokens or 0) <= most_out:
-            used_in, used_out = prompt_tokens or most_in, completion_tokens or most_out
-        earlier = min(max(attempts, 1), MAX_ATTEMPTS) - 1
-        used_in, used_out = used_in + earlier * most_in, used_out + earlier * most_out
+        if prompt_tokens and completion_tokens and prompt_tokens > 0 and completion_tokens > 0:
+            used_in, used_out = prompt_tokens, completion_tokens
+        made = min(max(attempts, 1), reservation.attempts)
+        used_in, used_out = used_in + (made - 1) * most_in, used_out + (made - 1) * most_out
         usd = 0.0 if self._price is None else self._price.cost_usd(used_in, used_out)
-        self._ledger.settle(reservation.number, usd, used_in + used_out)
+        try:
+            if usd > reservation.usd:
+                others_usd = self._spent_on_day_of(reservation.ts_ns) - reservation.usd
+                usd = max(min(usd, self._usd_per_day - others_usd), reservation.usd)
+            self._ledger.settle(reservation.number, usd, min(used_in + used_out, MAX_TOKENS_TOLD), made)
+        except JournalError as error:
+            log.warning("%s; a call stays charged with its worst case", error)
+            return reservation.usd
         return usd
 
 

@@ -5,6 +5,9 @@ The first line is a header, every other one an attempt. A question is found agai
 replayed answer becomes visible its recorded latency after the snapshot it was asked about, and occupies the advisor
 until then, as it did when it was recorded.
 
+Each attempt's line carries a digest of itself and of all lines before it, so that an edit, a missing line and another
+order are noticed; lines without one, written by something else, are taken as they are.
+
 Bodies are kept as they came, broken ones too, so that another parser can be tried on them. A key, a token or a request
 id has no place in the file: requests are kept as hashes and of the response's headers only a few known ones.
 """
@@ -103,6 +106,7 @@ class Record(_Line):
         prompt_tokens: usage told.
         completion_tokens: usage told.
         cost_usd: what the question was charged; on its last attempt.
+        chain: first half of the SHA-256 of the chain before and of this attempt; ``None`` is not checked.
     """
 
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -122,6 +126,7 @@ class Record(_Line):
     prompt_tokens: Tokens | None = None
     completion_tokens: Tokens | None = None
     cost_usd: Annotated[float, Field(ge=0, le=MAX_COST_USD)] | None = None
+    chain: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
 
     def as_attempt(self) -> Attempt:
         """Return what the service did."""
@@ -133,6 +138,12 @@ class Record(_Line):
             detail=self.detail,
             latency_ns=self.latency_us * 1000,
         )
+
+
+def chained(before: str, line: Header | Record) -> str:
+    """Return the chain after a line, given the one before it (nothing before the header)."""
+    text = before + line.model_dump_json(exclude_defaults=True, exclude={"chain"})
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def request_key(request: Mapping[str, Any]) -> str:
@@ -164,10 +175,11 @@ class Recorder:
                 raise CassetteError(
                     f"{self.path}: recorded with {_facts(old)}, not {_facts(header)}: use another file"
                 )
-            _check_whole(self.path)
+            self._chain = _check_whole(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a", encoding="utf-8")
         if new:
+            self._chain = chained("", header)
             self._write(header)
 
     def record(
@@ -186,27 +198,27 @@ class Recorder:
         """Append every attempt of one question."""
         for number, attempt in enumerate(attempts, start=1):
             last = number == len(attempts)
-            self._write(
-                Record(
-                    key=key,
-                    pass_id=self._pass_id,
-                    symbol=symbol,
-                    snapshot_seq=snapshot_seq,
-                    snapshot_ts_us=snapshot_ts_ns // 1000,
-                    sent_ts_us=sent_ts_ns // 1000,
-                    latency_us=max(attempt.latency_ns, 0) // 1000,
-                    attempt=number,
-                    last=last,
-                    status=attempt.status,
-                    headers=dict(attempt.headers),
-                    body_b64=base64.b64encode(attempt.body).decode(),
-                    error=attempt.error,
-                    detail=attempt.detail[:200],
-                    prompt_tokens=prompt_tokens if last else None,
-                    completion_tokens=completion_tokens if last else None,
-                    cost_usd=cost_usd if last else None,
-                )
+            record = Record(
+                key=key,
+                pass_id=self._pass_id,
+                symbol=symbol,
+                snapshot_seq=snapshot_seq,
+                snapshot_ts_us=snapshot_ts_ns // 1000,
+                sent_ts_us=sent_ts_ns // 1000,
+                latency_us=max(attempt.latency_ns, 0) // 1000,
+                attempt=number,
+                last=last,
+                status=attempt.status,
+                headers=dict(attempt.headers),
+                body_b64=base64.b64encode(attempt.body).decode(),
+                error=attempt.error,
+                detail=attempt.detail[:200],
+                prompt_tokens=prompt_tokens if last else None,
+                completion_tokens=completion_tokens if last else None,
+                cost_usd=cost_usd if last else None,
             )
+            self._chain = chained(self._chain, record)
+            self._write(record.model_copy(update={"chain": self._chain}))
 
     def close(self) -> None:
         """Close the file."""
@@ -223,7 +235,7 @@ class Cassette:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.header = read_header(self.path)
-        self.records = list(read_records(self.path))
+        self.records = list(read_records(self.path, self.header))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
@@ -299,13 +311,15 @@ def read_header(path: Path) -> Header:
     raise CassetteError(f"{path}:1: the cassette is empty")
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def read_records(path: Path, header: Header) -> Iterator[Record]:
     """Yield the attempts of a cassette.
 
     Raises:
-        CassetteError: a line is malformed, or a question ends without its last attempt; names the line.
+        CassetteError: a line is malformed or not where or what it was when it was written, or a question ends without
+            its last attempt; names the line.
     """
     unfinished: dict[str, tuple[int, Record]] = {}
+    chain = chained("", header)
     for number, text in _lines(path):
         if number == 1:
             continue
@@ -331,6 +345,11 @@ def read_records(path: Path) -> Iterator[Record]:
             )
         if not record.last:
             unfinished[record.pass_id] = (number, record)
+        chain = chained(chain, record)
+        if record.chain not in {None, chain}:
+            raise CassetteError(
+                f"{path}:{number}: this line was changed, or lines before it were changed, added, taken away or moved"
+            )
         yield record
     for number, record in unfinished.values():
         raise CassetteError(
@@ -338,17 +357,19 @@ def read_records(path: Path) -> Iterator[Record]:
         )
 
 
-def _check_whole(path: Path) -> None:
-    """Check that a line appended to a file that has some will be a line of its own, after lines that can be used."""
+def _check_whole(path: Path) -> str:
+    """Check that a line appended will be a line of its own, after lines that can be used; return the chain."""
     try:
-        for _ in read_records(path):
-            pass
+        chain = chained("", header := read_header(path))
+        for record in read_records(path, header):
+            chain = chained(chain, record)
     except CassetteError as error:
         raise CassetteError(f"{error}; a damaged cassette is not continued: use another file") from None
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             raise CassetteError(f"{path}: the last line is torn: it is not continued, use another file")
+    return chain
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from mm_hybrid.clock import Clock
 from mm_hybrid.config import AdvisorConfig
 from mm_hybrid.errors import ConfigError
-from mm_hybrid.optimizer.advice import AdviceOutcome, AdviceRejectedError
+from mm_hybrid.optimizer.advice import AdviceOutcome, AdviceRejectedError, streamed_texts
 from mm_hybrid.optimizer.attempt import (
     KEPT_HEADERS,
     MAX_BODY_BYTES,
@@ -33,12 +33,19 @@ from mm_hybrid.optimizer.attempt import (
     is_retryable,
     retry_after_s,
 )
+from mm_hybrid.optimizer.budget import MAX_ATTEMPTS
 from mm_hybrid.optimizer.prompt import wire_body
-from mm_hybrid.optimizer.redaction import Redactor
+from mm_hybrid.optimizer.redaction import HIDDEN, Redactor
 
 CONNECT_TIMEOUT_S = 0.5
 MAX_LIST_BYTES = 2 * 1024 * 1024
 """A list of models may be long; nothing of it is kept but names and dates."""
+
+MAX_PIECES = 8192
+"""Chunks a body may come in: an answer of two hundred tokens takes some hundred."""
+
+_PIECES_A_TURN = 16
+"""Chunks that are taken in one turn of the event loop, whose other work waits for them."""
 
 MAX_NAME_CHARS = 100
 """Characters of a model's name that are kept."""
@@ -101,7 +108,9 @@ class AdvisorClient:
         """Name the service, never the key."""
         return f"AdvisorClient({self._url!r})"
 
-    async def ask(self, request: Mapping[str, Any], attempts: list[Attempt]) -> None:
+    async def ask(
+        self, request: Mapping[str, Any], attempts: list[Attempt], *, most_attempts: int = MAX_ATTEMPTS
+    ) -> None:
         """Send one question; what came of it, with at most one retry, is appended to ``attempts``. Never raises.
 
         A question that is cancelled leaves what was known until then.
@@ -110,7 +119,7 @@ class AdvisorClient:
         content = wire_body(request)
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
-                await self._ask_with_retry(content, deadline, started_ns, attempts)
+                await self._ask_with_retry(content, deadline, started_ns, attempts, most_attempts)
         except TimeoutError:
             attempts.append(
                 Attempt(
@@ -141,11 +150,16 @@ class AdvisorClient:
         await self._http.aclose()
 
     async def _ask_with_retry(
-        self, content: bytes, deadline: asyncio.Timeout, started_ns: int, attempts: list[Attempt]
+        self,
+        content: bytes,
+        deadline: asyncio.Timeout,
+        started_ns: int,
+        attempts: list[Attempt],
+        most_attempts: int,
     ) -> None:
         first = await self._send("POST", "/chat/completions", content, started_ns, MAX_BODY_BYTES)
         attempts.append(first)
-        if not is_retryable(first):
+        if most_attempts < MAX_ATTEMPTS or not is_retryable(first):
             return
         wait_s = retry_after_s(first, self._clock.now_ns() / 1e9)
         if wait_s is None:
@@ -178,10 +192,16 @@ class AdvisorClient:
             async with self._http.stream(
                 method, f"{self._url}{path}", content=content, headers=headers
             ) as response:
+                pieces = 0
                 async for chunk in response.aiter_raw():
                     body += chunk
                     if len(body) > max_bytes:
                         return failed("too_large", f"the body is over {max_bytes} bytes")
+                    pieces += 1
+                    if pieces > MAX_PIECES:
+                        return failed("too_large", f"the body comes in over {MAX_PIECES} pieces")
+                    if pieces % _PIECES_A_TURN == 0:
+                        await asyncio.sleep(0)
                 status, received = response.status_code, response.headers
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return failed("connect", error)
@@ -196,9 +216,16 @@ class AdvisorClient:
                 for name in KEPT_HEADERS
                 if name in received
             },
-            body=self._redactor.clean(bytes(body)),
+            body=self._without_key(bytes(body)),
             latency_ns=self._clock.monotonic_ns() - started_ns,
         )
+
+    def _without_key(self, body: bytes) -> bytes:
+        """Take the key out of a body; one whose pieces make it up together says nothing at all."""
+        body = self._redactor.clean(body)
+        if any(self._redactor.clean_text(text) != text for text in streamed_texts(body)):
+            return HIDDEN
+        return body
 
 
 def read_models(body: bytes) -> list[ListedModel]:

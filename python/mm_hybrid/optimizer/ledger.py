@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mm_hybrid.errors import JournalError
 
@@ -23,29 +24,30 @@ KEPT_DAYS = 400
 OPEN_BUSY_S = 2.0
 """Wait for another session's write while the file is opened."""
 
-BUSY_S = 0.1
+BUSY_S = 0.025
 """The same later on: the event loop waits with it, and a write takes far less."""
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS call(id INTEGER PRIMARY KEY, ts_ns INTEGER NOT NULL, model TEXT NOT NULL, usd REAL NOT NULL,
-    tokens INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0);
+    tokens INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 1);
 CREATE INDEX IF NOT EXISTS call_ts ON call(ts_ns);
 CREATE TABLE IF NOT EXISTS profile(base_url TEXT NOT NULL, model TEXT NOT NULL, response_format TEXT NOT NULL,
     probed_ns INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY(base_url, model));
 """
+_FROM_VERSION_1 = "ALTER TABLE call ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1;"
 
 
 class Spent(NamedTuple):
-    """Sums over calls."""
+    """Sums over calls; a retry is an attempt of its own."""
 
     usd: float
     tokens: int
-    calls: int
+    attempts: int
 
 
 class Ledger:
-    """Calls and what they cost.
+    """Calls and what they cost. Every method raises :class:`JournalError` when the file cannot be used.
 
     Args:
         path: the file, created if absent; ``None`` keeps it in memory.
@@ -61,67 +63,105 @@ class Ledger:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=OPEN_BUSY_S)
-            # A killed process loses nothing; a power cut may lose the last calls, never the file.
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if version == 0:
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;"
-                )
-            self._db.execute("DELETE FROM call WHERE ts_ns < ?", (now_ns - KEPT_DAYS * DAY_NS,))
-            self._db.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+            version = self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"{path}: cannot open the ledger of advice: {error}") from error
         if version > _VERSION:
             raise JournalError(
                 f"{path}: ledger version {version}, this package knows {_VERSION}: upgrade mm_hybrid"
             )
+        self._forget_old(now_ns)
+
+    def _prepare(self) -> int:
+        """Make the tables, or bring those of an earlier version up to date; return the version found, else ours."""
+        deadline_s = time.monotonic() + OPEN_BUSY_S
+        while True:
+            try:
+                # A killed process loses nothing; a power cut may lose the last calls, never the file.
+                self._db.execute("PRAGMA journal_mode = WAL")
+                break
+            except (
+                sqlite3.OperationalError
+            ):  # another session does the same, and nothing waits for that by itself
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.01)
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version < _VERSION:
+            change = _TABLES if version == 0 else _FROM_VERSION_1
+            for statement in filter(str.strip, change.split(";")):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        self._db.execute("COMMIT")
+        self._db.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+        return max(version, _VERSION)
+
+    def _forget_old(self, now_ns: int) -> None:
+        """Delete calls that are old, also by the newest call: a clock that runs ahead for once forgets nothing."""
+        newest_ns = self._query("SELECT coalesce(max(ts_ns), 0) FROM call")[0]
+        self._query("DELETE FROM call WHERE ts_ns < ?", min(now_ns, newest_ns) - KEPT_DAYS * DAY_NS)
+
+    def _query(self, sql: str, *values: object) -> tuple[Any, ...]:
+        """Return the first row of a query, or the number of the row that was inserted."""
+        try:
+            cursor = self._db.execute(sql, values)
+            row = cursor.fetchone()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: the ledger of advice cannot be used now: {error}") from error
+        return (cursor.lastrowid,) if row is None else row
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other sessions from writing, so that what is read here still holds when something is written."""
-        self._db.execute("BEGIN IMMEDIATE")
+        """Keep other sessions from writing, so that what is read here still holds when something is written.
+
+        Raises:
+            JournalError: another session writes and does not end.
+        """
+        self._query("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self._query("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+        self._query("COMMIT")
 
-    def reserve(self, ts_ns: int, model: str, usd: float, tokens: int) -> int:
+    def reserve(self, ts_ns: int, model: str, usd: float, tokens: int, attempts: int) -> int:
         """Write the worst case of a call and return its number."""
-        sql = "INSERT INTO call(ts_ns, model, usd, tokens) VALUES(?, ?, ?, ?)"
-        return int(self._db.execute(sql, (ts_ns, model, usd, tokens)).lastrowid or 0)
+        sql = "INSERT INTO call(ts_ns, model, usd, tokens, attempts) VALUES(?, ?, ?, ?, ?)"
+        return int(self._query(sql, ts_ns, model, usd, tokens, attempts)[0])
 
-    def settle(self, number: int, usd: float, tokens: int) -> None:
+    def settle(self, number: int, usd: float, tokens: int, attempts: int) -> None:
         """Write what a call did cost."""
-        self._db.execute(
-            "UPDATE call SET usd = ?, tokens = ?, settled = 1 WHERE id = ?", (usd, tokens, number)
-        )
+        sql = "UPDATE call SET usd = ?, tokens = ?, attempts = ?, settled = 1 WHERE id = ?"
+        self._query(sql, usd, tokens, attempts, number)
 
     def drop(self, number: int) -> None:
         """Take back a reservation of a call that was never sent."""
-        self._db.execute("DELETE FROM call WHERE id = ?", (number,))
+        self._query("DELETE FROM call WHERE id = ?", number)
 
-    def spent(self, since_ns: int) -> Spent:
-        """Return the sums over calls from ``since_ns`` on, reserved ones at their worst case."""
-        sql = "SELECT coalesce(sum(usd), 0), coalesce(sum(tokens), 0), count(*) FROM call WHERE ts_ns >= ?"
-        usd, tokens, calls = self._db.execute(sql, (since_ns,)).fetchone()
-        return Spent(float(usd), int(tokens), int(calls))
+    def spent(self, since_ns: int, until_ns: int) -> Spent:
+        """Return the sums over calls with ``since_ns <= time < until_ns``, reserved ones at their worst case."""
+        sql = (
+            "SELECT coalesce(sum(usd), 0), coalesce(sum(tokens), 0), coalesce(sum(attempts), 0) FROM call "
+            "WHERE ts_ns >= ? AND ts_ns < ?"
+        )
+        usd, tokens, attempts = self._query(sql, since_ns, until_ns)
+        return Spent(float(usd), int(tokens), int(attempts))
 
     def profile(self, base_url: str, model: str) -> str | None:
         """Return the shape of reply a service was found to keep."""
         sql = "SELECT response_format FROM profile WHERE base_url = ? AND model = ?"
-        row = self._db.execute(sql, (base_url, model)).fetchone()
-        return None if row is None else str(row[0])
+        found = self._query(sql, base_url, model)[0]
+        return found if isinstance(found, str) else None
 
     def remember_profile(
         self, base_url: str, model: str, response_format: str, now_ns: int, detail: str
     ) -> None:
         """Remember what a probe found."""
         sql = "INSERT OR REPLACE INTO profile VALUES(?, ?, ?, ?, ?)"
-        self._db.execute(sql, (base_url, model, response_format, now_ns, detail))
+        self._query(sql, base_url, model, response_format, now_ns, detail)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -22,7 +22,7 @@ from mm_hybrid.optimizer.advice import (
     read_completion,
 )
 from mm_hybrid.optimizer.attempt import Attempt, RefusedError, body_of
-from mm_hybrid.optimizer.budget import Budget
+from mm_hybrid.optimizer.budget import MAX_ATTEMPTS, Budget
 from mm_hybrid.optimizer.client import ListedModel
 from mm_hybrid.optimizer.ledger import Ledger
 from mm_hybrid.optimizer.prompt import (
@@ -55,7 +55,9 @@ _EXAMPLE = canonical(
 class Service(Protocol):
     """What carries questions."""
 
-    async def ask(self, request: Mapping[str, Any], attempts: list[Attempt]) -> None:
+    async def ask(
+        self, request: Mapping[str, Any], attempts: list[Attempt], *, most_attempts: int = MAX_ATTEMPTS
+    ) -> None:
         """Send one question; what came of it is appended to ``attempts``."""
         ...
 
@@ -157,7 +159,7 @@ async def _try(
     attempts: list[Attempt] = []
     completion: Completion | None = None
     try:
-        await service.ask(request, attempts)
+        await service.ask(request, attempts, most_attempts=reservation.attempts)
         completion = read_completion(body_of(attempts[-1]))
         parse_reply(completion.content)
     finally:

@@ -37,6 +37,9 @@ SERVICE_FAILURES = frozenset(
 )
 """Outcomes that speak against the service, not against the question."""
 
+FULL_SPREAD_RATIO = (1.9, 2.1)
+"""Advice over the model, on both sides, that looks like whole spreads where halves were asked for."""
+
 _RELEASE = re.compile(r"(?:-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01]))?", re.ASCII)
 """What may follow a model's name: nothing, or the day of its release."""
 
@@ -100,6 +103,8 @@ class Question:
         permit: the breaker's leave.
         reply: the answer, once it could be read.
         advice: what came into force.
+        void: why the market asked about is gone; ``None`` while it is not.
+        remark: what people should know about an answer that passed.
         used: tokens of prompt and reply, as told.
         cost_usd: what it was charged.
     """
@@ -116,6 +121,8 @@ class Question:
     permit: Permit | None = None
     reply: AdviceReply | None = None
     advice: Advice | None = None
+    void: str | None = None
+    remark: str = ""
     used: tuple[int | None, int | None] = (None, None)
     cost_usd: float | None = None
 
@@ -140,6 +147,8 @@ def advice_from(
         (base.bid_half_bps, reply.recommended_bid_spread_bps),
         (base.ask_half_bps, reply.recommended_ask_spread_bps),
     )
+    if all(FULL_SPREAD_RATIO[0] <= side / anchor <= FULL_SPREAD_RATIO[1] for anchor, side in sides):
+        question.remark = "both sides are about twice the model: a whole spread given for half of it?"
     for anchor, side in sides:
         if not within_gate(anchor, side):
             raise AdviceRejectedError(

@@ -1,5 +1,6 @@
 """The choice of a model by one config line, and what is quoted when it has no answer."""
 
+import asyncio
 import math
 from decimal import Decimal
 from pathlib import Path
@@ -181,6 +182,34 @@ def test_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
         model_of(user_class(tmp_path, name="NoMethod"))
     with pytest.raises(ConfigError, match="is no file"):
         model_of(QuotingConfig(optimizer="nowhere.py:Wide"))
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "ValueError('no')"])
+@pytest.mark.parametrize("place", ["constructor", "recommend"])
+def test_a_class_that_gives_up_or_fails_is_named(tmp_path: Path, place: str, error: str) -> None:
+    model = failing_class(tmp_path, place, error)
+    with pytest.raises(StrategyError, match=r"mine\.py.*: (SystemExit: 3|ValueError: no)"):
+        model_of(model).base_quote(market(), FLAT)
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt()", "asyncio.CancelledError()"])
+@pytest.mark.parametrize("place", ["constructor", "recommend"])
+def test_an_interrupt_and_a_cancellation_pass_through_a_class_of_ones_own(
+    tmp_path: Path, place: str, error: str
+) -> None:
+    model = failing_class(tmp_path, place, error)
+    with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
+        model_of(model).base_quote(market(), FLAT)
+
+
+def failing_class(folder: Path, place: str, error: str) -> QuotingConfig:
+    path = folder / "mine.py"
+    fails = {"constructor": "pass", "recommend": "pass"} | {place: f"raise {error}"}
+    path.write_text(
+        f"import asyncio\n\nclass Mine:\n    def __init__(self, config):\n        {fails['constructor']}\n"
+        f"    def recommend(self, features, position):\n        {fails['recommend']}\n"
+    )
+    return QuotingConfig(optimizer=f"{path}:Mine")
 
 
 # Fallbacks

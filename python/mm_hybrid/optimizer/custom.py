@@ -48,7 +48,7 @@ def load(reference: str, config: QuotingConfig) -> CustomModel:
         )
     try:
         optimizer = kind(config)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StrategyError(f"{path}: {class_name}(config): {type(error).__name__}: {error}") from error
     return CustomModel(optimizer, reference, config)
 
@@ -72,7 +72,7 @@ class CustomModel:
         """
         try:
             got = self._optimizer.recommend(features, position)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise StrategyError(f"{self.name}: {type(error).__name__}: {error}") from error
         terms = self._terms(features)
         if not isinstance(got, SpreadRecommendation):

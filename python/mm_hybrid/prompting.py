@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -13,7 +14,9 @@ from mm_hybrid.config import AdvisorConfig, QuotingConfig
 from mm_hybrid.errors import ConfigError, MmHybridError
 from mm_hybrid.instruments import split_symbol
 from mm_hybrid.optimizer.assemble import model_of
+from mm_hybrid.optimizer.base import BaseQuote
 from mm_hybrid.optimizer.cassette import request_key
+from mm_hybrid.optimizer.fallback import checked
 from mm_hybrid.optimizer.prompt import (
     PROMPT_VERSIONS,
     Anchors,
@@ -54,13 +57,15 @@ def question_about(
 
     Raises:
         ConfigError: the symbol or the fee rate cannot be used.
-        MmHybridError: no such moment is in the files. FileNotFoundError, DecodeError, ReplayError: a broken file.
+        MmHybridError: no such moment is in the files, or the model has no quote there, so that nothing would be asked.
+        FileNotFoundError, DecodeError, ReplayError: a broken file.
     """
+    fee_rate = _fee_rate(maker_fee_rate)
     scan = _chosen(paths, symbol)
-    instrument = _instrument(scan, maker_fee_rate)
+    instrument = _instrument(scan, fee_rate)
     builder = PromptBuilder(advising.prompt)
     features = _walk(paths, scan, instrument, quoting=quoting, until_ns=until_ns, builder=builder)
-    base = model_of(quoting).base_quote(features, Position())
+    base = _base_quote(quoting, features)
     anchors = Anchors(base.bid_half_bps, base.ask_half_bps, base.floor_bps)
     text = builder.user_text(features, anchors, Inventory(0.0, base.position_limit))
     shape = "json_schema" if advising.response_format == "auto" else advising.response_format
@@ -80,11 +85,46 @@ def _chosen(paths: Sequence[str], symbol: str | None) -> MarketScan:
     return max(fitting, key=lambda scan: scan.messages)
 
 
-def _instrument(scan: MarketScan, maker_fee_rate: str) -> Instrument:
+def _fee_rate(text: str) -> Decimal:
     try:
-        rate = Decimal(maker_fee_rate)
+        rate = Decimal(text)
     except ArithmeticError:
-        raise ConfigError(f"--maker-fee-rate {maker_fee_rate!r} is no number") from None
+        raise ConfigError(f"--maker-fee-rate {text!r} is no number") from None
+    if not rate.is_finite() or not -1 < rate < 1:
+        raise ConfigError(
+            f"--maker-fee-rate {text} is no fraction of traded value: it lies between -1 and 1, a rebate below 0"
+        )
+    return rate
+
+
+def _base_quote(quoting: QuotingConfig, features: Features) -> BaseQuote:
+    """Return what a question would be anchored to; without it a session asks nothing.
+
+    Raises:
+        ConfigError: the fee rate leaves the model without an answer. MmHybridError: something else does.
+    """
+    instrument = features.instrument
+    quote = _quote_or_reason(quoting, features)
+    if isinstance(quote, BaseQuote):
+        return quote
+    why = f"{quoting.optimizer} has no quote here, so nothing would be asked: {quote}"
+    without_fee = replace(features, instrument=replace(instrument, maker_fee_rate=Decimal(0)))
+    if isinstance(_quote_or_reason(quoting, without_fee), BaseQuote):
+        raise ConfigError(f"--maker-fee-rate {instrument.maker_fee_rate}: {why}")
+    raise MmHybridError(f"{instrument.symbol}: {why}")
+
+
+def _quote_or_reason(quoting: QuotingConfig, features: Features) -> BaseQuote | str:
+    model = model_of(quoting)
+    try:
+        return checked(model.base_quote(features, Position()))
+    except MmHybridError:
+        raise
+    except (ValueError, ArithmeticError) as error:
+        return str(error)
+
+
+def _instrument(scan: MarketScan, maker_fee_rate: Decimal) -> Instrument:
     try:
         base, quote = split_symbol(scan.symbol)
     except ConfigError:
@@ -99,7 +139,7 @@ def _instrument(scan: MarketScan, maker_fee_rate: str) -> Instrument:
         lot_size=Decimal(scan.lot_size),
         min_qty=Decimal(scan.lot_size),
         min_notional=Decimal(0),
-        maker_fee_rate=rate,
+        maker_fee_rate=maker_fee_rate,
     )
 
 

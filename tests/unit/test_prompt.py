@@ -162,3 +162,47 @@ def test_a_moment_before_the_first_book_and_a_symbol_that_is_not_there_are_named
     assert run(["prompt", "--data", str(recording), "--symbol", "ETHUSDT"]) == 2
     assert "symbols there: BTCUSDT" in capsys.readouterr().err
     assert run(["prompt", "--data", str(recording), "--at", "yesterday"]) == 2
+
+
+@pytest.mark.parametrize(
+    "rate", ["-0.0005", "-0.01", "0.2", "nan", "inf", "-inf", "1", "1e999999999", "free"]
+)
+def test_a_fee_rate_without_an_answer_is_one_line_that_names_it(
+    recording: Path, capsys: pytest.CaptureFixture[str], rate: str
+) -> None:
+    assert run(["prompt", "--data", str(recording), "--maker-fee-rate", rate]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert "--maker-fee-rate" in told.err
+
+
+def test_a_rebate_is_asked_about_where_the_model_has_an_answer(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = json.loads(printed(capsys, "--data", str(recording), "--maker-fee-rate", "-0.00001"))
+    assert json.loads(asked["messages"][1]["content"])["base_bid_half_bps"] > 0
+    session = tmp_path / "session.toml"
+    session.write_text(
+        '[venue]\nname = "bybit"\n[market]\nexchange = "bybit"\nsymbol = "BTCUSDT"\nurl = "ws://127.0.0.1:1"\n'
+        '[quoting]\noptimizer = "exact"\n'
+    )
+    beyond = ("--maker-fee-rate", "-0.0005", "--config", str(session))
+    assert run(["prompt", "--data", str(recording), *beyond]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("mm-hybrid: --maker-fee-rate -0.0005: exact has no quote here"), (
+        "a model that would quote below 0 has no answer either"
+    )
+
+
+def test_a_model_without_an_answer_for_another_reason_is_one_line(
+    recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("intensity_k: must be above 0")
+
+    monkeypatch.setattr(GlftOptimizer, "base_quote", fails)
+    assert run(["prompt", "--data", str(recording)]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "BTCUSDT: glft has no quote here, so nothing would be asked: intensity_k" in told

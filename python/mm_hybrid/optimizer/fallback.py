@@ -49,7 +49,7 @@ class Fallback:
     def base_quote(self, features: Features, position: Position) -> BaseQuote:
         """Return the best quote there is; its ``basis`` and ``reason`` say which. Never raises ``ValueError``."""
         try:
-            quote = _checked(self._model.base_quote(features, position))
+            quote = checked(self._model.base_quote(features, position))
         except (ValueError, ArithmeticError) as error:
             quote = self._without(features, position, f"{self.name}: {error}")
         else:
@@ -67,7 +67,7 @@ class Fallback:
             now = features.calibration
             kept = replace(good[2], drift=0.0, age_s=now.age_s if _usable_age(now.age_s) else good[2].age_s)
             try:
-                quote = _checked(self._model.base_quote(replace(features, calibration=kept), position))
+                quote = checked(self._model.base_quote(replace(features, calibration=kept), position))
             except (ValueError, ArithmeticError):
                 pass
             else:
@@ -90,7 +90,7 @@ class Fallback:
         )
 
 
-def _checked(quote: BaseQuote) -> BaseQuote:
+def checked(quote: BaseQuote) -> BaseQuote:
     """Return a quote that can rest. A sum is finite only if all its parts are.
 
     Raises:

@@ -1,6 +1,7 @@
 """What is sent, to the byte: the same for the same market, and nothing a stranger wrote in it."""
 
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -82,6 +83,45 @@ def test_the_seed_profile_completes_the_articles_fields_with_units_and_sides() -
         "mid_price_quote", "market_spread_bps", "bid_volume_base", "ask_volume_base", "depth_bid_quote",
         "depth_ask_quote", "sigma_1m_bps", "inv_frac", "inventory_limit_base", "risk_frac",
     } <= set(fields)  # fmt: skip
+
+
+def seed_text(inventory: Inventory = SOME, **changes: Any) -> str:
+    return PromptBuilder("seed").user_text(market(**changes), ANCHORS, inventory)
+
+
+@pytest.mark.parametrize(
+    ("mid", "qty", "limit"), [(1.234e-5, 2_500_000.0, 4e7), (0.0234567, 0.00004, 0.00004), (1e-9, 1e-7, 0.005)]
+)
+def test_a_price_or_a_quantity_is_told_however_small_it_is(mid: float, qty: float, limit: float) -> None:
+    text = seed_text(
+        Inventory(0.0, limit), mid_price=mid, best_bid_qty=qty, best_ask_qty=qty, depth_bid_quote=qty
+    )
+    got = json.loads(text)
+    assert got["mid_price_quote"] == pytest.approx(mid, rel=1e-4)
+    assert got["inventory_limit_base"] == pytest.approx(limit, rel=1e-3)
+    for name in ("bid_volume_base", "ask_volume_base", "depth_bid_quote"):
+        assert got[name] == pytest.approx(qty, rel=1e-3)
+    assert not re.search(r"\d[eE]", text), "plain decimals"
+
+
+@given(st.floats(1e-16, 1e12), st.floats(0, 1e9))
+def test_a_user_message_read_and_written_again_is_the_same(price: float, qty: float) -> None:
+    text = seed_text(Inventory(0.0, qty), mid_price=price, best_bid_qty=qty)
+    assert canonical(json.loads(text)) == text
+
+
+def test_ordinary_markets_are_told_as_they_were_in_both_profiles() -> None:
+    limit = Inventory(0.0, 6000 / 60_000.05)
+    common = (
+        '"ask_volume_base":1.0000,"asset":"A1","base_ask_half_bps":1.2000,"base_bid_half_bps":1.1000,'
+        '"bid_volume_base":2.0000,"contract":"mmh-advice/1","depth_ask_quote":1500000.0000,'
+        '"depth_bid_quote":2000000.0000,"depth_complete":true,"floor_half_bps":0.1200,"imbalance_l5":0.2000,'
+        '"inv_frac":0.0000,"inventory_limit_base":0.1000,"market_spread_bps":0.0167,"mid_price_quote":60000.0500,'
+        '"ret_10s_bps":0.5000,"ret_60s_bps":-2.0000,"risk_frac":0.0000,"sigma_1m_bps":6.5000,"spike":false,'
+        '"trade_imb_60s":0.1000'
+    )
+    assert seed_text(limit) == "{" + common + "}"
+    assert '"depth_bid_quote":2000000.0000' in PromptBuilder().user_text(market(), ANCHORS)
 
 
 def test_advice_that_knew_the_inventory_ends_with_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from mm_hybrid.models import UsualTouch
@@ -32,6 +33,14 @@ PROMPT_VERSIONS: dict[PromptProfile, str] = {"exogenous": "exogenous/1", "seed":
 
 INVENTORY_BUCKET = 0.25
 """Inventory is told in these fractions of its limit, so that every fill does not make another question."""
+
+PRICE_TOLERANCE = 1e-4
+"""Share of a price that four decimals may lose, one basis point; with more it gets more digits."""
+
+QUANTITY_TOLERANCE = 1e-3
+"""The same for a quantity."""
+
+_LEAST = 1e-15  # what is smaller is told as 0
 
 _EXOGENOUS_TEXT = (
     "You advise a market maker on how far from the mid price to quote. You receive one JSON object of "
@@ -137,7 +146,7 @@ class PromptBuilder:
         )
 
     def user_text(self, features: Features, anchors: Anchors, inventory: Inventory = Inventory()) -> str:  # noqa: B008
-        """Return the user message: one canonical JSON object, sorted keys, fixed decimals, no whitespace."""
+        """Return the user message: one canonical JSON object, sorted keys, plain decimals, no whitespace."""
         mid_index, bid_qty_rel, ask_qty_rel = self.observe(features)
         common: dict[str, str | bool | float | None] = {
             "contract": CONTRACT,
@@ -181,18 +190,33 @@ class PromptBuilder:
 def canonical(fields: dict[str, str | bool | float | None]) -> str:
     """Return flat fields as JSON whose bytes depend on the values alone: sorted keys, four decimals.
 
-    What is no finite number is ``null``.
+    A price or a quantity that four decimals would lose has six significant digits. What is no finite number is
+    ``null``.
     """
 
-    def text(value: str | bool | float | None) -> str:
+    def text(name: str, value: str | bool | float | None) -> str:
         if isinstance(value, (str, bool)) or value is None:
             return json.dumps(value)
-        if not math.isfinite(value):
-            return "null"
-        fixed = f"{value:.4f}"
-        return "0.0000" if fixed == "-0.0000" else fixed
+        return _decimals(value, _tolerance(name)) if math.isfinite(value) else "null"
 
-    return "{" + ",".join(f'"{name}":{text(value)}' for name, value in sorted(fields.items())) + "}"
+    return "{" + ",".join(f'"{name}":{text(name, value)}' for name, value in sorted(fields.items())) + "}"
+
+
+def _tolerance(name: str) -> float | None:
+    """Return how much of itself a field may lose to rounding; ``None`` for one that is no price and no quantity."""
+    if name == "mid_price_quote":
+        return PRICE_TOLERANCE
+    return QUANTITY_TOLERANCE if name.endswith(("_base", "_quote")) else None
+
+
+def _decimals(value: float, tolerance: float | None) -> str:
+    fixed = f"{value:.4f}"
+    if tolerance is not None and abs(value) >= _LEAST:
+        # Decided on what would be written, so that reading and writing again gives the same.
+        exact = Decimal(f"{value:.6g}")
+        if abs(Decimal(fixed) - exact) > Decimal(tolerance) * abs(exact):
+            return f"{exact:f}"
+    return "0.0000" if fixed == "-0.0000" else fixed
 
 
 def chat_request(

@@ -103,7 +103,7 @@ class Engine:
         self._next_quote_ns = 0
         self._next_mark_ns = 0
         self._last_state: tuple[str, str] | None = None
-        self._last_regime: Regime = "calm"
+        self._last_regime: Regime | None = None
         self._last_wanted: Quotes | None = None
         self._book: AggregatedOrderBook | None = None
         self._kept_qty: Decimal | None = None

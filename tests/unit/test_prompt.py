@@ -90,7 +90,8 @@ def seed_text(inventory: Inventory = SOME, **changes: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mid", "qty", "limit"), [(1.234e-5, 2_500_000.0, 4e7), (0.0234567, 0.00004, 0.00004), (1e-9, 1e-7, 0.005)]
+    ("mid", "qty", "limit"),
+    [(1.234e-5, 2_500_000.0, 4e7), (0.0234567, 0.00004, 0.00004), (1e-9, 1e-7, 0.005)],
 )
 def test_a_price_or_a_quantity_is_told_however_small_it_is(mid: float, qty: float, limit: float) -> None:
     text = seed_text(

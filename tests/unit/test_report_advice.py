@@ -115,6 +115,53 @@ async def test_the_last_hour_names_regimes_spikes_and_how_fills_fared(tmp_path: 
     assert "50% of them toxic" in sentence
 
 
+async def restarted(path: Path, clock: ManualClock) -> Journal:
+    clock.advance(MINUTE_NS)
+    journal = Journal.open(path, clock)
+    await journal.session(mode="paper", exchange="bybit", instrument=INSTRUMENT)
+    return journal
+
+
+async def test_no_regime_is_carried_over_from_an_earlier_session(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal, clock = await opened(path)
+    journal.state("regime", "volatile", "spike, volatility 3.0 x usual")
+    await journal.close()
+    journal = await restarted(path, clock)
+    for _ in range(5):
+        mark(journal, clock, "60000")
+        clock.advance(MINUTE_NS)
+    await journal.close()
+    got = summary(path)["last_hour"]
+    assert (got["regimes"], got["regime_now"], got["changes"], got["spikes"]) == ({}, None, 0, 0)
+    assert read_session(path).hour.sentence() == (
+        "4.0 minutes: not told 100% of the time, 0 changes; 0 spikes; no fills."
+    )
+
+
+async def test_each_session_of_the_hour_counts_from_what_it_said_to_its_last_mark(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    journal, clock = await opened(path)
+    journal.state("regime", "volatile", "")
+    for _ in range(11):
+        mark(journal, clock, "60000")
+        clock.advance(MINUTE_NS)
+    fill(journal, clock, 1, "60000")
+    await journal.close()
+    clock.advance(18 * MINUTE_NS)
+    journal = await restarted(path, clock)
+    journal.state("regime", "calm", "")
+    for _ in range(11):
+        mark(journal, clock, "50000")
+        clock.advance(MINUTE_NS)
+    await journal.close()
+    got = summary(path)["last_hour"]
+    assert got["seconds"] == pytest.approx(40 * 60, abs=1)
+    assert got["regimes"] == pytest.approx({"volatile": 0.25, "calm": 0.25}, abs=0.01)
+    assert (got["regime_now"], got["changes"]) == ("calm", 0), "a new start is no change of the market"
+    assert (got["fills"], got["markout_bps"]) == (1, {}), "a fill is not judged by a later session's mid"
+
+
 async def test_a_journal_without_advice_or_marks_says_so(tmp_path: Path) -> None:
     journal, _ = await opened(tmp_path / "j.sqlite")
     await journal.close()

@@ -137,6 +137,8 @@ def read_session(path: str | os.PathLike[str]) -> Session:
         if not sessions:
             raise JournalError(f"{path}: the journal holds no session: there is nothing to report")
         session = Session(path=Path(path), sessions=sessions)
+        for start in sessions:
+            session.hour.start(start)
         _read_profit(session, reader)
         _read_orders(session, reader)
         session.refusals.update(row.reason for row in reader.refusals())

@@ -8,8 +8,10 @@ import random
 from decimal import Decimal
 from pathlib import Path
 
+from markets import market
 from mm_hybrid.clock import ManualClock
 from mm_hybrid.journal import Intent, Journal
+from mm_hybrid.optimizer.prompt import Anchors, PromptBuilder, chat_request, profile_for
 from mm_hybrid.pnl import PnlLedger
 from mm_hybrid.types import Fill, Funding, Instrument
 
@@ -51,7 +53,13 @@ async def write_session(
     clock = ManualClock(START_NS)
     journal = Journal.open(path, clock)
     ledger = PnlLedger(opening_base)
-    await journal.session(mode="demo", exchange="bybit", instrument=INSTRUMENT, version="0.1.0")
+    await journal.session(
+        mode="demo",
+        exchange="bybit",
+        instrument=INSTRUMENT,
+        version="0.1.0",
+        config_json=json.dumps({"advisor": {"weight": 0.3}}),
+    )
     if not empty:
         journal.state("engine", "running", reason)
         rng = random.Random(seed)
@@ -110,8 +118,9 @@ async def _one_moment(
     )
     if step % 100 == 0:
         journal.advice(
-            outcome="accepted",
-            request_json=json.dumps({"step": step}),
+            outcome="clamped" if step == 100 else "accepted",
+            request_json=_request(step),
+            prompt="exogenous",
             bid_half_bps=0.8,
             ask_half_bps=0.9,
             base_bid_half_bps=0.72,
@@ -119,6 +128,11 @@ async def _one_moment(
             latency_ms=4.2,
             detail=reason,
         )
+
+
+def _request(step: int) -> str:
+    text = PromptBuilder().user_text(market(after_s=step / 10), Anchors(0.72, 0.73, 0.12))
+    return json.dumps(chat_request("gpt-4.1", text, profile_for("gpt-4.1")), sort_keys=True)
 
 
 def _fill(exec_id: str, side: str, price: Decimal, now_ns: int) -> Fill:

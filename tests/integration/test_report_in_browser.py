@@ -97,6 +97,22 @@ def test_the_alarms_of_a_market_are_drawn_and_what_they_say_is_text(tmp_path: Pa
     assert "spike (1)" in shown
 
 
+async def test_the_questions_to_the_advisor_fold_and_the_latest_is_open(tmp_path: Path) -> None:
+    await write_session(tmp_path / "journal.sqlite")
+    page = build_report(tmp_path / "journal.sqlite", tmp_path / "report.html")
+    document = run_browser(page, tmp_path / "profile", "--dump-dom")
+    questions = re.findall(
+        r'<details class="question"( open="")?><summary>(.*?)</summary>(.*?)</details>', document
+    )
+    assert [is_open for is_open, *_ in questions] == [' open=""', ""]
+    assert [re.findall(r"accepted|clamped|exogenous/1", head) for _, head, _ in questions] == [
+        ["accepted", "exogenous/1"],
+        ["clamped", "exogenous/1"],
+    ]
+    assert all("<span>base_bid_half_bps</span><b>0.7200</b>" in fields for *_, fields in questions)
+    assert "Weight in force 0.3" in document
+
+
 async def test_a_picture_can_be_taken(tmp_path: Path) -> None:
     await write_session(tmp_path / "journal.sqlite")
     page = build_report(tmp_path / "journal.sqlite", tmp_path / "report.html")

@@ -1,28 +1,90 @@
-"""What an advisor was asked and did, summed up: outcomes, reasons, ratios to the model, latency, age at use, spend."""
+"""What an advisor was asked and did, summed up: prompts, outcomes, reasons, ratios, latency, ages, weight, spend."""
 
 from __future__ import annotations
 
 import json
 import re
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mm_hybrid.journal import AdviceRow, StateRow
+from mm_hybrid.journal import AdviceRow, SessionRow, StateRow
+from mm_hybrid.report.asked import asked_of
+from mm_hybrid.report.tables import time_of_day
 
 _NUMBERS = re.compile(r"\d+(\.\d+)?")
 _MAX_REASONS = 200
+_LAST_TROUBLED = 20
+
+
+@dataclass(slots=True)
+class Weight:
+    """What weight advice has had since the last start of the engine.
+
+    Attributes:
+        configured: weight of fresh advice; ``None`` when the journal does not tell it.
+        is_enabled: whether the advisor was switched on.
+        content: the last word on whether the answers deserve any; ``shadow`` takes the weight away.
+    """
+
+    configured: float | None = None
+    is_enabled: bool = True
+    content: StateRow | None = None
+    _started_ns: int = 0
+
+    def start(self, row: SessionRow) -> None:
+        """Take the next start of the engine in; it trusts anew."""
+        self._started_ns, self.content = row.started_ns, None
+        try:
+            advisor = json.loads(row.config_json)["advisor"]
+            self.configured, self.is_enabled = float(advisor["weight"]), bool(advisor.get("enabled", True))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self.configured, self.is_enabled = None, True
+
+    def take_state(self, row: StateRow) -> None:
+        """Take a change of trust in the answers in."""
+        if row.what == "advisor:content" and row.ts_ns >= self._started_ns:
+            self.content = row
+
+    @property
+    def is_distrusted(self) -> bool:
+        """Whether too many of the last answers were invalid or clamped."""
+        return self.content is not None and self.content.value == "shadow"
+
+    @property
+    def in_force(self) -> float | None:
+        """Weight that fresh advice had in the end; ``None`` when the journal does not tell it."""
+        return 0.0 if self.is_distrusted or not self.is_enabled else self.configured
+
+    def sentence(self) -> str:
+        """Return the weight in words."""
+        if not self.is_enabled:
+            return "The advisor is switched off in the last start's configuration: advice moves no quote."
+        told = "no weight is told" if self.configured is None else f"{self.configured:g} is configured"
+        content = self.content
+        if content is not None and self.is_distrusted:
+            since = time_of_day(content.ts_ns)
+            return f"Weight in force 0 (shadow mode since {since}: {content.detail}); {told}."
+        again = (
+            "" if content is None else f" Trusted again since {time_of_day(content.ts_ns)}: {content.detail}."
+        )
+        if self.configured is None:
+            return f"The journal does not tell the configured weight.{again}"
+        if self.configured == 0:
+            return f"Weight in force 0 (shadow mode, as configured): advice moves no quote.{again}"
+        return f"Weight in force {self.configured:g}, as configured, for fresh advice; it fades to 0 with age.{again}"
 
 
 @dataclass(slots=True)
 class Advising:
     """Sums over every question of a journal.
 
-    Ratios are of the half-spread told to the model's, one per side and answer that could be read.
+    Ratios are of the half-spread told to the model's, one per side and answer that could be read. ``prompts`` counts
+    questions by profile and version; ``troubled`` are the last ones that were refused or clamped.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -36,6 +98,9 @@ class Advising:
     ratio_ts_ns: array[int] = field(default_factory=lambda: array("q"))
     spend_ts_ns: array[int] = field(default_factory=lambda: array("q"))
     spend_usd: array[float] = field(default_factory=lambda: array("d"))
+    latest: AdviceRow | None = None
+    troubled: deque[AdviceRow] = field(default_factory=lambda: deque(maxlen=_LAST_TROUBLED))
+    weight: Weight = field(default_factory=Weight)
     uses: int = 0
     age_sum_ms: float = 0.0
     age_max_ms: float = 0.0
@@ -43,7 +108,10 @@ class Advising:
     def take(self, row: AdviceRow) -> None:
         """Take the next question in."""
         self.outcomes[row.outcome] += 1
-        self.prompts[row.prompt or "unknown"] += 1
+        self.prompts[asked_of(row).prompt] += 1
+        self.latest = row
+        if row.outcome != "accepted":
+            self.troubled.append(row)
         if row.detail:
             # Numbers differ from one answer to the next; the reason does not.
             reason = (row.outcome, _NUMBERS.sub("#", row.detail)[:120])
@@ -61,6 +129,7 @@ class Advising:
 
     def take_state(self, row: StateRow) -> None:
         """Take a change of state in: how advice that ended was used, and what a probe before the questions cost."""
+        self.weight.take_state(row)
         if row.what == "advisor:probe":
             try:
                 self._spend(row.ts_ns, float(json.loads(row.detail)["cost_usd"]))
@@ -96,6 +165,9 @@ class Advising:
             "accepted": self.outcomes["accepted"],
             "clamped": self.outcomes["clamped"],
             "refused": asked - read,
+            "prompts": dict(self.prompts),
+            "weight_configured": self.weight.configured,
+            "weight_in_force": self.weight.in_force,
             "anomalies": dict(self.anomalies),
             "latency_ms": spread_of(self.latency_ms),
             "ratio_bid": spread_of(self.ratio_bid),

@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mm_hybrid.report.advising import Advising
+from mm_hybrid.report.asked import question_fold, question_folds
 from mm_hybrid.report.charts import advisor_charts, charts
 from mm_hybrid.report.read import Session, read_session, summarise
 from mm_hybrid.report.shell import drawing as _drawing
@@ -142,20 +144,31 @@ def _advisor_page(session: Session) -> str:
     )
     body = (
         f'<div class="cards">{_advisor_cards(numbers)}</div>'
+        f"<h3>Weight</h3><p class=words>{escape(advising.weight.sentence())}</p>"
+        f"<h3>What was asked</h3>{count_table(advising.prompts, 'prompt')}{_latest(advising)}"
         f"<h3>Outcomes</h3>{count_table(advising.outcomes, 'outcome')}"
         f"<h3>Refused or changed, and why</h3>{reason_table(advising.reasons)}"
+        "<h3>The last questions refused or clamped, newest first</h3>"
+        f"<p>Unfold one to see what was asked.</p>{question_folds(advising.troubled)}"
         f"<h3>Why advice ended</h3>{count_table(advising.retired, 'reason')}"
         f"{drawings}<h3>The last questions, newest first</h3>{advice_table(session.advice)}"
     )
     return _section("Advisor", note, body)
 
 
+def _latest(advising: Advising) -> str:
+    if advising.latest is None:
+        return ""
+    return f"<p>The latest question, field by field:</p>{question_fold(advising.latest, is_open=True)}"
+
+
 def _advisor_cards(numbers: dict[str, Any]) -> str:
     def quantiles(values: dict[str, float] | None, digits: int) -> str:
         return "-" if values is None else f"{values['p50']:.{digits}f} / {values['p99']:.{digits}f}"
 
-    age_ms = numbers["mean_age_at_use_ms"]
+    age_ms, weight = numbers["mean_age_at_use_ms"], numbers["weight_in_force"]
     cards = [
+        ("Weight in force", "-" if weight is None else "0 (shadow)" if weight == 0 else f"{weight:g}"),
         ("Asked", f"{numbers['asked']:,}"),
         ("Accepted / clamped", f"{numbers['accepted']:,} / {numbers['clamped']:,}"),
         ("Refused", f"{numbers['refused']:,}"),

@@ -139,6 +139,7 @@ def read_session(path: str | os.PathLike[str]) -> Session:
         session = Session(path=Path(path), sessions=sessions)
         for start in sessions:
             session.hour.start(start)
+            session.advising.weight.start(start)
         _read_profit(session, reader)
         _read_orders(session, reader)
         session.refusals.update(row.reason for row in reader.refusals())

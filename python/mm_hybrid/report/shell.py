@@ -41,6 +41,14 @@ th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 h3 { font-size: 14px; margin: 18px 0 2px; } p.words { color: var(--ink); }
 td.n, th.n { text-align: right; } td.wide { min-width: 220px; }
+details.question { border: 1px solid var(--line); border-radius: 8px; padding: 6px 12px; margin: 6px 0; }
+details { font-size: 13px; }
+summary { cursor: pointer; overflow-wrap: anywhere; } summary small, details p { color: var(--soft); }
+details details { margin-top: 6px; } details pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+.fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 0 24px; margin-top: 4px; }
+.fields div { display: flex; justify-content: space-between; gap: 8px; border-bottom: 1px solid var(--line); }
+.fields span { color: var(--soft); } .fields b { font-weight: 600; font-variant-numeric: tabular-nums; }
+.fields span, .fields b { overflow-wrap: anywhere; }
 """
 
 

@@ -41,7 +41,7 @@ def advice_table(advice: deque[AdviceRow]) -> str:
 
     rows = [
         (
-            _time(row.ts_ns),
+            time_of_day(row.ts_ns),
             row.outcome,
             _number(row.bid_half_bps, 3),
             _number(row.ask_half_bps, 3),
@@ -78,7 +78,7 @@ def hour_table(hour: dict[str, Any]) -> str:
 
 def state_table(states: deque[StateRow]) -> str:
     """Return the last changes of state, newest first."""
-    rows = [(_time(row.ts_ns), row.what, row.value, row.detail) for row in reversed(states)]
+    rows = [(time_of_day(row.ts_ns), row.what, row.value, row.detail) for row in reversed(states)]
     return _table(("time", "what", "value", "detail"), rows)
 
 
@@ -101,7 +101,8 @@ def _row(cells: Sequence[Any], tag: str, right: AbstractSet[int]) -> str:
     return f"<tr>{inner}</tr>"
 
 
-def _time(ts_ns: int) -> str:
+def time_of_day(ts_ns: int) -> str:
+    """Return a moment, ns since the epoch, as its time of day, UTC."""
     return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 

@@ -13,7 +13,7 @@
 //! Source: the first-order conditions of these expressions; Lambert's W as in Corless et al., "On the Lambert W function"
 //! (1996).
 
-use super::domain::{finite, non_negative, positive};
+use super::domain::{finite, largest, non_negative, positive};
 use crate::{Error, Result};
 
 /// Arrival of fills and what every variant has in common.
@@ -205,8 +205,6 @@ fn lambert_w0_exp(x: f64) -> f64 {
     w
 }
 
-const GRID: usize = 600;
-
 impl Renewal {
     fn checked(&self) -> Result<()> {
         self.flow.checked()?;
@@ -240,58 +238,133 @@ impl Renewal {
         Ok(Expected { delta, margin_cost: 0.0, fills_per_s: rate, p_loss: p_timeout, hold_s, pnl_per_s })
     }
 
-    /// Sign of the derivative of the result in the width.
-    fn slope(&self, delta: f64) -> f64 {
-        let Flow { intensity_k: k, carry, fee, .. } = self.flow;
-        let (rate, p, hold) = self.waiting(delta);
-        let u = rate * self.timeout;
-        let (net, filled) = (delta - fee, 1.0 - p);
-        // What waiting longer changes: d(hold)/d(delta) x rate / k.
-        let longer = filled - u * p;
-        let wait = if u > 1e-300 { longer / u } else { 0.0 };
-        let earned = net - self.adverse + filled * net - p * self.taker_cost - carry * hold;
-        let d_earned = 1.0 + filled - k * u * p * (net + self.taker_cost) - carry * k * self.timeout * wait;
-        d_earned * (0.5 + filled) - earned * k * (0.5 + longer)
-    }
-
-    /// Expected result at the best width, found on a grid over every width that can be best and then by bisection.
+    /// Expected result at the best width, the best of every local maximum there is.
     ///
     /// # Errors
     /// [`Error::Domain`] naming the parameter that is out of range, or that leaves no width worth quoting.
     pub fn optimum(&self) -> Result<Expected> {
         self.checked()?;
-        let Flow { intensity_k: k, fee, carry, .. } = self.flow;
-        // Below the fee a cycle loses; where nearly every entry times out the best width is the sum of its costs + 1/k.
-        let low = fee;
-        let high = fee + self.adverse + self.taker_cost + carry * self.timeout + 3.0 / k;
-        finite("timeout_s", high)?;
-        let width = (high - low) / GRID as f64;
-        let mut best = (f64::NEG_INFINITY, low);
-        for i in 0..=GRID {
-            let delta = low + width * i as f64;
-            let pnl = self.at(delta)?.pnl_per_s;
-            if pnl > best.0 {
-                best = (pnl, delta);
+        let Flow { intensity_k: k, fee, .. } = self.flow;
+        let cycle = Cycle::of(self);
+        if let Some(net) = cycle.best_net() {
+            let expected = self.at(above_zero(fee + net / k, fee)?)?;
+            if expected.pnl_per_s > 0.0 {
+                return Ok(expected);
             }
         }
-        let (mut left, mut right) = ((best.1 - width).max(low), best.1 + width);
-        for _ in 0..200 {
+        Err(self.nothing_earned())
+    }
+
+    /// The error of a market in which no width earns anything: names what moves the logarithm of the result most.
+    #[cold]
+    fn nothing_earned(&self) -> Error {
+        let Flow { intensity_a, intensity_k: k, size, fee, carry } = self.flow;
+        let held = largest(&[("carry", carry), ("timeout_s", self.timeout)]);
+        let costs =
+            [("fee", fee), ("adverse", self.adverse), ("taker_cost", self.taker_cost), (held, carry * self.timeout)];
+        let scales = [("intensity_a", -intensity_a.ln()), ("intensity_k", k.ln()), ("size", -size.ln())];
+        let name = largest(&[&costs.map(|(name, cost)| (name, k * cost))[..], &scales].concat());
+        let reason = match costs.iter().find(|cost| cost.0 == name) {
+            Some((_, cost)) => format!("no width earns anything at a cost of {cost}"),
+            None => "is out of range here: no width earns anything".to_owned(),
+        };
+        Error::Domain { name, reason }
+    }
+}
+
+/// A renewal market with every price in units of 1/k; a width is `net` = k (delta - fee), and u = e^(`level` - `net`)
+/// fills of one side are expected within the timeout.
+///
+/// The result, up to a factor, is E u / (1/2 + F) with F = 1 - e^-u and
+/// E = net (1 + F) - adverse - e^-u taker - carried F/u.
+struct Cycle {
+    level: f64,
+    adverse: f64,
+    taker: f64,
+    carried: f64,
+}
+
+/// Between these values of ln u the result turns from one without fills before the timeout to one without timeouts.
+const TURN: (f64, f64) = (-8.0, 6.62);
+const TURN_STEPS: usize = 600;
+
+impl Cycle {
+    fn of(market: &Renewal) -> Self {
+        let Flow { intensity_a, intensity_k: k, fee, carry, .. } = market.flow;
+        Self {
+            level: (intensity_a.ln() + market.timeout.ln() - k * fee).clamp(-f64::MAX, f64::MAX),
+            adverse: k * market.adverse,
+            taker: k * market.taker_cost,
+            carried: k * (carry * market.timeout),
+        }
+    }
+
+    /// u, e^-u, F and F/u at a width.
+    fn waiting(&self, net: f64) -> (f64, f64, f64, f64) {
+        let u = (self.level - net).exp();
+        let filled = -(-u).exp_m1();
+        (u, (-u).exp(), filled, if u > 0.0 { filled / u } else { 1.0 })
+    }
+
+    fn earned(&self, net: f64) -> f64 {
+        let (_, timed_out, filled, wait) = self.waiting(net);
+        net * (1.0 + filled) - self.adverse - timed_out * self.taker - self.carried * wait
+    }
+
+    /// Logarithm of the result, up to a constant; minus infinity where a cycle loses.
+    fn log_result(&self, net: f64) -> f64 {
+        let filled = self.waiting(net).2;
+        self.earned(net).max(0.0).ln() + (self.level - net) - (0.5 + filled).ln()
+    }
+
+    /// The derivative of the result in the width over what is positive of it.
+    fn slope(&self, net: f64) -> f64 {
+        let (u, timed_out, filled, wait) = self.waiting(net);
+        // -dF/dnet; where e^-u is 0 so is this, however large u.
+        let fewer = if timed_out > 0.0 { u * timed_out } else { 0.0 };
+        let longer = if u > 0.0 { wait - timed_out.min(wait) } else { 0.0 };
+        let d_earned = 1.0 + filled - fewer * (net + self.taker) - self.carried * longer;
+        d_earned * (0.5 + filled) - self.earned(net) * (0.5 + filled - fewer)
+    }
+
+    /// Widths, rising, between two of which lies at most one maximum; all maxima that earn anything lie between the
+    /// ends.
+    ///
+    /// Below adverse/2 a cycle loses, and 2 above the sum of its costs the result falls. Where hardly any entry times
+    /// out there is one maximum. Where u is small the slope has the sign of a constant + net + 2 w u with
+    /// w = adverse + 2 taker + 1.5 carried, which is convex in net and least at 2 w u = 1: one maximum lies beyond that
+    /// width, and none between it and the turn, through which the steps are fine.
+    fn knots(&self) -> Vec<f64> {
+        let low = self.adverse / 2.0;
+        let high = self.adverse + self.taker + self.carried + 3.0;
+        let weight = self.adverse + 2.0 * self.taker + 1.5 * self.carried;
+        let step = (TURN.1 - TURN.0) / TURN_STEPS as f64;
+        let turn = (0..=TURN_STEPS).map(|i| self.level - TURN.1 + step * i as f64);
+        let least = self.level + (2.0 * weight).ln();
+        let inner = turn.chain((least > self.level - TURN.0).then_some(least)).filter(|net| low < *net && *net < high);
+        std::iter::once(low).chain(inner).chain(std::iter::once(high)).collect()
+    }
+
+    /// The width of the largest result; `None` where rounding leaves no maximum.
+    fn best_net(&self) -> Option<f64> {
+        let slopes: Vec<(f64, f64)> = self.knots().into_iter().map(|net| (net, self.slope(net))).collect();
+        let maxima = slopes.windows(2).filter(|pair| pair[0].1 > 0.0 && pair[1].1 <= 0.0);
+        maxima
+            .map(|pair| self.bisect(pair[0].0, pair[1].0))
+            .map(|net| (net, self.log_result(net)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|best| best.0)
+    }
+
+    /// Where the slope turns from above 0 at `left` to below at `right`.
+    fn bisect(&self, mut left: f64, mut right: f64) -> f64 {
+        loop {
             let middle = f64::midpoint(left, right);
             if middle <= left || middle >= right {
-                break;
+                return middle;
             }
-            if self.slope(middle) > 0.0 {
-                left = middle;
-            } else {
-                right = middle;
-            }
+            if self.slope(middle) > 0.0 { left = middle } else { right = middle }
         }
-        let expected = self.at(above_zero(f64::midpoint(left, right), fee)?)?;
-        if expected.pnl_per_s > 0.0 {
-            return Ok(expected);
-        }
-        let reason = "no width earns anything: the best distance is infinite".to_owned();
-        Err(Error::Domain { name: "taker_cost", reason })
     }
 }
 
@@ -338,6 +411,40 @@ mod tests {
         assert!(forever.optimum().unwrap_err().to_string().starts_with("timeout_s: "));
     }
 
+    #[test]
+    fn the_best_width_of_a_renewal_is_found_however_far_its_costs_reach() {
+        // Where every entry timed out the best width would be far off; where hardly any does it earns far more.
+        let slow = Flow { intensity_a: 1.63, intensity_k: 5.53, size: 0.0025, fee: 0.22, carry: 0.0355 };
+        let dear = Flow { intensity_a: 7.185, intensity_k: 0.424, size: 1.11, fee: 2.146, carry: 2.18 };
+        for (market, near, known) in [
+            (Renewal { flow: slow, adverse: 0.173, timeout: 2810.0, taker_cost: 15.46 }, 0.488, 7.2e-6),
+            (Renewal { flow: dear, adverse: 0.0, timeout: 3741.0, taker_cost: 404.4 }, 4.5, 2.10),
+        ] {
+            let best = market.optimum().unwrap();
+            assert!(best.pnl_per_s >= market.at(near).unwrap().pnl_per_s && best.pnl_per_s > 0.99 * known, "{best:?}");
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_earns_nothing_names_its_largest_cost() {
+        let cheap = Renewal { flow: Flow { intensity_k: 5.0, ..FLOW }, adverse: 0.1, timeout: 0.01, taker_cost: 0.2 };
+        let named = |market: Renewal, start: &str| {
+            let error = market.optimum().unwrap_err().to_string();
+            assert!(error.starts_with(start), "{start}: {error}");
+        };
+        assert!(cheap.optimum().is_ok());
+        named(
+            Renewal { adverse: 300.0, taker_cost: 0.0, ..cheap },
+            "adverse: no width earns anything at a cost of 300",
+        );
+        named(Renewal { taker_cost: 1e4, ..cheap }, "taker_cost: no width earns anything");
+        named(Renewal { flow: Flow { fee: 300.0, ..cheap.flow }, ..cheap }, "fee: no width earns anything");
+        named(Renewal { flow: Flow { carry: 1e9, ..cheap.flow }, ..cheap }, "carry: no width earns anything");
+        named(Renewal { timeout: 1e308, flow: Flow { carry: 9e3, intensity_a: 1e-9, ..FLOW }, ..cheap }, "timeout_s: ");
+        named(Renewal { flow: Flow { intensity_a: 1e-320, size: 1e-9, ..cheap.flow }, ..cheap }, "intensity_a: ");
+        named(Renewal { flow: Flow { fee: -1e308, ..cheap.flow }, ..cheap }, "fee: the best distance would be");
+    }
+
     fn flows() -> impl Strategy<Value = Flow> {
         (0.05..10.0, 0.05..4.0, -0.2..1.0f64, 0.0..0.5).prop_map(|(intensity_a, intensity_k, fee, carry)| Flow {
             intensity_a,
@@ -346,6 +453,67 @@ mod tests {
             fee: fee / intensity_k,
             carry: carry / intensity_k,
         })
+    }
+
+    /// A number of any of the orders of magnitude between the powers of ten.
+    fn magnitude(powers: std::ops::Range<f64>) -> impl Strategy<Value = f64> {
+        powers.prop_map(|power| 10f64.powf(power))
+    }
+
+    /// Nothing, or a cost between a ten thousandth of 1/k and ten thousand of them.
+    fn cost() -> impl Strategy<Value = f64> {
+        prop_oneof![1 => Just(0.0), 4 => magnitude(-4.0..4.0)]
+    }
+
+    fn renewals() -> impl Strategy<Value = Renewal> {
+        let flow = (magnitude(-6.0..5.0), magnitude(-5.0..5.0), magnitude(-6.0..6.0), -5.0..5.0f64);
+        (flow, cost(), cost(), cost(), magnitude(-4.0..6.0)).prop_map(
+            |((intensity_a, intensity_k, size, fee), carried, adverse, taker, timeout)| Renewal {
+                flow: Flow {
+                    intensity_a,
+                    intensity_k,
+                    size,
+                    fee: fee / intensity_k,
+                    carry: carried / intensity_k / timeout,
+                },
+                adverse: adverse / intensity_k,
+                timeout,
+                taker_cost: taker / intensity_k,
+            },
+        )
+    }
+
+    /// The largest result over widths that lie densely wherever it can change: about the fee, about the width from
+    /// which entries time out, about the sum of all costs, and by ratios over every order of magnitude between.
+    fn dense_search(market: &Renewal) -> (f64, f64) {
+        let Flow { intensity_a, intensity_k: k, fee, carry, .. } = market.flow;
+        let turn = (intensity_a * market.timeout).ln() / k;
+        let costs = fee + market.adverse + market.taker_cost + carry * market.timeout;
+        let around =
+            |center: f64, reach: f64| (0..=1000).map(move |i| center + (f64::from(i) / 500.0 - 1.0) * reach / k);
+        let ratios = (0..=2000).map(|i| 10f64.powf(f64::from(i) / 200.0 - 5.0) / k);
+        let widths = around(fee + market.adverse / 2.0, 4.0)
+            .chain(around(turn, 9.0))
+            .chain(around(costs, 4.0))
+            .chain(ratios.flat_map(|ratio| [fee + ratio, ratio]));
+        widths
+            .filter(|delta| *delta > 0.0)
+            .map(|delta| (market.at(delta).unwrap().pnl_per_s, delta))
+            .fold((0.0, 0.0), |best, next| if next.0 > best.0 { next } else { best })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn no_width_of_a_dense_search_earns_more_than_the_best_of_a_renewal(market in renewals()) {
+            let (most, delta) = dense_search(&market);
+            match market.optimum() {
+                Ok(best) => prop_assert!(most <= best.pnl_per_s * (1.0 + 1e-9) + f64::MIN_POSITIVE, "{most} at {delta}: {best:?}"),
+                // A rebate may pay best at a width that no quote can have.
+                Err(error) if market.flow.fee < 0.0 && error.to_string().starts_with("fee: the best distance") => {}
+                Err(error) => prop_assert!(most <= f64::MIN_POSITIVE, "{most} at {delta}: {error}"),
+            }
+        }
     }
 
     proptest! {

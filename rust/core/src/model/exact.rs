@@ -14,8 +14,8 @@
 //! Source: Guéant, Lehalle & Fernandez-Tapia, "Dealing with the inventory risk" (2013), sections 3 and 4 (drift:
 //! section 5); the impact is shared by the two fills of a round trip.
 
-use super::domain::{finite, non_negative, positive};
-use super::glft::{GlftParams, fill_rate_and_margin};
+use super::domain::{finite, largest, non_negative, positive};
+use super::glft::{GlftParams, beyond_range, fill_rate_and_margin};
 use crate::{Error, Result};
 
 /// Most lots of inventory a side that are computed.
@@ -62,9 +62,10 @@ impl Problem {
         let alpha = k * non_negative("gamma", p.gamma)? * positive("size", p.size)? * sigma * sigma / 2.0;
         let drift = k * finite("drift", p.drift)?;
         let diagonal: Vec<f64> = lots(max_lots).map(|q| alpha * q * q - drift * q).collect();
-        finite("gamma", alpha * (max_lots as f64).powi(2))?;
-        finite("drift", drift * max_lots as f64)?;
-        Ok(Self { alpha, eta, diagonal, margin })
+        // The recursion divides differences of the diagonal by the rate of fills.
+        let most = max_lots as f64;
+        let reach = (alpha * most * most + 2.0 * drift.abs() * most + 2.0 * eta) / eta;
+        if reach.is_finite() { Ok(Self { alpha, eta, diagonal, margin }) } else { Err(too_steep(p, max_lots, eta)) }
     }
 
     /// Index at which the ratios from both ends meet: where the ground eigenvector is largest or nearly so.
@@ -95,7 +96,7 @@ impl Problem {
 
     /// The smallest eigenvalue and the ratios at it. Newton's method on the last pivot of the twisted factorisation,
     /// which is the Rayleigh quotient's correction, kept inside a bracket.
-    fn ground_state(&self) -> Result<(f64, Vec<f64>, Vec<f64>)> {
+    fn ground_state(&self, p: &GlftParams) -> Result<(f64, Vec<f64>, Vec<f64>)> {
         let meet = self.meeting_point();
         let center = self.diagonal[meet];
         let (mut low, mut high) = (center - 2.0 * self.eta, center);
@@ -127,10 +128,26 @@ impl Problem {
                 break;
             }
         }
-        found.ok_or_else(|| Error::Domain {
-            name: "gamma",
-            reason: "no ground state can be found with these parameters".to_owned(),
-        })
+        found.ok_or_else(|| too_steep(p, self.diagonal.len() / 2, self.eta))
+    }
+}
+
+/// The error of an inventory whose cost or drift is out of all proportion to the rate of fills: names the parameter
+/// that brings it about.
+#[cold]
+fn too_steep(p: &GlftParams, max_lots: usize, eta: f64) -> Error {
+    let (ln_k, ln_lots) = (p.intensity_k.ln(), (max_lots as f64).ln());
+    let risk = [("gamma", p.gamma.ln()), ("sigma", 2.0 * p.sigma.ln()), ("size", p.size.ln()), ("intensity_k", ln_k)];
+    let cost = risk.iter().map(|part| part.1).sum::<f64>() + 2.0 * ln_lots;
+    let drifts = [("drift", p.drift.abs().ln()), ("intensity_k", ln_k)];
+    let drift = drifts.iter().map(|part| part.1).sum::<f64>() + ln_lots;
+    match largest(&[("cost", cost), ("drift", drift), ("fills", -eta.ln())]) {
+        "fills" => beyond_range(p, &[], "rate of fills", eta),
+        part => {
+            let name = if part == "cost" { largest(&risk) } else { largest(&drifts) };
+            let reason = "is out of range here: no quote follows an inventory that steep".to_owned();
+            Error::Domain { name, reason }
+        }
     }
 }
 
@@ -177,7 +194,7 @@ fn quotes_from_steps(problem: &Problem, k: f64, size: f64, eigenvalue: f64, step
 /// [`Error::Domain`] naming the parameter that is out of range.
 pub fn exact_stationary(p: &GlftParams, max_lots: usize) -> Result<ExactQuotes> {
     let problem = Problem::new(p, max_lots)?;
-    let (eigenvalue, up, down) = problem.ground_state()?;
+    let (eigenvalue, up, down) = problem.ground_state(p)?;
     // `up` holds v(i+1)/v(i), `down`, from the far end, v(i-1)/v(i).
     let steps: Vec<f64> = up.iter().map(|r| -r.ln()).chain(down.iter().rev().map(|r| r.ln())).collect();
     quotes_from_steps(&problem, p.intensity_k, p.size, eigenvalue, &steps)
@@ -191,7 +208,7 @@ pub fn exact_stationary(p: &GlftParams, max_lots: usize) -> Result<ExactQuotes> 
 pub fn exact_at_horizon(p: &GlftParams, max_lots: usize, horizon_s: f64) -> Result<ExactQuotes> {
     let problem = Problem::new(p, max_lots)?;
     let horizon_s = non_negative("horizon_s", horizon_s)?;
-    let (eigenvalue, ..) = problem.ground_state()?;
+    let (eigenvalue, ..) = problem.ground_state(p)?;
     let terminal = lots(max_lots).map(|q| (-p.intensity_k * p.impact * q * q / 2.0).exp()).collect();
     let values = propagate(&problem, terminal, horizon_s)?;
     let steps: Vec<f64> = values.windows(2).map(|pair| (pair[0] / pair[1]).ln()).collect();
@@ -413,6 +430,12 @@ mod tests {
         named(GlftParams { gamma: f64::NAN, ..CLEAN }, 3, "gamma");
         named(GlftParams { gamma: f64::INFINITY, ..CLEAN }, 3, "gamma");
         named(GlftParams { fee: 1e5, ..CLEAN }, 3, "fee");
+        named(GlftParams { drift: 1e308, ..CLEAN }, 3, "drift");
+        named(GlftParams { drift: -1e308, ..CLEAN }, 3, "drift");
+        named(GlftParams { intensity_a: 1e-320, ..CLEAN }, 3, "intensity_a");
+        named(GlftParams { gamma: 1e308, ..CLEAN }, 3, "gamma");
+        named(GlftParams { sigma: 1e160, ..CLEAN }, 3, "sigma");
+        named(GlftParams { size: 1e308, ..CLEAN }, 3, "size");
         assert!(exact_at_horizon(&CLEAN, 3, -1.0).unwrap_err().to_string().starts_with("horizon_s: "));
         assert!(exact_at_horizon(&CLEAN, 3, 1e300).unwrap_err().to_string().starts_with("horizon_s: "));
     }

@@ -119,9 +119,10 @@ pub fn glft_closed_form(p: &GlftParams) -> Result<GlftQuotes> {
         return Err(beyond_range(p, &[("gamma", weight(gamma))], "skew", skew_per_unit));
     }
     if half_spread <= 0.0 {
+        let (name, pays) = if fee <= impact / 2.0 { ("fee", fee) } else { ("impact", impact) };
         let reason =
-            format!("{fee} pays more than a fill costs: the optimal half-spread is {half_spread}, not above 0");
-        return Err(Error::Domain { name: "fee", reason });
+            format!("{pays} pays more than a fill costs: the optimal half-spread is {half_spread}, not above 0");
+        return Err(Error::Domain { name, reason });
     }
     if !half_spread.is_finite() {
         return Err(beyond_range(p, &[("gamma", weight(gamma))], "half-spread", half_spread));
@@ -179,9 +180,9 @@ pub(super) fn beyond_range(p: &GlftParams, also: &[(&'static str, f64)], what: &
         "impact" => p.impact,
         "age_s" => p.age_s,
         "gamma" => p.gamma,
-        _ => return Error::Domain { name, reason: format!("out of range here: the {what} would be {result}") },
+        _ => return Error::Domain { name, reason: format!("out of range here: the {what} would be {result:?}") },
     };
-    Error::Domain { name, reason: format!("{value} is out of range here: the {what} would be {result}") }
+    Error::Domain { name, reason: format!("{value:?} is out of range here: the {what} would be {result:?}") }
 }
 
 /// c1, the width of a single fill at no cost (P), and ln(1/C), C being the share of fills left at it, for `e` = xi size.
@@ -278,6 +279,14 @@ mod tests {
     fn a_rebate_beyond_every_cost_has_no_optimum() {
         let paid = GlftParams { fee: -10.0, ..GlftParams::default() };
         assert!(glft_closed_form(&paid).unwrap_err().to_string().starts_with("fee: -10 pays more"));
+    }
+
+    #[test]
+    fn an_impact_in_own_favour_beyond_every_cost_is_named_instead_of_the_fee() {
+        let moved = GlftParams { intensity_k: 0.2, impact: -20.0, ..GlftParams::default() };
+        assert!(glft_closed_form(&moved).unwrap_err().to_string().starts_with("impact: -20 pays more"));
+        let both = GlftParams { fee: -11.0, ..moved };
+        assert!(glft_closed_form(&both).unwrap_err().to_string().starts_with("fee: -11 pays more"));
     }
 
     proptest! {

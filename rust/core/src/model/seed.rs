@@ -127,7 +127,9 @@ impl Linear {
     fn margin_cost(&self) -> Result<f64> {
         let flow = self.flow.checked()?;
         let lost = share("p_loss", self.p_loss)? * non_negative("loss", self.loss)?;
-        finite("loss", flow.fee + lost + flow.carry * non_negative("hold_s", self.hold)? / 2.0)
+        let carried = flow.carry * non_negative("hold_s", self.hold)? / 2.0;
+        let held = largest(&[("carry", flow.carry), ("hold_s", self.hold)]);
+        finite(largest(&[("fee", flow.fee.abs()), ("loss", lost), (held, carried)]), flow.fee + lost + carried)
     }
 
     /// Expected result with both quotes at `delta`.
@@ -405,6 +407,9 @@ mod tests {
     fn a_rebate_that_pays_for_everything_and_a_share_above_one_are_named() {
         let rebate = Linear { flow: Flow { fee: -9.0, ..FLOW }, p_loss: 0.0, loss: 0.0, hold: 0.0 };
         assert!(rebate.optimum().unwrap_err().to_string().starts_with("fee: the best distance would be"));
+        let forever = Linear { flow: FLOW, p_loss: 0.0, loss: 1.0, hold: 1e308 };
+        let dear = Linear { flow: Flow { carry: 1e10, ..FLOW }, ..forever };
+        assert!(dear.optimum().unwrap_err().to_string().starts_with("hold_s: "));
         let share = Linear { flow: FLOW, p_loss: 1.5, loss: 0.0, hold: 0.0 };
         assert!(share.optimum().unwrap_err().to_string().starts_with("p_loss: must be a probability"));
         let forever = Renewal { flow: FLOW, adverse: 0.0, timeout: f64::INFINITY, taker_cost: 0.0 };

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::arrays::{self, LevelsOut};
+use crate::counts;
 use crate::events::EventBatch;
 
 /// Levels of a snapshot when the caller names no depth.
@@ -234,7 +235,7 @@ impl Books {
         py: Python<'_>,
         exchange: &str,
         symbol: &str,
-        depth: Option<usize>,
+        #[pyo3(from_py_with = counts::depth)] depth: Option<usize>,
     ) -> Option<AggregatedOrderBook> {
         let depth = depth.unwrap_or(usize::MAX);
         let snapshot = py.detach(|| self.lock().snapshot(exchange, symbol, depth))?;

@@ -10,6 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::counts;
 use crate::error::CoreError;
 use crate::process::OwnerProcess;
 
@@ -81,7 +82,12 @@ impl Cache {
 impl Cache {
     #[new]
     #[pyo3(signature = (path, *, max_age_hours=24.0, max_mb=256))]
-    fn new(py: Python<'_>, path: PathBuf, max_age_hours: f64, max_mb: u64) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        max_age_hours: f64,
+        #[pyo3(from_py_with = counts::max_mb)] max_mb: u64,
+    ) -> PyResult<Self> {
         let max_age = Duration::try_from_secs_f64(max_age_hours * 3600.0)
             .map_err(|error| PyValueError::new_err(format!("max_age_hours: {error}")))?;
         if max_mb == 0 {

@@ -8,6 +8,7 @@ use mm_core::model::range::HoldingRange;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::optimal::fits;
@@ -36,7 +37,11 @@ impl Calibrator {
     /// What the events so far say; `None` before the first readable book.
     #[pyo3(signature = (horizons_s = vec![1, 10, 60, 300]))]
     #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
-    fn finish<'py>(&self, py: Python<'py>, horizons_s: Vec<usize>) -> PyResult<Option<Bound<'py, PyDict>>> {
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = counts::horizons_s)] horizons_s: Vec<usize>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let found = py
             .detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).finish(&horizons_s))
             .map_err(CoreError)?;

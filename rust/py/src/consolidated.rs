@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::arrays;
 use crate::book::AggregatedOrderBook;
+use crate::counts;
 
 /// The books of several venues laid over each other.
 #[pyclass(frozen, get_all, module = "mm_hybrid._core")]
@@ -28,7 +29,11 @@ pub struct ConsolidatedOrderBook {
 #[pyfunction]
 #[pyo3(signature = (books, depth = 50))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-pub fn consolidate(py: Python<'_>, books: Vec<PyRef<'_, AggregatedOrderBook>>, depth: usize) -> ConsolidatedOrderBook {
+pub fn consolidate(
+    py: Python<'_>,
+    books: Vec<PyRef<'_, AggregatedOrderBook>>,
+    #[pyo3(from_py_with = counts::depth)] depth: usize,
+) -> ConsolidatedOrderBook {
     let snapshots: Vec<_> = books.iter().map(|book| book.snapshot().clone()).collect();
     let view = Consolidated::of(&snapshots, depth);
     let pair = |levels: &[ConsolidatedLevel]| -> Vec<[f64; 2]> { levels.iter().map(|l| [l.price, l.qty]).collect() };

@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::arrays::{self, LevelsOut};
 use crate::book::{AggregatedOrderBook, state_name};
 use crate::cache::Cache;
+use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::process::OwnerProcess;
@@ -66,17 +67,17 @@ impl Feed {
         symbols: Vec<String>,
         data_types: Option<Vec<String>>,
         source: &str,
-        book_depth: u32,
-        stale_after_ms: u64,
-        resync_after_ms: u64,
-        reconnect_min_ms: u64,
-        reconnect_max_ms: u64,
-        queue_events: usize,
+        #[pyo3(from_py_with = counts::book_depth)] book_depth: u32,
+        #[pyo3(from_py_with = counts::stale_after_ms)] stale_after_ms: u64,
+        #[pyo3(from_py_with = counts::resync_after_ms)] resync_after_ms: u64,
+        #[pyo3(from_py_with = counts::reconnect_min_ms)] reconnect_min_ms: u64,
+        #[pyo3(from_py_with = counts::reconnect_max_ms)] reconnect_max_ms: u64,
+        #[pyo3(from_py_with = counts::queue_events)] queue_events: usize,
         end_on_finish: bool,
         cache: Option<&Bound<'_, Cache>>,
         record_folder: Option<PathBuf>,
-        record_rotate_mb: u64,
-        record_rotate_minutes: u64,
+        #[pyo3(from_py_with = counts::record_rotate_mb)] record_rotate_mb: u64,
+        #[pyo3(from_py_with = counts::record_rotate_minutes)] record_rotate_minutes: u64,
     ) -> PyResult<Self> {
         let config = FeedConfig {
             source: source.parse().map_err(CoreError)?,
@@ -130,7 +131,12 @@ impl Feed {
     }
 
     #[pyo3(signature = (symbol=None, depth=50))]
-    fn snapshot(&self, py: Python<'_>, symbol: Option<&str>, depth: usize) -> PyResult<AggregatedOrderBook> {
+    fn snapshot(
+        &self,
+        py: Python<'_>,
+        symbol: Option<&str>,
+        #[pyo3(from_py_with = counts::depth)] depth: usize,
+    ) -> PyResult<AggregatedOrderBook> {
         self.check()?;
         let symbol = self.symbol(symbol)?;
         let snapshot = self.inner.board().snapshot(symbol, depth);
@@ -157,14 +163,18 @@ impl Feed {
     }
 
     /// Watches for news for at most `patience_us` without sleeping; `True` when there was some, which is cleared.
-    fn watch(&self, py: Python<'_>, patience_us: u64) -> Result<bool, CoreError> {
+    fn watch(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = counts::patience_us)] patience_us: u64,
+    ) -> Result<bool, CoreError> {
         self.check()?;
         let patience = Duration::from_micros(patience_us);
         Ok(py.detach(|| self.inner.board().wake().watch(patience)))
     }
 
     #[pyo3(signature = (max_events=0))]
-    fn drain(&self, max_events: usize) -> Result<EventBatch, CoreError> {
+    fn drain(&self, #[pyo3(from_py_with = counts::max_events)] max_events: usize) -> Result<EventBatch, CoreError> {
         self.check()?;
         Ok(EventBatch::from(self.inner.board().drain(max_events)))
     }

@@ -4,6 +4,7 @@ use mm_core::model::{anomaly, avellaneda, flow, volatility};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::counts;
 use crate::error::CoreError;
 
 fn dict<'py, const N: usize>(py: Python<'py>, items: [(&str, f64); N]) -> PyResult<Bound<'py, PyDict>> {
@@ -67,7 +68,12 @@ pub fn ofi(py: Python<'_>, quotes: Vec<flow::TouchRow>) -> Result<Vec<f64>, Core
 #[pyfunction]
 #[pyo3(signature = (*, signed_qty, bucket, n_buckets))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
-pub fn vpin(py: Python<'_>, signed_qty: Vec<f64>, bucket: f64, n_buckets: usize) -> Result<Vec<f64>, CoreError> {
+pub fn vpin(
+    py: Python<'_>,
+    signed_qty: Vec<f64>,
+    bucket: f64,
+    #[pyo3(from_py_with = counts::n_buckets)] n_buckets: usize,
+) -> Result<Vec<f64>, CoreError> {
     py.detach(|| Ok(flow::vpin(&signed_qty, bucket, n_buckets)?))
 }
 
@@ -78,8 +84,8 @@ pub fn vpin(py: Python<'_>, signed_qty: Vec<f64>, bucket: f64, n_buckets: usize)
 pub fn hampel(
     py: Python<'_>,
     x: Vec<f64>,
-    window: usize,
-    min_obs: usize,
+    #[pyo3(from_py_with = counts::window)] window: usize,
+    #[pyo3(from_py_with = counts::min_obs)] min_obs: usize,
     threshold: f64,
     floor: f64,
 ) -> PyResult<Bound<'_, PyDict>> {
@@ -107,7 +113,12 @@ pub fn cusum(py: Python<'_>, z: Vec<f64>, drift: f64, h: f64) -> PyResult<Bound<
 #[pyfunction]
 #[pyo3(signature = (*, returns, window, alpha))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
-pub fn lee_mykland(py: Python<'_>, returns: Vec<f64>, window: usize, alpha: f64) -> PyResult<Bound<'_, PyDict>> {
+pub fn lee_mykland(
+    py: Python<'_>,
+    returns: Vec<f64>,
+    #[pyo3(from_py_with = counts::window)] window: usize,
+    alpha: f64,
+) -> PyResult<Bound<'_, PyDict>> {
     let r = py.detach(|| anomaly::lee_mykland(&returns, window, alpha)).map_err(CoreError)?;
     let out = PyDict::new(py);
     out.set_item("stat", r.stat)?;
@@ -120,7 +131,12 @@ pub fn lee_mykland(py: Python<'_>, returns: Vec<f64>, window: usize, alpha: f64)
 #[pyfunction]
 #[pyo3(signature = (*, price, dt_s, k_slow))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
-pub fn vol_estimators(py: Python<'_>, price: Vec<f64>, dt_s: f64, k_slow: usize) -> PyResult<Bound<'_, PyDict>> {
+pub fn vol_estimators(
+    py: Python<'_>,
+    price: Vec<f64>,
+    dt_s: f64,
+    #[pyo3(from_py_with = counts::k_slow)] k_slow: usize,
+) -> PyResult<Bound<'_, PyDict>> {
     let r = py.detach(|| volatility::vol_estimators(&price, dt_s, k_slow)).map_err(CoreError)?;
     dict(
         py,

@@ -5,6 +5,7 @@ mod book;
 mod cache;
 mod calibrate;
 mod consolidated;
+mod counts;
 mod error;
 mod events;
 mod feed;

@@ -7,6 +7,7 @@ use mm_core::market;
 use mm_core::types::{Decimal, Ns};
 use pyo3::prelude::*;
 
+use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 
@@ -31,7 +32,7 @@ impl SyntheticMarket {
     fn new(
         exchange: &str,
         symbol: &str,
-        seed: u64,
+        #[pyo3(from_py_with = counts::seed)] seed: u64,
         start_ns: Ns,
         s0: f64,
         tick_size: &str,
@@ -42,7 +43,7 @@ impl SyntheticMarket {
         book_interval_ms: f64,
         latency_median_ms: f64,
         latency_p99_ms: f64,
-        levels: usize,
+        #[pyo3(from_py_with = counts::levels)] levels: usize,
         level_qty: f64,
     ) -> Result<Self, CoreError> {
         let parameters = market::Parameters {

@@ -9,6 +9,7 @@ use mm_core::metrics::{MetricsConfig, MetricsReading};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::microprice::MicropriceTable;
@@ -35,13 +36,13 @@ impl MarketMetrics {
     fn new(
         symbol: Option<String>,
         tick_size: Option<f64>,
-        imbalance_levels: usize,
+        #[pyo3(from_py_with = counts::imbalance_levels)] imbalance_levels: usize,
         depth_band_bps: i64,
         microprice: Option<&Bound<'_, MicropriceTable>>,
-        volatility_window_s: usize,
-        volatility_slow_s: usize,
+        #[pyo3(from_py_with = counts::volatility_window_s)] volatility_window_s: usize,
+        #[pyo3(from_py_with = counts::volatility_slow_s)] volatility_slow_s: usize,
         vpin_bucket: Option<f64>,
-        vpin_buckets: usize,
+        #[pyo3(from_py_with = counts::vpin_buckets)] vpin_buckets: usize,
         false_alarms_per_hour: f64,
         alarm_warm_up_s: f64,
     ) -> Result<Self, CoreError> {

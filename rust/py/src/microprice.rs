@@ -7,6 +7,7 @@ use mm_core::model::microprice_table;
 use numpy::{PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
+use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 
@@ -58,7 +59,12 @@ pub struct MicropriceFit {
 impl MicropriceFit {
     #[new]
     #[pyo3(signature = (*, symbol, tick_size, imbalance_bins=10, spreads=4))]
-    fn new(symbol: &str, tick_size: f64, imbalance_bins: usize, spreads: usize) -> Result<Self, CoreError> {
+    fn new(
+        symbol: &str,
+        tick_size: f64,
+        #[pyo3(from_py_with = counts::imbalance_bins)] imbalance_bins: usize,
+        #[pyo3(from_py_with = counts::spreads)] spreads: usize,
+    ) -> Result<Self, CoreError> {
         let inner = Mutex::new(CoreFit::new(symbol, tick_size, imbalance_bins, spreads)?);
         Ok(Self { inner, shape: [spreads, imbalance_bins] })
     }

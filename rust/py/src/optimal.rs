@@ -5,6 +5,7 @@ use mm_core::model::{exact, fit, glft, microprice};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::counts;
 use crate::error::CoreError;
 
 /// Exact quotes of a bounded maker, at every inventory.
@@ -18,7 +19,7 @@ pub fn exact_quotes(
     sigma: f64,
     gamma: f64,
     size: f64,
-    max_lots: usize,
+    #[pyo3(from_py_with = counts::max_lots)] max_lots: usize,
     horizon_s: Option<f64>,
     xi: f64,
     fee: f64,

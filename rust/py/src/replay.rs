@@ -9,6 +9,7 @@ use mm_core::types::Ns;
 use pyo3::prelude::*;
 
 use crate::book::Books;
+use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::interrupt::Patience;
@@ -46,7 +47,12 @@ impl EventReader {
 
     /// The next events, at most `max_events` and none later than `until_ns`; an empty batch when there is none.
     #[pyo3(signature = (max_events = 1000, until_ns = None))]
-    fn read(&self, py: Python<'_>, max_events: usize, until_ns: Option<Ns>) -> PyResult<EventBatch> {
+    fn read(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = counts::max_events)] max_events: usize,
+        until_ns: Option<Ns>,
+    ) -> PyResult<EventBatch> {
         let batch = py.detach(|| {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(error) = failure.take() {

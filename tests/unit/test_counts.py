@@ -53,13 +53,29 @@ def test_a_count_out_of_range_is_named(name: str, call: Callable[[int], object],
         call(count)
 
 
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("n_buckets", lambda n: models.vpin(signed_qty=X, bucket=1.0, n_buckets=n)),
+        ("returns", lambda n: models.lee_mykland(returns=X, window=n, alpha=0.01)),
+        ("k_slow", lambda n: models.vol_estimators(price=X, dt_s=1.0, k_slow=n)),
+        ("imbalance_bins", lambda n: models.MicropriceFit(symbol="Y", tick_size=0.1, imbalance_bins=n)),
+        ("imbalance_bins", lambda n: models.MicropriceFit(symbol="Y", tick_size=0.1, spreads=n)),
+    ],
+)
+@pytest.mark.parametrize("count", [2**45, 2**64 - 1])
+def test_a_count_beyond_any_memory_is_refused(name: str, call: Callable[[int], object], count: int) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        call(count)
+
+
 @pytest.mark.parametrize("count", [-1, 2**64])
 def test_a_count_out_of_range_is_named_where_a_file_is_read_or_kept(tmp_path: Path, count: int) -> None:
-    with pytest.raises(ValueError, match="^max_mb: must be a whole number from 0 to "):
+    with pytest.raises(ValueError, match=r"^max_mb: must be a whole number from 0 to "):
         _core.Cache(str(tmp_path / "cache.db"), max_mb=count)
     data = tmp_path / "data.ndjson"
     data.write_text('{"type":"disconnect","exchange":"x","localTimestamp":"2024-01-01T00:00:00.000Z"}\n')
-    with pytest.raises(ValueError, match="^max_events: must be a whole number from 0 to "):
+    with pytest.raises(ValueError, match=r"^max_events: must be a whole number from 0 to "):
         _core.EventReader([str(data)]).read(count)
 
 

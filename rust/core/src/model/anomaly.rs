@@ -262,7 +262,8 @@ pub fn lee_mykland_critical(n: usize, alpha: f64) -> f64 {
 /// # Errors
 /// [`Error::Domain`] naming the parameter that is out of range.
 pub fn lee_mykland(returns: &[f64], window: usize, alpha: f64) -> Result<LeeMykland> {
-    let mut before = JumpWindow::new(window)?;
+    // Never longer than what comes, whatever was asked for.
+    let mut before = JumpWindow::new(window.min(returns.len().max(3)))?;
     all_finite("returns", returns)?;
     if !(alpha > 0.0 && alpha < 1.0) {
         return Err(Error::Domain { name: "alpha", reason: format!("must be between 0 and 1, got {alpha}") });
@@ -273,7 +274,7 @@ pub fn lee_mykland(returns: &[f64], window: usize, alpha: f64) -> Result<LeeMykl
         before.push(*value);
     }
     if stat.len() < 2 {
-        let reason = format!("needs at least {} values, got {}", window + 2, returns.len());
+        let reason = format!("needs at least {} values, got {}", window.saturating_add(2), returns.len());
         return Err(Error::Domain { name: "returns", reason });
     }
     let critical = lee_mykland_critical(stat.len(), alpha);

@@ -37,11 +37,14 @@ impl<P: PartialOrd> Touch<P> {
 ///
 /// # Errors
 /// [`crate::Error::Domain`] for a value that is not finite.
-pub fn ofi(touches: &[TouchRow]) -> Result<Vec<f64>> {
-    all_finite("touches", touches.as_flattened())?;
+pub fn ofi(quotes: &[TouchRow]) -> Result<Vec<f64>> {
+    all_finite("quotes", quotes.as_flattened())?;
     let touch = |[bid, bid_qty, ask, ask_qty]: TouchRow| Touch { bid, bid_qty, ask, ask_qty };
-    Ok(touches.windows(2).map(|pair| touch(pair[1]).ofi_since(&touch(pair[0]))).collect())
+    Ok(quotes.windows(2).map(|pair| touch(pair[1]).ofi_since(&touch(pair[0]))).collect())
 }
+
+/// Most buckets that are looked at.
+const MAX_BUCKETS: usize = 1_000_000;
 
 /// Share of volume that was one-sided over the last buckets of equal volume.
 ///
@@ -65,11 +68,15 @@ impl Vpin {
     /// No volume yet; `bucket` in base units.
     ///
     /// # Errors
-    /// [`Error::Domain`] when the bucket is not positive or no bucket is asked for.
+    /// [`Error::Domain`] when the bucket is not positive, or no bucket or more than a million are asked for.
     pub fn new(bucket: f64, n_buckets: usize) -> Result<Self> {
         positive("bucket", bucket)?;
         if n_buckets == 0 {
             return Err(Error::Domain { name: "n_buckets", reason: "must be at least 1".to_owned() });
+        }
+        if n_buckets > MAX_BUCKETS {
+            let reason = format!("must be at most {MAX_BUCKETS}, got {n_buckets}");
+            return Err(Error::Domain { name: "n_buckets", reason });
         }
         let sides = vec![0.0; n_buckets].into();
         Ok(Self { bucket, sides, next: 0, is_full: false, sum: 0.0, filled: 0.0, net: 0.0 })

@@ -76,7 +76,7 @@ impl MicropriceCounter {
     /// # Errors
     /// [`Error::Domain`] when there is no state, or so many that the chain could not be solved in reasonable time.
     pub fn new(imbalance_bins: usize, spreads: usize) -> Result<Self> {
-        let n = imbalance_bins * spreads;
+        let n = imbalance_bins.saturating_mul(spreads);
         if !(1..=200).contains(&n) {
             let reason = format!("times spreads must be 1 to 200 states, got {n}");
             return Err(Error::Domain { name: "imbalance_bins", reason });

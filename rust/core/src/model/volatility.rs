@@ -105,7 +105,7 @@ impl VolatilityWindow {
     /// # Errors
     /// [`Error::Domain`] when the stride does not fit the window.
     pub fn new(changes: usize, k_slow: usize) -> Result<Self> {
-        if k_slow < 2 || changes < k_slow + 1 {
+        if k_slow < 2 || changes <= k_slow {
             let reason = format!("must be at least 2 and below the {changes} changes, got {k_slow}");
             return Err(Error::Domain { name: "k_slow", reason });
         }

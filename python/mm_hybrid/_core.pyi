@@ -102,8 +102,12 @@ def gamma_for_inventory_sd(
     impact: float = 0.0,
     age_s: float = 0.0,
 ) -> float:
-    """Return the risk aversion under which inventory has the standard deviation ``sd_lots`` (multiples of
-    ``size``), as the quotes of :func:`glft_closed_form` with ``xi`` 0 have it.
+    """Return the risk aversion, 1/(P x base), under which inventory has a wanted standard deviation.
+
+    It is that of the quotes of :func:`glft_closed_form` with ``xi`` 0, whose other arguments these are.
+
+    Args:
+        sd_lots: wanted standard deviation of the inventory, multiples of ``size``, above 0.
 
     Source: stationary law of their chain of whole lots, p(q) = e^(-s q^2) / Z with s = sqrt(alpha/eta), by detailed
     balance; above one lot the usual (eta/alpha)^(1/4) / sqrt(2).
@@ -179,8 +183,9 @@ def inventory_sd_lots(
     impact: float = 0.0,
     age_s: float = 0.0,
 ) -> float:
-    """Return the standard deviation of inventory under ``gamma``, in multiples of ``size``; inverts
-    :func:`gamma_for_inventory_sd`.
+    """Return the standard deviation of inventory under ``gamma``, in multiples of ``size``.
+
+    Inverts :func:`gamma_for_inventory_sd`; arguments as in :func:`glft_closed_form`.
 
     Raises:
         ValueError: a parameter is out of range; the message names it.
@@ -212,6 +217,12 @@ class TouchPrices:
 def weighted_mid(*, bid: float, bid_qty: float, ask: float, ask_qty: float) -> TouchPrices:
     """Return mid, imbalance and weighted mid of a touch.
 
+    Args:
+        bid: best bid, P, above 0.
+        bid_qty: quantity there, base, at least 0.
+        ask: best ask, P, above 0.
+        ask_qty: quantity there, base, at least 0.
+
     Raises:
         ValueError: a price is not positive, a quantity negative or both quantities 0.
     """
@@ -220,6 +231,11 @@ def ewma_vol(*, t_s: Sequence[float], mid: Sequence[float], half_life_s: float) 
     """Return the volatility after each sample but the first, P/sqrt(s).
 
     A ratio of decayed sums of squared changes and of seconds.
+
+    Args:
+        t_s: times of the samples, s, rising.
+        mid: reference price at each, P.
+        half_life_s: seconds after which a change counts half, above 0.
 
     Raises:
         ValueError: lengths differ, times do not increase or the half-life is not positive.
@@ -450,6 +466,14 @@ class UsualTouch:
 def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: float) -> dict[str, float]:
     """Return ``reservation, spread, bid, ask, delta_bid, delta_ask`` with ``tau`` seconds left, all in P.
 
+    Args:
+        s: reference price, P.
+        q: signed inventory, units of one.
+        gamma: risk aversion, 1/P per unit, above 0.
+        sigma: volatility of the reference price, P/sqrt(s).
+        k: decay of the fill intensity, 1/P, above 0.
+        tau: time left, s, at least 0.
+
     Raises:
         ValueError: a parameter is out of range, or a price would not be finite; names the parameter.
 
@@ -457,7 +481,17 @@ def as_quotes(*, s: float, q: float, gamma: float, sigma: float, k: float, tau: 
     """
 
 def as_reservation(*, s: float, q: float, gamma: float, sigma: float, q_max: float) -> dict[str, float]:
-    """Return ``omega, reservation_ask, reservation_bid`` without a horizon, ``abs(q) < q_max``.
+    """Return ``omega, reservation_ask, reservation_bid`` without a horizon.
+
+    ``omega`` is the rate that bounds the inventory; the prices (P) leave the maker indifferent to one unit more sold
+    or bought.
+
+    Args:
+        s: reference price, P.
+        q: signed inventory, units of one, between ``-q_max`` and ``q_max``.
+        gamma: risk aversion, 1/P per unit, above 0.
+        sigma: volatility of the reference price, P/sqrt(s), above 0.
+        q_max: largest inventory, units, above 0.
 
     Raises:
         ValueError: a parameter is out of range, or a price would not be finite, as at ``q_max`` itself; names it.
@@ -469,13 +503,26 @@ def ofi(*, quotes: Sequence[Sequence[float]]) -> list[float]:
     """Return the order-flow imbalance of each change of the touch, base units; positive is demand.
 
     Args:
-        quotes: rows of bid, bid quantity, ask, ask quantity.
+        quotes: rows of bid (P), bid quantity (base), ask, ask quantity.
+
+    Raises:
+        ValueError: a value is not finite.
 
     Source: Cont, Kukanov and Stoikov (2014), section 2.
     """
 
 def vpin(*, signed_qty: Sequence[float], bucket: float, n_buckets: int) -> list[float]:
     """Return the one-sided share of the last ``n_buckets`` volume buckets, after each completed bucket.
+
+    A share is between 0 and 1; there is none before ``n_buckets`` are complete.
+
+    Args:
+        signed_qty: quantity of each print, base, positive when the taker bought.
+        bucket: volume of a bucket, base, above 0.
+        n_buckets: buckets looked at, 1 to 1 000 000.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
 
     Source: Easley, Lopez de Prado and O'Hara (2012), with the aggressor's sign on each print.
     """
@@ -485,6 +532,16 @@ def hampel(
 ) -> dict[str, Any]:
     """Return ``score`` (robust z against the previous ``window`` values) and ``flag``, one of each per value.
 
+    Args:
+        x: the values, in any one unit.
+        window: values looked back at, at least 1.
+        min_obs: values needed for a score; before it is 0.
+        threshold: score beyond which a value is flagged, standard deviations, above 0.
+        floor: least standard deviation taken, unit of ``x``, above 0.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
+
     Source: Hampel (1974).
     """
 
@@ -493,17 +550,41 @@ def cusum(*, z: Sequence[float], drift: float, h: float) -> dict[str, Any]:
 
     An alarm is (index, 1 for up or -1 for down).
 
+    Args:
+        z: standardised values.
+        drift: what a value may deviate without adding to a sum, standard deviations, at least 0.
+        h: sum above which an alarm is given, standard deviations, above 0.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
+
     Source: Page (1954).
     """
 
 def lee_mykland(*, returns: Sequence[float], window: int, alpha: float) -> dict[str, Any]:
     """Return ``stat`` and ``flag`` of each return after the first ``window``, and the ``critical`` value.
 
+    Args:
+        returns: changes of the price over equal times, in any one unit.
+        window: returns before the tested one that its scale comes from, at least 3.
+        alpha: probability that a series without a jump is flagged, between 0 and 1.
+
+    Raises:
+        ValueError: a parameter is out of range, or there are too few returns; the message names it.
+
     Source: Lee and Mykland (2008), definition 1 and lemma 1.
     """
 
 def vol_estimators(*, price: Sequence[float], dt_s: float, k_slow: int) -> dict[str, float]:
     """Return ``rv, bipower, tsrv, parkinson`` in P/sqrt(s) and ``noise_var`` in P^2 of one window of prices.
+
+    Args:
+        price: equally spaced prices, P.
+        dt_s: time between two of them, s, above 0.
+        k_slow: stride of the slow scale of ``tsrv``, at least 2 and below the number of changes.
+
+    Raises:
+        ValueError: a parameter is out of range; the message names it.
 
     Source: Barndorff-Nielsen and Shephard (2004); Zhang, Mykland and Ait-Sahalia (2005); Parkinson (1980).
     """

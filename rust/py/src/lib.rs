@@ -1,5 +1,7 @@
 //! `mm_hybrid._core`: the thin Python binding of `mm_core`.
 
+#![allow(clippy::doc_markdown, reason = "comments of what Python sees are its docstrings, in the style of Python")]
+
 mod arrays;
 mod book;
 mod cache;

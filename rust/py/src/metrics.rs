@@ -21,7 +21,23 @@ struct State {
     book: Option<SymbolBook>,
 }
 
-/// Every metric of one symbol, with alarms; see `mm_core::metrics`.
+/// Every metric of one symbol and its alarms, kept as events come; constant memory, constant time an event.
+///
+/// Args:
+///     symbol: symbol as the feed writes it; ``None`` takes the first one seen.
+///     tick_size: price grid, P; ``None`` takes the grid of the first book.
+///     imbalance_levels: levels a side that the imbalance counts, 1 to 50.
+///     depth_band_bps: how far from mid the depth counts, bps, 1 to 9999.
+///     microprice: table of the microprice; without one the weighted mid stands in.
+///     volatility_window_s: seconds of the windowed volatilities.
+///     volatility_slow_s: stride of their slow scale, s.
+///     vpin_bucket: base units of a bucket; ``None`` takes a mean minute's volume of the first five.
+///     vpin_buckets: buckets of VPIN.
+///     false_alarms_per_hour: episodes an hour that may be false; thresholds follow from it.
+///     alarm_warm_up_s: seconds before the first alarm; thresholds need scores to rest on.
+///
+/// Raises:
+///     ValueError: a value is out of range.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct MarketMetrics(Mutex<State>);
 
@@ -63,7 +79,7 @@ impl MarketMetrics {
         Ok(Self(Mutex::new(State { config, symbol, book: None })))
     }
 
-    /// Takes a batch of events in.
+    /// Take events in, in the order of their local time; events of other symbols are skipped.
     fn update(&self, py: Python<'_>, batch: &Bound<'_, EventBatch>) -> Result<(), CoreError> {
         let events = batch.get().events();
         py.detach(|| {
@@ -87,14 +103,14 @@ impl MarketMetrics {
         })
     }
 
-    /// The current reading; `None` where nothing is known.
+    /// Return every figure as of the last event, ``None`` where it is not known; ``docs/metrics.md`` lists them.
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = state.book.as_ref().and_then(SymbolBook::read_metrics);
         reading_to_dict(py, &reading.unwrap_or_default())
     }
 
-    /// Whether thresholds are known yet, and the kinds of alarm that are on.
+    /// Return whether thresholds are known yet, and the kinds of alarm that are on.
     fn alarms(&self) -> (bool, Vec<&'static str>) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(metrics) = state.book.as_ref().and_then(SymbolBook::metrics) else { return (false, Vec::new()) };
@@ -102,7 +118,7 @@ impl MarketMetrics {
         (is_ready, AlarmKind::ALL.into_iter().filter(|kind| on & kind.bit() != 0).map(AlarmKind::name).collect())
     }
 
-    /// Takes the episodes of alarm that are over.
+    /// Take the episodes of alarm that are over: kind, start_ns, end_ns, severity, score, threshold, mid, reason.
     fn take_episodes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let metrics = state.book.as_mut().and_then(SymbolBook::metrics_mut);

@@ -11,7 +11,16 @@ use crate::counts;
 use crate::error::CoreError;
 use crate::events::EventBatch;
 
-/// Adjustments of the mid; see `mm_core::model::microprice_table`.
+/// Adjustment of the mid by the touch's imbalance and spread: the microprice is the mid plus so many ticks.
+///
+/// Args:
+///     ticks: float64 ``(spreads, imbalance_bins)``: one row a spread from one tick up (wider ones count as the
+///         last), one column a bin of the bid's share of the quantity at the touch, from none to all.
+///
+/// Raises:
+///     ValueError: the table is empty or holds a value that is not finite.
+///
+/// Source: Stoikov, "The micro-price" (2018).
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct MicropriceTable {
     inner: Arc<microprice_table::MicropriceTable>,
@@ -36,19 +45,35 @@ impl MicropriceTable {
         Ok(Self { inner, shape })
     }
 
-    /// The adjustments, ticks: one row a spread from one tick up, one column a bin of the bid's share.
+    /// A copy of the table, to be kept and given to the constructor again.
     #[getter]
     fn ticks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<f64>>> {
         numpy::PyArray1::from_slice(py, self.inner.ticks()).reshape(self.shape)
     }
 
-    /// What is to be added to the mid, ticks.
+    /// Return what is to be added to the mid, ticks.
     fn adjustment_ticks(&self, bid_share: f64, spread_ticks: i64) -> f64 {
         self.inner.adjustment_ticks(bid_share, spread_ticks)
     }
 }
 
-/// Counts how the touch of one symbol changes; see `mm_core::metrics::MicropriceFit`.
+/// Fits a :class:`MicropriceTable` to one symbol's recorded events.
+///
+/// Args:
+///     symbol: symbol as the feed writes it.
+///     tick_size: price grid, P.
+///     imbalance_bins: bins of the bid's share; times ``spreads`` at most 200.
+///     spreads: spreads told apart, from one tick up.
+///
+/// Raises:
+///     ValueError: a value is out of range.
+///
+/// Example:
+///     >>> fit = MicropriceFit(symbol="BTCUSDT", tick_size=0.1)
+///     >>> reader = EventReader(["bybit-BTCUSDT.ndjson.zst"], symbol="BTCUSDT")
+///     >>> while len(batch := reader.read(2000)):
+///     ...     fit.update(batch)
+///     >>> metrics = MarketMetrics(symbol="BTCUSDT", microprice=fit.fit())
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct MicropriceFit {
     inner: Mutex<CoreFit>,
@@ -69,19 +94,22 @@ impl MicropriceFit {
         Ok(Self { inner, shape: [spreads, imbalance_bins] })
     }
 
-    /// Takes a batch of events in.
+    /// Take events in, in the order of their local time; events of other symbols are skipped.
     fn update(&self, py: Python<'_>, batch: &Bound<'_, EventBatch>) {
         let events = batch.get().events();
         py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).update(events));
     }
 
-    /// Changes of the touch counted.
+    /// Changes of the book counted.
     #[getter]
     fn seen(&self) -> u64 {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).seen()
     }
 
-    /// The table of what was seen.
+    /// Return the table of what was seen; states from which the mid never moved get no adjustment.
+    ///
+    /// Raises:
+    ///     ValueError: nothing was seen, or the chain of states has no limit.
     fn fit(&self, py: Python<'_>) -> Result<MicropriceTable, CoreError> {
         let table = py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).fit())?;
         Ok(MicropriceTable { inner: Arc::new(table), shape: self.shape })

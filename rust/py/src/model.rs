@@ -11,7 +11,15 @@ use crate::error::CoreError;
 use crate::events::EventBatch;
 use crate::risk_aversion::params;
 
-/// Optimal distances from the reference price; see `mm_core::model::glft`.
+/// Optimal distances from the reference price, all in P (quote currency per base).
+///
+/// Attributes:
+///     c1: distance that maximises the margin of a single fill without costs or inventory.
+///     c2: skew per base unit and unit of volatility, before the shifts by fee, impact and age.
+///     half_spread: distance of both quotes at inventory 0 and drift 0.
+///     skew_per_unit: shift of both quotes per base unit of inventory.
+///     delta_bid: distance of the bid below the reference price at the inventory asked for.
+///     delta_ask: distance of the ask above it.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct GlftQuotes {
     #[pyo3(get)]
@@ -38,7 +46,25 @@ impl GlftQuotes {
     }
 }
 
-/// Stationary closed-form quotes at inventory `q`.
+/// Return the stationary closed-form quotes of a market maker holding ``q``.
+///
+/// Args:
+///     intensity_a: fills per second at distance 0, one side.
+///     intensity_k: decay of the fill intensity, 1/P.
+///     sigma: volatility of the reference price, P/sqrt(s).
+///     gamma: risk aversion, 1/(P x base).
+///     size: quantity per quote, base.
+///     q: signed inventory, base.
+///     xi: 0 for a running penalty on inventory variance, ``gamma`` for exponential utility.
+///     fee: maker fee per base unit, P; negative is a rebate.
+///     impact: permanent adverse move of the reference price per own fill, P.
+///     drift: drift of the reference price, P/s.
+///     age_s: total age of the information behind a resting quote, s.
+///
+/// Raises:
+///     ValueError: a parameter is out of range; the message names it.
+///
+/// Source: Gueant, Lehalle and Fernandez-Tapia (2013), general form Gueant (2017), equations 4.6 and 4.7.
 #[pyfunction]
 #[pyo3(signature = (*, intensity_a, intensity_k, sigma, gamma, size, q=0.0, xi=0.0, fee=0.0, impact=0.0, drift=0.0, age_s=0.0))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -68,7 +94,18 @@ pub fn glft_closed_form(
     })
 }
 
-/// Risk aversion that gives a wanted stationary inventory.
+/// Return the risk aversion, 1/(P x base), under which inventory has a wanted standard deviation.
+///
+/// It is that of the quotes of :func:`glft_closed_form` with ``xi`` 0, whose other arguments these are.
+///
+/// Args:
+///     sd_lots: wanted standard deviation of the inventory, multiples of ``size``, above 0.
+///
+/// Source: stationary law of their chain of whole lots, p(q) = e^(-s q^2) / Z with s = sqrt(alpha/eta), by detailed
+/// balance; above one lot the usual (eta/alpha)^(1/4) / sqrt(2).
+///
+/// Raises:
+///     ValueError: a parameter is out of range; the message names it.
 #[pyfunction]
 #[pyo3(signature = (*, sd_lots, intensity_a, intensity_k, sigma, size, fee=0.0, impact=0.0, age_s=0.0))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -86,7 +123,12 @@ pub fn gamma_for_inventory_sd(
     Ok(risk_aversion::gamma_for_inventory_sd(&params, sd_lots)?)
 }
 
-/// Stationary inventory under a risk aversion.
+/// Return the standard deviation of inventory under ``gamma``, in multiples of ``size``.
+///
+/// Inverts :func:`gamma_for_inventory_sd`; arguments as in :func:`glft_closed_form`.
+///
+/// Raises:
+///     ValueError: a parameter is out of range; the message names it.
 #[pyfunction]
 #[pyo3(signature = (*, gamma, intensity_a, intensity_k, sigma, size, fee=0.0, impact=0.0, age_s=0.0))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -105,6 +147,13 @@ pub fn inventory_sd_lots(
 }
 
 /// Prices derived from the best level of each side.
+///
+/// Attributes:
+///     mid: middle of best bid and best ask, P.
+///     imbalance: share of the bid in the quantity at the touch, 0..1.
+///     imbalance_signed: the same on -1..1.
+///     weighted_mid: mid weighted towards the side with less quantity, P.
+///     spread_bps: full spread over mid, basis points.
 #[pyclass(frozen, get_all, module = "mm_hybrid._core")]
 pub struct TouchPrices {
     mid: f64,
@@ -114,7 +163,16 @@ pub struct TouchPrices {
     spread_bps: f64,
 }
 
-/// Mid, imbalance and weighted mid of a touch.
+/// Return mid, imbalance and weighted mid of a touch.
+///
+/// Args:
+///     bid: best bid, P, above 0.
+///     bid_qty: quantity there, base, at least 0.
+///     ask: best ask, P, above 0.
+///     ask_qty: quantity there, base, at least 0.
+///
+/// Raises:
+///     ValueError: a price is not positive, a quantity negative or both quantities 0.
 #[pyfunction]
 #[pyo3(signature = (*, bid, bid_qty, ask, ask_qty))]
 pub fn weighted_mid(bid: f64, bid_qty: f64, ask: f64, ask_qty: f64) -> Result<TouchPrices, CoreError> {
@@ -123,7 +181,17 @@ pub fn weighted_mid(bid: f64, bid_qty: f64, ask: f64, ask_qty: f64) -> Result<To
     Ok(TouchPrices { mid, imbalance, imbalance_signed, weighted_mid, spread_bps })
 }
 
-/// EWMA volatility after each sample but the first.
+/// Return the volatility after each sample but the first, P/sqrt(s).
+///
+/// A ratio of decayed sums of squared changes and of seconds.
+///
+/// Args:
+///     t_s: times of the samples, s, rising.
+///     mid: reference price at each, P.
+///     half_life_s: seconds after which a change counts half, above 0.
+///
+/// Raises:
+///     ValueError: lengths differ, times do not increase or the half-life is not positive.
 #[pyfunction]
 #[pyo3(signature = (*, t_s, mid, half_life_s))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]

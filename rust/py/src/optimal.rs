@@ -8,7 +8,26 @@ use pyo3::types::PyDict;
 use crate::counts;
 use crate::error::CoreError;
 
-/// Exact quotes of a bounded maker, at every inventory.
+/// Return the exact quotes of a maker that holds at most ``max_lots`` lots of ``size`` on either side.
+///
+/// Arguments are those of :func:`glft_closed_form`; ``gamma`` may be 0.
+///
+/// Args:
+///     max_lots: inventory cap in lots, 1 to 1000.
+///     horizon_s: seconds left, after which inventory is worth the reference price less what unwinding it moves;
+///         ``None`` for no horizon.
+///
+/// Returns:
+///     ``alpha`` and ``eta`` (1/s), ``eigenvalue`` (1/s), ``best_rate`` (the best attainable certainty-equivalent
+///     rate without a horizon, quote currency per second; with ``xi`` 0 that of mean profit less
+///     gamma sigma^2 q^2 / 2), ``lots`` (-max_lots..max_lots), and by inventory ``delta_bid`` and ``delta_ask``
+///     (P; ``None`` where no more may be bought or sold).
+///
+/// Raises:
+///     ValueError: a parameter is out of range; the message names it.
+///
+/// Source: Gueant, Lehalle and Fernandez-Tapia (2013), sections 3 to 5; stationary by the ground eigenvector,
+/// finite horizon by uniformisation.
 #[pyfunction]
 #[pyo3(signature = (*, intensity_a, intensity_k, sigma, gamma, size, max_lots, horizon_s=None, xi=0.0, fee=0.0, impact=0.0, drift=0.0, age_s=0.0))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -46,7 +65,13 @@ pub fn exact_quotes(
     Ok(out)
 }
 
-/// Certainty-equivalent rate of given quotes.
+/// Return the certainty-equivalent rate (quote currency per second) of quoting these distances (P) for ever.
+///
+/// Index i of both sides is inventory ``i - max_lots`` lots; ``None`` is no quote. Exact for the birth-death chain
+/// of inventories; divide by ``exact_quotes(...)["best_rate"]`` for the share of the best that is attained.
+///
+/// Raises:
+///     ValueError: a parameter is out of range or the lengths do not fit; the message names it.
 #[pyfunction]
 #[pyo3(signature = (*, intensity_a, intensity_k, sigma, gamma, size, delta_bid, delta_ask, fee=0.0, impact=0.0))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -78,7 +103,28 @@ fn expected<'py>(py: Python<'py>, e: &Expected, p_name: &str) -> PyResult<Bound<
     Ok(out)
 }
 
-/// Expected profit with constant loss probability and holding time.
+/// Return the expected profit of quoting both sides at ``delta``, or at the best width.
+///
+/// Expected profit = spread x trade frequency - loss rate x loss amount x losses - inventory cost x holding time,
+/// per second: ``size (N (delta - fee) - N p_loss loss - N/2 carry hold_s)``, ``N = 2 A e^(-k delta)``.
+///
+/// Args:
+///     intensity_a: fills per second at distance 0, one side.
+///     intensity_k: decay of the fill intensity, 1/P.
+///     size: quantity per quote, base.
+///     p_loss: probability that a fill is adverse, 0..1.
+///     loss: mean adverse move after an adverse fill, P, at least 0.
+///     hold_s: mean holding time of a round trip, s.
+///     fee: maker fee per base unit, P; negative is a rebate.
+///     carry: cost of carrying one base unit for one second, P/s.
+///     delta: distance, P; ``None`` for the best one, margin cost + 1/k.
+///
+/// Returns:
+///     ``delta`` and ``margin_cost`` (P), ``fills_per_s`` (both sides), ``p_loss``, ``hold_s``, ``pnl_per_s`` (quote
+///     currency per second).
+///
+/// Raises:
+///     ValueError: a parameter is out of range, or moves the best width to 0 or below; the message names it.
 #[pyfunction]
 #[pyo3(signature = (*, intensity_a, intensity_k, size, p_loss, loss, hold_s, fee=0.0, carry=0.0, delta=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -99,7 +145,13 @@ pub fn seed_pnl_linear(
     expected(py, &delta.map_or_else(|| market.optimum(), |d| market.at(d)).map_err(CoreError)?, "p_loss")
 }
 
-/// Expected profit where narrow quotes draw adverse fills.
+/// Return what :func:`seed_pnl_linear` does where narrow quotes draw adverse fills.
+///
+/// The probability is ``p0 + p1 e^(-kappa delta)``, ``p1`` cut to ``1 - p0``; ``kappa`` in 1/P. The best width is
+/// ``m + 1/k + W(kappa B e^(-kappa (m + 1/k))) / kappa`` with ``B = loss p1 (k + kappa) / k``, W Lambert's.
+///
+/// Raises:
+///     ValueError: a parameter is out of range, or moves the best width to 0 or below; the message names it.
 #[pyfunction]
 #[pyo3(signature = (*, intensity_a, intensity_k, size, p0, p1, kappa, loss, hold_s, fee=0.0, carry=0.0, delta=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -122,7 +174,24 @@ pub fn seed_pnl_toxic(
     expected(py, &delta.map_or_else(|| market.optimum(), |d| market.at(d)).map_err(CoreError)?, "p_loss")
 }
 
-/// Expected profit with a timeout on every entry.
+/// Return the expected profit where an entry waits for the opposite fill, at most ``timeout_s``.
+///
+/// Args:
+///     intensity_a: fills per second at distance 0, one side.
+///     intensity_k: decay of the fill intensity, 1/P.
+///     size: quantity per quote, base.
+///     adverse: adverse cost of an entry, P.
+///     timeout_s: longest wait, s; after it the position is closed as taker.
+///     taker_cost: cost of that, P per base unit.
+///     fee: maker fee per base unit, P.
+///     carry: cost of carrying one base unit for one second, P/s.
+///     delta: distance, P; ``None`` for the best one, found numerically.
+///
+/// Returns:
+///     ``delta`` (P), ``fills_per_s`` (one side), ``p_timeout``, ``hold_s`` (mean wait), ``pnl_per_s``.
+///
+/// Raises:
+///     ValueError: a parameter is out of range, or no width earns anything; the message names it.
 #[pyfunction]
 #[pyo3(signature = (*, intensity_a, intensity_k, size, adverse, timeout_s, taker_cost, fee=0.0, carry=0.0, delta=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -153,7 +222,19 @@ fn line(py: Python<'_>, line: fit::Line) -> PyResult<Bound<'_, PyDict>> {
     Ok(out)
 }
 
-/// A and k from binned reaches.
+/// Return A (1/s) and k (1/P) of binned reaches of market orders by three methods.
+///
+/// Args:
+///     edges: bounds of the bins, P, rising; the last may be infinite.
+///     counts: market orders that reached into each bin.
+///     seconds: time observed.
+///
+/// Returns:
+///     ``mle`` (Poisson likelihood, with ``se_log_a`` and ``se_k``), and for comparison ``ols`` and ``wls``
+///     (regressions of the logarithm of the rate beyond each left edge), each with ``intensity_a`` and ``intensity_k``.
+///
+/// Raises:
+///     ValueError: the bins do not fit together, or no decay fits the counts.
 #[pyfunction]
 #[pyo3(signature = (*, edges, counts, seconds))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]
@@ -174,7 +255,21 @@ pub fn fits<'py>(py: Python<'py>, r: &fit::IntensityFit) -> PyResult<Bound<'py, 
     Ok(out)
 }
 
-/// Adjustments to the mid from a chain of book states.
+/// Return the adjustment to the mid of each state of a book.
+///
+/// Args:
+///     stay: probabilities of the next state without a change of the mid, n x n.
+///     jump: probabilities of the changes of the mid, n x m; a row sums to 1 with that of ``stay``.
+///     moves: the changes, m, P.
+///     land: probabilities of the state a change leads to, n x n.
+///
+/// Returns:
+///     ``g1`` (first change), ``b`` (where it leads), ``g6`` (six changes), ``limit`` (all of them), P.
+///
+/// Raises:
+///     ValueError: shapes or rows do not fit, or the counts were not symmetrised and the sum has no limit.
+///
+/// Source: Stoikov (2018), section 3.
 #[pyfunction]
 #[pyo3(signature = (*, stay, jump, moves, land))]
 #[expect(clippy::needless_pass_by_value, reason = "sequences of any kind arrive as vectors")]

@@ -9,7 +9,17 @@ use pyo3::prelude::*;
 
 use crate::error::CoreError;
 
-/// Risk aversion for a wanted inventory; see `mm_core::model::risk_aversion`.
+/// The risk aversion behind a wanted inventory, taken from the market at once and then followed slowly.
+///
+/// It is taken anew when the parameters come from another source; in between it follows with a half-life, so that a
+/// burst of volatility widens quotes instead of being explained away. Arguments go by position: a quote is one call.
+///
+/// Args:
+///     sd_lots: wanted standard deviation of the inventory, in orders.
+///     half_life_s: how slowly the market is followed, seconds.
+///
+/// Raises:
+///     ValueError: a value is not above 0; the message names it.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct RiskAversion(Mutex<risk_aversion::RiskAversion>);
 
@@ -21,7 +31,10 @@ impl RiskAversion {
         Ok(Self(Mutex::new(risk_aversion::RiskAversion::new(sd_lots, half_life_s)?)))
     }
 
-    /// The risk aversion now. Arguments by position: keywords cost as much as the formula.
+    /// Return the risk aversion now, 1/(P x base); arguments as in :func:`glft_closed_form`.
+    ///
+    /// Raises:
+    ///     ValueError: a parameter is out of range; the message names it.
     #[expect(clippy::too_many_arguments, reason = "a quote is one call")]
     fn follow(
         &self,
@@ -39,7 +52,13 @@ impl RiskAversion {
         Ok(self.lock().follow(&params, now_ns, source)?)
     }
 
-    /// The closed form under the risk aversion of now: distances of bid and ask at no inventory, and skew.
+    /// Return the closed form under the risk aversion of now: distances of bid and ask at no inventory, and skew.
+    ///
+    /// The distances are in P, the skew in P per base unit; :func:`glft_closed_form` gives the same for a given
+    /// risk aversion.
+    ///
+    /// Raises:
+    ///     ValueError: a parameter is out of range; the message names it.
     #[expect(clippy::too_many_arguments, reason = "a quote is one call")]
     fn closed_form(
         &self,

@@ -11,7 +11,18 @@ use pyo3::types::PyDict;
 
 use crate::error::CoreError;
 
-/// Names the kind of market; see `mm_core::model::regime`.
+/// Names the kind of market: ``calm``, ``trending``, ``volatile`` or ``thin``.
+///
+/// Each measurement is compared with its own slow level; a regime is left lower than it was entered.
+///
+/// Args:
+///     volatile_ratio: volatility over its slow level that is volatile; a spike is too.
+///     thin_ratio: spread over its slow level, or slow depth over depth, that is thin.
+///     trend_sigmas: standard deviations of a minute within the last minute's move that is trending.
+///     slow_half_life_s: half-life of the slow levels, s.
+///
+/// Raises:
+///     ValueError: a threshold is out of range; the message names it.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct RegimeDetector(Mutex<CoreDetector>);
 
@@ -24,6 +35,8 @@ impl RegimeDetector {
         Ok(Self(Mutex::new(CoreDetector::new(config)?)))
     }
 
+    /// Take a moment in; return ``regime``, its evidence ``sigma_ratio, spread_ratio, depth_ratio`` (1 is usual)
+    /// and ``move_sigmas``, and ``since_s``.
     #[pyo3(signature = (now_ns, *, sigma, spread_bps, depth, move_sigmas=None, spike=false))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn observe<'py>(
@@ -49,7 +62,10 @@ impl RegimeDetector {
     }
 }
 
-/// Adverse move per own fill; see `mm_core::model::markout`.
+/// How far the mid moves against own fills within ``horizon_s``: a decayed mean with its standard error, P.
+///
+/// Raises:
+///     ValueError: an argument is out of range; the message names it.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct AdverseMove(Mutex<CoreAdverse>);
 
@@ -61,6 +77,7 @@ impl AdverseMove {
         Ok(Self(Mutex::new(CoreAdverse::new(horizon_s, half_life_fills)?)))
     }
 
+    /// Take an own fill at the mid then in force.
     fn fill(&self, now_ns: i64, side: &str, mid: f64) -> PyResult<()> {
         let side = match side {
             "buy" => Side::Buy,
@@ -71,10 +88,12 @@ impl AdverseMove {
         Ok(())
     }
 
+    /// Take the mid now in force; fills whose horizon has passed are judged by it.
     fn mark(&self, now_ns: i64, mid: f64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).mark(now_ns, mid);
     }
 
+    /// Return ``mean`` and ``se`` (P), ``fills`` and ``toxic_share``; ``None`` before the second judged fill.
     fn estimate<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let Some(e) = self.0.lock().unwrap_or_else(PoisonError::into_inner).estimate() else { return Ok(None) };
         let out = PyDict::new(py);

@@ -50,18 +50,34 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
             field_integer("subSequentErrorsCount", error.subsequent_errors, out);
         }
         EventKind::Disconnect if event.symbol.is_empty() => {}
-        EventKind::Disconnect => {
-            key("symbols", out);
-            out.push(b'[');
-            text(&event.symbol, out);
-            out.push(b']');
-        }
+        EventKind::Disconnect => field_symbols(std::slice::from_ref(&event.symbol), out),
     }
     if of_symbol {
         field_text("timestamp", &format_iso(event.exchange_ts_ns, exchange_digits(event.exchange_ts_ns)), out);
     }
     field_text("localTimestamp", &format_iso(event.local_ts_ns, 6), out);
     out.push(b'}');
+}
+
+/// Appends a disconnect of the books of `symbols`, at least one, in the form of [`encode`].
+pub fn encode_disconnect<S: AsRef<str>>(exchange: &str, symbols: &[S], local_ts_ns: Ns, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"disconnect\"");
+    field_text("exchange", exchange, out);
+    field_symbols(symbols, out);
+    field_text("localTimestamp", &format_iso(local_ts_ns, 6), out);
+    out.push(b'}');
+}
+
+fn field_symbols<S: AsRef<str>>(symbols: &[S], out: &mut Vec<u8>) {
+    key("symbols", out);
+    out.push(b'[');
+    for (i, symbol) in symbols.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        text(symbol.as_ref(), out);
+    }
+    out.push(b']');
 }
 
 fn fields_of_book_ticker(ticker: &BookTicker, out: &mut Vec<u8>) {

@@ -205,6 +205,7 @@ impl Feed {
         dict.set_item("recorded_messages", tape.messages())?;
         dict.set_item("recorded_bytes", tape.bytes())?;
         dict.set_item("recorded_files", tape.files())?;
+        dict.set_item("recording_rejected", tape.rejected())?;
         dict.set_item("recording_dropped", tape.dropped())?;
         dict.set_item("recording_failure", tape.failure())?;
         dict.set_item("cache_errors", stats.cache_errors)?;

@@ -108,11 +108,12 @@ impl Feed {
         let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
         let board = self.board.clone();
         let mut recorder = recorder;
-        let start_tape = |recording| TapeWriter::start(recording, &self.config.exchange, self.tape.clone());
+        let start_tape =
+            |recording| TapeWriter::start(recording, &self.config.exchange, &self.config.symbols, self.tape.clone());
         let tape_writer = self.recording.as_ref().map(start_tape).transpose()?;
-        let session = |(index, connection)| {
+        let session = |(index, connection): (usize, &Connection)| {
             let (config, stop, leads) = (self.config.clone(), self.stop.subscribe(), index == 0);
-            let tape = tape_writer.as_ref().map(TapeWriter::tape);
+            let tape = tape_writer.as_ref().map(|writer| writer.tape(&connection.symbols));
             Session::new(config, connection, board.clone(), stop, recorder.take(), tape, leads)
         };
         let sessions: Vec<Session> = self.connections.iter().enumerate().map(session).collect();

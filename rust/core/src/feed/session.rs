@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 use super::backoff::Backoff;
 use super::board::{Board, Scope};
 use super::config::FeedConfig;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Tally};
 use super::native::Requests;
 use super::plan::Connection;
 use super::recording::SnapshotRecorder;
@@ -157,7 +157,7 @@ impl Session {
             self.backoff.reset();
         }
         self.board.apply(&mut self.inbox, now);
-        if let Some(tape) = self.tape.as_mut().filter(|_| !self.inbox.crossed.is_empty()) {
+        if let Some(tape) = self.tape.as_ref().filter(|_| !self.inbox.crossed.is_empty()) {
             tape.record_events(&self.board.disconnects_of(&self.inbox.crossed));
         }
         self.inbox.crossed.clear();
@@ -177,13 +177,9 @@ impl Session {
         match frame {
             Frame::Alive => None,
             Frame::Message(bytes) => {
-                let first = self.inbox.events.len();
+                let (first, tally) = (self.inbox.events.len(), self.inbox.tally);
                 let decoded = self.inbox.decode(&bytes);
-                match &mut self.tape {
-                    Some(tape) if self.config.source.is_native() => tape.record_events(&self.inbox.events[first..]),
-                    Some(tape) => tape.record(&bytes),
-                    None => {}
-                }
+                self.keep(&bytes, first, tally);
                 decoded.err().map(End::Refused)
             }
             Frame::Garbled(reason) => {
@@ -195,11 +191,26 @@ impl Session {
         }
     }
 
+    /// Records a message, whose events begin at `first`; `before` is what was counted without it.
+    fn keep(&self, bytes: &[u8], first: usize, before: Tally) {
+        let Some(tape) = &self.tape else { return };
+        let (events, tally) = (&self.inbox.events[first..], self.inbox.tally);
+        let is_unreadable = tally.decode_errors > before.decode_errors;
+        if is_unreadable {
+            tape.reject(bytes);
+        }
+        if self.config.source.is_native() {
+            tape.record_events(events);
+        } else if !is_unreadable && (self.carries_books || tally.disconnects == before.disconnects) {
+            // A disconnect says nothing about books that come over another connection, and a replay could not tell.
+            tape.record(bytes, events.last().map(|event| event.local_ts_ns));
+        }
+    }
+
     /// Tells the recording that what follows does not continue what came before.
-    fn note_loss(&mut self) {
-        if let Some(tape) = self.tape.as_mut().filter(|_| self.carries_books) {
-            let (exchange, local_ts_ns) = self.board.last_event();
-            tape.note_loss(&exchange, local_ts_ns);
+    fn note_loss(&self) {
+        if let Some(tape) = self.tape.as_ref().filter(|_| self.carries_books) {
+            tape.note_loss();
         }
     }
 
@@ -224,8 +235,8 @@ impl Session {
         if let Some(recorder) = &mut self.recorder {
             recorder.record(&self.board, now);
         }
-        if self.tape.as_mut().is_some_and(|tape| tape.tick(now)) {
-            self.note_loss();
+        if let Some(tape) = &self.tape {
+            tape.tick(now);
         }
         if survey.all_synced {
             self.fruitless_resyncs = 0;

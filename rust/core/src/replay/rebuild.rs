@@ -17,6 +17,10 @@ use crate::types::Ns;
 /// Messages between two looks at whether to go on.
 const SLICE: u64 = 4096;
 
+/// How much later than a message in front of it a message may stand in its file and still be found. Messages that came
+/// over different connections have local times of a common clock, but not always their order.
+const MAX_LATE_NS: Ns = 5_000_000_000;
+
 /// Books rebuilt from files.
 pub struct Rebuilt {
     /// Lines or rows read, of all symbols and types.
@@ -28,6 +32,8 @@ pub struct Rebuilt {
 }
 
 /// Applies every message up to `until_ns` (local time, inclusive; `None` for all) to the books of the symbols it names.
+///
+/// Messages need not stand in the order of their times: reading ends with the first that is five seconds too late.
 ///
 /// `go_on` is asked now and then; `false` ends the replay early.
 ///
@@ -47,9 +53,6 @@ pub fn rebuild<P: AsRef<str>>(
     let mut rebuilt = Rebuilt { lines: 0, local_ts_ns: 0, books: BookMap::new() };
     let mut seen = 0_u64;
     while let Some(item) = merge.next_item()? {
-        if until_ns.is_some_and(|until| item.local_ts_ns > until) {
-            break;
-        }
         seen += 1;
         if seen % SLICE == 0 {
             let (done_bytes, total_bytes) = merge.progress();
@@ -57,14 +60,38 @@ pub fn rebuild<P: AsRef<str>>(
                 break;
             }
         }
+        match due(item.local_ts_ns, until_ns) {
+            Due::Now => {}
+            Due::Later => {
+                merge.recycle(item);
+                continue;
+            }
+            Due::AfterAll => break,
+        }
         rebuilt.lines += item.lines;
-        rebuilt.local_ts_ns = item.local_ts_ns;
+        rebuilt.local_ts_ns = rebuilt.local_ts_ns.max(item.local_ts_ns);
         if let Some(event) = &item.event {
             rebuilt.books.apply(event);
             merge.recycle(item);
         }
     }
     Ok(rebuilt)
+}
+
+/// Whether a message belongs to what is asked for.
+enum Due {
+    Now,
+    /// It does not, but one that follows may.
+    Later,
+    AfterAll,
+}
+
+fn due(local_ts_ns: Ns, until_ns: Option<Ns>) -> Due {
+    match until_ns {
+        Some(until) if local_ts_ns > until.saturating_add(MAX_LATE_NS) => Due::AfterAll,
+        Some(until) if local_ts_ns > until => Due::Later,
+        _ => Due::Now,
+    }
 }
 
 /// The tables in the order of their time, if all files are tables and none of a market overlaps another: then each
@@ -99,8 +126,10 @@ fn rebuild_tables(
         let (exchange, symbol) = table.market();
         let mut book = rebuilt.books.get_mut(&exchange, &symbol);
         while table.next_into(&mut event)? {
-            if until_ns.is_some_and(|until| event.local_ts_ns > until) {
-                break;
+            match due(event.local_ts_ns, until_ns) {
+                Due::Now => {}
+                Due::Later => continue,
+                Due::AfterAll => break,
             }
             if rebuilt.lines % SLICE == 0 {
                 let done_bytes = finished_bytes + table.progress().0;

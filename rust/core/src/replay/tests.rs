@@ -160,6 +160,25 @@ fn a_rebuild_stops_after_the_local_time_asked_for_and_counts_what_it_read() {
     assert_eq!((rebuilt.lines, rebuilt.local_ts_ns, snapshot.levels), (3, 2_000, (2, 1)));
 }
 
+#[test]
+fn a_rebuild_finds_messages_that_stand_after_later_ones() {
+    let trade = |second: u32| {
+        format!(
+            r#"{{"type":"trade","symbol":"B","exchange":"x","price":1,"amount":2,"localTimestamp":"1970-01-01T00:00:{second:02}.000000Z"}}"#
+        )
+    };
+    let change = |second: u32, is_snapshot: bool, bid: u32| {
+        format!(
+            r#"{{"type":"book_change","symbol":"A","exchange":"x","isSnapshot":{is_snapshot},"bids":[{{"price":{bid},"amount":1}}],"asks":[{{"price":900,"amount":1}}],"localTimestamp":"1970-01-01T00:00:{second:02}.000000Z"}}"#
+        )
+    };
+    let lines = [change(1, true, 90), trade(6), change(3, false, 95), change(5, false, 99), trade(10), trade(20)];
+    let file = Temporary::new("late.ndjson", lines.join("\n").as_bytes());
+    let rebuilt = rebuild(&[file.path()], Some(4_000_000_000), &Notices::default(), |_| true).expect("rebuild");
+    let snapshot = rebuilt.books.snapshot("x", "A", 1).expect("known");
+    assert_eq!((rebuilt.lines, rebuilt.local_ts_ns, snapshot.bids), (2, 3_000_000_000, vec![[95.0, 1.0]]));
+}
+
 fn only(name: &str, header: &str, row: &str) -> EventKind {
     let text = format!("exchange,symbol,timestamp,local_timestamp,{header}\nx,S,1,2,{row}\n");
     let mut items = all(&[&Temporary::new(name, text.as_bytes())]).expect(name);

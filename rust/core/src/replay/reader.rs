@@ -88,6 +88,10 @@ impl Reader {
             Layout::Table(reader) => {
                 let mut event = blank_event();
                 let more = reader.next_into(&mut event)?;
+                if matches!(event.kind, EventKind::Disconnect) {
+                    // Every table of the exchange has its own row of it.
+                    (event.exchange, event.symbol) = reader.market();
+                }
                 Ok(more.then(|| Item::of(event)))
             }
         }

@@ -13,6 +13,7 @@ mod schema;
 mod write;
 
 pub(super) use read::{MAGIC, TableReader};
+pub(super) use write::FinishedTable;
 pub use write::TableWriter;
 
 #[cfg(test)]

@@ -162,21 +162,56 @@ impl TableWriter {
     ///
     /// # Errors
     /// The file cannot be written or renamed.
-    pub fn finish(mut self) -> Result<PathBuf> {
+    pub fn finish(self) -> Result<PathBuf> {
+        self.close()?.place()
+    }
+
+    /// Writes the footer. The table has yet to be put in its place.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(in crate::replay) fn close(mut self) -> Result<FinishedTable> {
         if !self.rows.local_ts.is_empty() {
             self.write_block()?;
         }
         // The block of the dictionaries is preceded by them and covers no rows: nothing to check.
         let summary = serde_json::to_string(&self.summary).map_err(|error| failed(&self.part, error))?;
-        let Some(mut file) = self.file.take() else { return Ok(self.path.clone()) };
+        let file = self.file.take();
+        let table = FinishedTable { path: std::mem::take(&mut self.path), part: self.part.clone(), is_placed: false };
+        let Some(mut file) = file else { return Ok(table) };
         file.write_metadata(SUMMARY_CRC_KEY, crc32fast::hash(summary.as_bytes()).to_string());
         file.write_metadata(SUMMARY_KEY, summary);
         file.finish().map_err(|error| failed(&self.part, error))?;
         let fail = |source| Error::File { path: self.part.display().to_string(), source };
         let out = file.into_inner().map_err(|error| failed(&self.part, error))?;
         out.inner.into_inner().map_err(|error| fail(error.into_error()))?.sync_all().map_err(fail)?;
+        Ok(table)
+    }
+}
+
+/// A table that is whole and not yet under its name; it goes away unless it is put there.
+pub(in crate::replay) struct FinishedTable {
+    path: PathBuf,
+    part: PathBuf,
+    is_placed: bool,
+}
+
+impl FinishedTable {
+    /// Gives the table its name; what was there is replaced.
+    pub(in crate::replay) fn place(mut self) -> Result<PathBuf> {
+        let fail = |source| Error::File { path: self.part.display().to_string(), source };
         std::fs::rename(&self.part, &self.path).map_err(fail)?;
-        Ok(self.path.clone())
+        self.is_placed = true;
+        Ok(std::mem::take(&mut self.path))
+    }
+}
+
+impl Drop for FinishedTable {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            // There is nobody to tell.
+            let _ = std::fs::remove_file(&self.part);
+        }
     }
 }
 

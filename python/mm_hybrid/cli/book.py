@@ -45,7 +45,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
     "at_ns",
     callback=_moment,
     metavar="TIME",
-    help="Stop after this local time: ISO 8601 or integer ns.",
+    help="Stop after this local time: ISO 8601 or integer ns. Messages up to 5 s out of order are found.",
 )
 @click.option("--depth", type=click.IntRange(min=1), help="Levels per side; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

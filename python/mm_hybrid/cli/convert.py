@@ -29,7 +29,7 @@ def command(*, files: tuple[str, ...], folder: str, overwrite: bool, as_json: bo
 
     The tables hold every message with checksums, are read many times faster than the files, and are opened by polars,
     pyarrow and duckdb. A file that cannot be used is named, the others are converted without it, and the
-    exit code is 1. A table appears when it is finished; Ctrl-C leaves no unfinished one behind.
+    exit code is 1. The tables appear, and replace others, when everything was read; Ctrl-C leaves none behind.
     """
     started_s = time.monotonic()
     with LongOperation("converting") as shown:

@@ -61,8 +61,9 @@ def command(*, folder: Path, as_json: bool, **values: Any) -> int:
 
     What comes from an exchange itself is recorded in the form in which a tardis-machine would send it.
 
-    Each second is on disk before the next is over: a crash or kill -9 loses at most the last one. Ctrl-C ends the
-    recording in order. ``mm-hybrid book``, ``convert`` and ``serve tardis --data`` read the folder.
+    Every message is on disk before a second is over: a crash or kill -9 loses less than that. Ctrl-C ends the recording
+    in order. What cannot be decoded is kept apart, in files ``*.rejected.zst``. The exit code is 1 when messages were
+    dropped. ``mm-hybrid book``, ``convert`` and ``serve tardis --data`` read the folder.
     """
     started_s = time.monotonic()
     with LongOperation(f"recording {values['exchange']}") as shown:
@@ -72,6 +73,7 @@ def command(*, folder: Path, as_json: bool, **values: Any) -> int:
         "files": stats["recorded_files"],
         "messages": stats["recorded_messages"],
         "bytes": stats["recorded_bytes"],
+        "rejected": stats["recording_rejected"],
         "dropped": stats["recording_dropped"],
         "reconnects": stats["reconnects"],
         "disconnects": stats["disconnects"],
@@ -82,12 +84,31 @@ def command(*, folder: Path, as_json: bool, **values: Any) -> int:
     if as_json:
         click.echo(json.dumps(document))
     else:
-        click.echo("{messages} messages, {bytes} bytes in {files} files in {folder}".format(**document))
-    failure = stats["recording_failure"] or ("" if stats["recorded_messages"] else _nothing(stats))
+        click.echo(_summary(document))
+    failure = _failure(stats)
     if failure and not interrupted:
         click.echo(f"mm-hybrid: {failure}", err=True)
         return EXIT_FAILED
     return EXIT_INTERRUPTED if interrupted else 0
+
+
+def _summary(document: dict[str, Any]) -> str:
+    counted = ["{messages} messages"]
+    if document["rejected"]:
+        counted.append("{rejected} that cannot be decoded")
+    if document["dropped"]:
+        counted.append("{dropped} dropped")
+    return f"{', '.join(counted)}, {{bytes}} bytes in {{files}} files in {{folder}}".format(**document)
+
+
+def _failure(stats: Stats) -> str:
+    if stats["recording_failure"]:
+        return f"{stats['recording_failure']}; {stats['recording_dropped']} messages were dropped"
+    if stats["recording_dropped"]:
+        return f"the disk was too slow: {stats['recording_dropped']} messages were dropped"
+    if not stats["recorded_messages"]:
+        return _nothing(stats)
+    return ""
 
 
 def _nothing(stats: Stats) -> str:

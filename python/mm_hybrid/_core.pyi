@@ -1424,11 +1424,12 @@ def rebuild_books(
 
     Args:
         paths: Tardis files or tables of the fast local format; a folder stands for the data files in it.
-        until_ns: local time of the last message taken; ``None`` for all.
+        until_ns: local time of the last message taken; ``None`` for all. Messages need not stand in the order of their
+            times: those up to five seconds after later ones are found.
         on_progress: called about ten times a second with bytes read, bytes of all files, and lines read.
 
     Returns:
-        Lines or rows read, of all symbols and types; local time of the last of them; the books.
+        Lines or rows taken, of all symbols and types; the latest local time among them; the books.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -1445,7 +1446,7 @@ def convert_files(
     """Convert files to tables of the fast local format (Arrow IPC), one a market and UTC day.
 
     A file that cannot be used, be it from some line on, is refused whole and the others are converted without it.
-    A table appears under its name when it is finished; an exception leaves no unfinished one behind.
+    The tables get their names, and replace others, when everything was read; an exception leaves none behind.
 
     Args:
         paths: Tardis files; a folder stands for the data files in it.

@@ -172,7 +172,7 @@ pub fn scan_files(py: Python<'_>, paths: Vec<String>, on_progress: Option<Py<PyA
 
 /// Runs files through books up to a local time, inclusive; `None` for all.
 ///
-/// Returns the lines or rows read, the local time of the last of them, and the books.
+/// Returns the lines or rows taken, the latest local time among them, and the books.
 #[pyfunction]
 #[pyo3(signature = (paths, *, until_ns = None, on_progress = None))]
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]

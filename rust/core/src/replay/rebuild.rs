@@ -23,9 +23,9 @@ const MAX_LATE_NS: Ns = 5_000_000_000;
 
 /// Books rebuilt from files.
 pub struct Rebuilt {
-    /// Lines or rows read, of all symbols and types.
+    /// Lines or rows taken, of all symbols and types.
     pub lines: u64,
-    /// Local time of the last message read; 0 when there was none.
+    /// Latest local time of them; 0 when there was none.
     pub local_ts_ns: Ns,
     /// The books of every symbol seen.
     pub books: BookMap,

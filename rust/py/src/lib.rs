@@ -1,6 +1,11 @@
 //! `mm_hybrid._core`: the thin Python binding of `mm_core`.
 
-#![allow(clippy::doc_markdown, reason = "comments of what Python sees are its docstrings, in the style of Python")]
+#![allow(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    rustdoc::broken_intra_doc_links,
+    reason = "comments of what Python sees are its docstrings, in the style of Python"
+)]
 
 mod arrays;
 mod book;

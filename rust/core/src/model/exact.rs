@@ -433,7 +433,7 @@ mod tests {
         named(GlftParams { drift: 1e308, ..CLEAN }, 3, "drift");
         named(GlftParams { drift: -1e308, ..CLEAN }, 3, "drift");
         named(GlftParams { intensity_a: 1e-320, ..CLEAN }, 3, "intensity_a");
-        named(GlftParams { gamma: 1e308, ..CLEAN }, 3, "gamma");
+        named(GlftParams { gamma: 1e308, size: 1.0, ..CLEAN }, 3, "gamma");
         named(GlftParams { sigma: 1e160, ..CLEAN }, 3, "sigma");
         named(GlftParams { size: 1e308, ..CLEAN }, 3, "size");
         assert!(exact_at_horizon(&CLEAN, 3, -1.0).unwrap_err().to_string().starts_with("horizon_s: "));

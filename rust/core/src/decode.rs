@@ -1,7 +1,7 @@
 //! Tardis normalised JSON messages -> [`Event`].
 //!
 //! Source: Tardis documentation, tardis-machine, "Normalized data types". Numbers are kept as the decimal they are
-//! written as; unknown types and unknown keys are passed over, so that a newer server does not break an older client.
+//! written as, quantities rounded to 18 digits after the point; unknown types and unknown keys are passed over, so that a newer server does not break an older client.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -155,8 +155,8 @@ impl Decoder {
             },
             "trade" | "liquidation" => {
                 let id = wire.id.map(|id| id.into_owned().into_boxed_str());
-                let price = quantity("price", wire.price.ok_or_else(|| missing(kind, "price"))?)?;
-                let qty = quantity("amount", wire.amount.ok_or_else(|| missing(kind, "amount"))?)?;
+                let price = positive("price", wire.price.ok_or_else(|| missing(kind, "price"))?)?;
+                let qty = amount("amount", wire.amount.ok_or_else(|| missing(kind, "amount"))?)?;
                 let side = match wire.side.as_deref() {
                     Some("buy") => Some(Side::Buy),
                     Some("sell") => Some(Side::Sell),
@@ -178,7 +178,14 @@ impl Decoder {
     }
 }
 
-/// Hands out one shared copy of each text it is asked for.
+/// Texts an [`Interner`] remembers: more than any exchange has symbols.
+const MAX_TEXTS: usize = 20_000;
+
+/// Bytes of the longest text it remembers.
+const MAX_TEXT_BYTES: usize = 100;
+
+/// Hands out one shared copy of each text it is asked for, in bounded memory: beyond [`MAX_TEXTS`] it starts over, and
+/// longer texts than names are get copies of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     last: Option<Arc<str>>,
@@ -192,7 +199,12 @@ impl Interner {
         }
         let shared = self.all.get(text).cloned().unwrap_or_else(|| {
             let new: Arc<str> = text.into();
-            self.all.insert(Arc::clone(&new));
+            if self.all.len() >= MAX_TEXTS {
+                self.all.clear();
+            }
+            if text.len() <= MAX_TEXT_BYTES {
+                self.all.insert(Arc::clone(&new));
+            }
             new
         });
         self.last = Some(Arc::clone(&shared));
@@ -244,27 +256,45 @@ fn decimal(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
     Decimal::parse(text.as_bytes()).ok_or_else(|| Malformed(format!("`{field}` {}: {text}", number_fault(text))))
 }
 
-/// Why a text is no decimal.
+/// Why a text is no exact decimal.
 pub(crate) fn number_fault(text: &str) -> &'static str {
-    let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && text.parse::<f64>().is_ok();
-    if is_number { "has more than 18 digits" } else { "is no number" }
+    if is_number(text) { "has more than 18 digits" } else { "is no number" }
+}
+
+/// Why a text is no decimal although it may be rounded.
+pub(crate) fn size_fault(text: &str) -> &'static str {
+    if is_number(text) { "is no number below 9.2e18" } else { "is no number" }
+}
+
+fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && text.parse::<f64>().is_ok()
 }
 
 /// A price of a book: a level at 0 would be better than every ask.
 fn level_price(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
-    let price = quantity(field, raw)?;
+    let price = positive(field, raw)?;
     if price.mantissa == 0 {
         return Err(Malformed(format!("`{field}` of a book level is zero: {}", raw.get())));
     }
     Ok(price)
 }
 
-fn quantity(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
-    let qty = decimal(field, raw)?;
-    if qty.mantissa < 0 {
-        return Err(Malformed(format!("`{field}` is negative: {qty}")));
-    }
-    Ok(qty)
+fn positive(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
+    not_negative(field, decimal(field, raw)?)
+}
+
+/// A quantity, of which more digits than fit are rounded: doubles are written with up to seventeen.
+fn amount(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
+    not_negative(field, rounded(field, raw)?)
+}
+
+fn rounded(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
+    let text = raw.get();
+    Decimal::parse_rounded(text.as_bytes()).ok_or_else(|| Malformed(format!("`{field}` {}: {text}", size_fault(text))))
+}
+
+fn not_negative(field: &str, value: Decimal) -> Result<Decimal, Malformed> {
+    if value.mantissa < 0 { Err(Malformed(format!("`{field}` is negative: {value}"))) } else { Ok(value) }
 }
 
 fn levels(side: &str, raw: Option<&RawValue>) -> Result<Vec<Level>, Malformed> {
@@ -323,7 +353,7 @@ impl<'de> Visitor<'de> for LevelVisitor {
                 "price" if price.is_some() => return Err(A::Error::duplicate_field("price")),
                 "amount" if qty.is_some() => return Err(A::Error::duplicate_field("amount")),
                 "price" => price = Some(level_price("price", map.next_value()?).map_err(A::Error::custom)?),
-                "amount" => qty = Some(quantity("amount", map.next_value()?).map_err(A::Error::custom)?),
+                "amount" => qty = Some(amount("amount", map.next_value()?).map_err(A::Error::custom)?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -9,7 +9,7 @@ use crate::types::{Decimal, Ns, Side};
 pub struct Level {
     /// Price, quote currency per base.
     pub price: Decimal,
-    /// Absolute quantity in the exchange's unit.
+    /// Absolute quantity in the exchange's unit; more digits than a [`Decimal`] holds were rounded.
     pub qty: Decimal,
 }
 

@@ -25,6 +25,9 @@ pub const POW10: [i64; 19] = {
     table
 };
 
+/// A number of so many digits decides how it is rounded to an `i64`; one digit more fits an `u128`.
+const LONGEST: u128 = 10_u128.pow(37);
+
 /// An exact decimal number: `mantissa` x 10^-`decimals`.
 ///
 /// Prices and quantities were decimal text at the exchange; this keeps them exact. Two values are equal as numbers
@@ -93,22 +96,53 @@ impl Decimal {
         Some(Self { mantissa: if negative { -mantissa } else { mantissa }, decimals })
     }
 
-    /// Parses like [`Decimal::parse`], but rounds what has more than 18 digits after the point, half away from zero.
-    /// For values that are only looked at: a price or quantity of a book must keep every digit. `None` when it is
-    /// no number or its whole part does not fit.
+    /// Parses like [`Decimal::parse`], but rounds what has more digits than fit, half away from zero. For quantities,
+    /// and for values that are only looked at: a price must keep every digit. `None` when it is no number or its whole
+    /// part does not fit.
     pub fn parse_rounded(text: &[u8]) -> Option<Self> {
-        if let Some(exact) = Self::parse(text) {
-            return Some(exact);
+        Self::parse(text).or_else(|| Self::parse_long(text))
+    }
+
+    #[cold]
+    fn parse_long(text: &[u8]) -> Option<Self> {
+        let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
+        let (digits, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+            Some(at) => (&text[..at], std::str::from_utf8(&text[at + 1..]).ok()?.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (mut mantissa, mut decimals, mut seen_point) = (0_u128, -i64::from(exponent), false);
+        for (index, byte) in digits.iter().enumerate() {
+            match byte {
+                b'.' if !seen_point && index > 0 => seen_point = true,
+                // Digits beyond these decide nothing: those that are kept end long before.
+                b'0'..=b'9' if mantissa < LONGEST => {
+                    mantissa = mantissa * 10 + u128::from(byte - b'0');
+                    decimals += i64::from(seen_point);
+                }
+                b'0'..=b'9' => decimals -= i64::from(!seen_point),
+                _ => return None,
+            }
         }
-        let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-        if !value.is_finite() {
-            return None;
+        let surplus = u32::try_from((decimals - 18).max(0)).ok().filter(|_| !digits.is_empty())?;
+        let (mantissa, cut) = (surplus..=surplus.max(38)).find_map(|cut| {
+            let kept = 10_u128
+                .checked_pow(cut)
+                .map_or(0, |unit| mantissa / unit + u128::from(mantissa % unit >= unit.div_ceil(2)));
+            i64::try_from(kept).ok().map(|kept| (kept, cut))
+        })?;
+        let decimals = u8::try_from(decimals - i64::from(cut)).ok()?;
+        Some(Self { mantissa: if negative { -mantissa } else { mantissa }, decimals }.normalized())
+    }
+
+    /// The mantissa this number has with `decimals` digits after the point, rounded half away from zero; `None` if it
+    /// does not fit.
+    pub fn rounded(self, decimals: u8) -> Option<i64> {
+        if decimals >= self.decimals {
+            return self.rescaled(decimals);
         }
-        // The most digits after the point with which the number still fits.
-        (0..=18u8).rev().find_map(|decimals| {
-            let mantissa = (value * POW10[decimals as usize] as f64).round();
-            (mantissa.abs() < i64::MAX as f64).then(|| Self::new(mantissa as i64, decimals).normalized())
-        })
+        let unit = *POW10.get(usize::from(self.decimals - decimals))?;
+        let (whole, rest) = (self.mantissa / unit, self.mantissa % unit);
+        Some(if rest.abs() >= unit - rest.abs() { whole + rest.signum() } else { whole })
     }
 
     /// The mantissa this number has with `decimals` digits after the point; `None` if digits would be lost or it
@@ -196,9 +230,33 @@ mod tests {
         assert_eq!(rounded("-3.5714e-20"), Some("0".into()));
         assert_eq!(rounded("0.00003571428571428571"), Some("0.000035714285714286".into()));
         assert_eq!(rounded("1e-7"), Some("0.0000001".into()));
-        for t in ["1e300", "NaN", "inf", "", "\"1\""] {
+        for (long, short) in [
+            ("0.0047677363856087895", "0.00476773638560879"),
+            ("0.1234567890123456789012345678901234567890123456789", "0.123456789012345679"),
+            ("-9.8765432109876543215", "-9.87654321098765432"),
+            ("123456789.123456789123456789", "123456789.1234567891"),
+            ("9223372036854775807.4", "9223372036854775807"),
+            ("99999999999999999999e-5", "1000000000000000"),
+            ("4.9e-19", "0"),
+            ("5e-19", "0.000000000000000001"),
+            ("5e-2000000000", "0"),
+        ] {
+            assert_eq!(rounded(long), Some(short.into()), "{long}");
+        }
+        for t in ["1e300", "NaN", "inf", "", "\"1\"", "9223372036854775807.5", "99999999999999999999", "-", "1.2.3e-30"]
+        {
             assert_eq!(rounded(t), None, "{t}");
         }
+    }
+
+    #[test]
+    fn rounding_to_fewer_digits_is_half_away_from_zero() {
+        let cases =
+            [(1_234, 3, 2, 123), (1_235, 3, 2, 124), (-1_235, 3, 2, -124), (7, 1, 3, 700), (i64::MAX, 18, 0, 9)];
+        for (mantissa, decimals, to, expected) in cases {
+            assert_eq!(Decimal::new(mantissa, decimals).rounded(to), Some(expected));
+        }
+        assert_eq!(Decimal::new(i64::MAX, 0).rounded(1), None);
     }
 
     #[test]

@@ -143,3 +143,32 @@ fn events_of_one_symbol_share_its_text() {
     };
     assert!(Arc::ptr_eq(&symbol(), &symbol()));
 }
+
+#[test]
+fn an_amount_of_more_digits_than_fit_is_rounded_and_a_price_is_refused() {
+    let book = r#"{"type":"book_change","symbol":"S","exchange":"x","isSnapshot":false,"bids":[{"price":1.5,"amount":0.0047677363856087895}],"asks":[],"timestamp":"2024-01-01T00:00:00.000Z","localTimestamp":"2024-01-01T00:00:00.000Z"}"#;
+    let EventKind::BookChange { bids, .. } = event(book).kind else { panic!() };
+    assert_eq!((bids[0].price.to_string(), bids[0].qty.to_string()), ("1.5".into(), "0.00476773638560879".into()));
+    for amount in ["0.0030000000000000005", "1.23456789012345678901", "1.2345678901234567e-5", "1e-300"] {
+        let trade = event(&TRADE.replace("1e-7", amount));
+        assert!(matches!(trade.kind, EventKind::Trade { qty, .. } if qty.decimals <= 18), "{amount}");
+    }
+    let refused = reason(&book.replace("1.5", "0.0047677363856087895"));
+    assert!(refused.contains("`price` has more than 18 digits"), "{refused}");
+    let refused = reason(&TRADE.replace("1e-7", "1e19"));
+    assert!(refused.contains("`amount` is no number below 9.2e18"), "{refused}");
+}
+
+#[test]
+fn names_never_heard_before_do_not_pile_up() {
+    let mut names = Interner::default();
+    let first = names.get("A");
+    for index in 0..3 * MAX_TEXTS {
+        names.get(&index.to_string());
+        assert!(names.all.len() <= MAX_TEXTS);
+    }
+    names.get(&"X".repeat(MAX_TEXT_BYTES + 1));
+    assert!(names.all.iter().all(|name| name.len() <= MAX_TEXT_BYTES));
+    assert_eq!(names.get("A"), first);
+    assert!(Arc::ptr_eq(&names.get("A"), &names.get("A")));
+}

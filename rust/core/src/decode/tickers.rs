@@ -5,9 +5,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Malformed, decimal, level_price, missing, quantity, time};
+use super::{Malformed, amount, decimal, level_price, missing, rounded, time};
 use crate::event::{BookSample, BookTicker, DerivativeTicker, EventKind, Level, UpstreamError};
-use crate::types::Decimal;
 
 /// Every field of these types; all optional, because absent values are left out on the wire.
 #[derive(Deserialize)]
@@ -69,9 +68,9 @@ pub(super) fn kind(name: &str, bytes: &[u8]) -> Result<EventKind, Malformed> {
     Ok(match name {
         "book_ticker" => EventKind::BookTicker(Box::new(BookTicker {
             bid_price: optional("bidPrice", fields.bid_price, decimal)?,
-            bid_qty: optional("bidAmount", fields.bid_amount, quantity)?,
+            bid_qty: optional("bidAmount", fields.bid_amount, amount)?,
             ask_price: optional("askPrice", fields.ask_price, decimal)?,
-            ask_qty: optional("askAmount", fields.ask_amount, quantity)?,
+            ask_qty: optional("askAmount", fields.ask_amount, amount)?,
         })),
         "derivative_ticker" => EventKind::DerivativeTicker(Box::new(DerivativeTicker {
             last_price: optional("lastPrice", fields.last_price, rounded)?,
@@ -105,7 +104,7 @@ pub(super) fn disconnected_symbols(bytes: &[u8]) -> Result<Option<Vec<String>>, 
 
 fn levels(levels: &[PartialLevel<'_>]) -> Result<Vec<Level>, Malformed> {
     let present = levels.iter().filter_map(|level| level.price.zip(level.amount));
-    let level = |(price, amount)| Ok(Level { price: level_price("price", price)?, qty: quantity("amount", amount)? });
+    let level = |(price, qty)| Ok(Level { price: level_price("price", price)?, qty: amount("amount", qty)? });
     present.map(level).collect()
 }
 
@@ -115,10 +114,4 @@ fn optional<T>(
     read: fn(&str, &RawValue) -> Result<T, Malformed>,
 ) -> Result<Option<T>, Malformed> {
     raw.map(|raw| read(field, raw)).transpose()
-}
-
-fn rounded(field: &str, raw: &RawValue) -> Result<Decimal, Malformed> {
-    let text = raw.get();
-    Decimal::parse_rounded(text.as_bytes())
-        .ok_or_else(|| Malformed(format!("`{field}` is no number below 9.2e18: {text}")))
 }

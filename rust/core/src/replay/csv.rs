@@ -10,7 +10,7 @@ use std::sync::Arc;
 use memchr::memchr_iter;
 
 use crate::decode::plain::{begins, number as plain_number, sixteen_digits};
-use crate::decode::{Interner, number_fault};
+use crate::decode::{Interner, number_fault, size_fault};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Level};
 use crate::replay::csv_derived::Derived;
@@ -55,13 +55,20 @@ pub(super) struct CsvReader {
     exchanges: Interner,
     symbols: Interner,
     /// Messages being put together from rows, all of one local time.
-    pending: Vec<Item>,
+    pending: Vec<Pending>,
     /// Messages whose rows have all been read.
     done: VecDeque<Item>,
     /// What the last row of a book file in Tardis's own order had before its side.
     last: Option<RowStart>,
     /// A message that was handed out and given back: the next one uses its memory.
     spare: Vec<Item>,
+}
+
+/// A message being put together from rows.
+struct Pending {
+    item: Item,
+    /// Whether its last row was one of a snapshot.
+    ends_in_snapshot: bool,
 }
 
 /// The fields that rows of one message share, as they are written.
@@ -192,7 +199,7 @@ impl CsvReader {
                 }
             }
             let Some(line) = self.lines.next()? else {
-                self.done.extend(self.pending.drain(..));
+                self.complete();
                 return Ok(self.done.pop_front());
             };
             if let Some(last) = &mut self.last {
@@ -223,25 +230,44 @@ impl CsvReader {
     /// Adds a row to the message of its symbol and local time; the first row of another time completes all pending.
     /// Returns which of `pending` it is.
     fn join(&mut self, row: &BookRow) -> usize {
-        if self.pending.first().is_some_and(|item| item.local_ts_ns != row.event.local_ts_ns) {
-            self.done.extend(self.pending.drain(..));
+        if self.pending.first().is_some_and(|pending| pending.item.local_ts_ns != row.event.local_ts_ns) {
+            self.complete();
         }
-        let of_symbol = |item: &Item| {
-            let event = item.event.as_ref();
+        let of_symbol = |pending: &Pending| {
+            let event = pending.item.event.as_ref();
             event.is_some_and(|e| (&e.symbol, &e.exchange) == (&row.event.symbol, &row.event.exchange))
         };
         if let Some(at) = self.pending.iter().position(of_symbol) {
-            if let Item { event: Some(event), lines, .. } = &mut self.pending[at] {
-                *lines += 1;
-                add(event, row);
-            }
+            self.pending[at].add(row);
             return at;
         }
         let mut event = row.event.clone();
         event.kind = EventKind::BookChange { is_snapshot: row.is_snapshot, bids: Vec::new(), asks: Vec::new() };
-        add(&mut event, row);
-        self.pending.push(Item::of(event));
+        let item = Item { lines: 0, ..Item::of(event) };
+        let mut pending = Pending { item, ends_in_snapshot: row.is_snapshot };
+        pending.add(row);
+        self.pending.push(pending);
         self.pending.len() - 1
+    }
+
+    fn complete(&mut self) {
+        self.done.extend(self.pending.drain(..).map(|pending| pending.item));
+    }
+}
+
+impl Pending {
+    /// Adds a row. That of a snapshot after one of none discards the whole book, and with it what came before.
+    fn add(&mut self, row: &BookRow) {
+        let Item { event: Some(Event { kind, .. }), lines, .. } = &mut self.item else { return };
+        let EventKind::BookChange { is_snapshot, bids, asks } = kind else { return };
+        *lines += 1;
+        if row.is_snapshot && !self.ends_in_snapshot {
+            *is_snapshot = true;
+            bids.clear();
+            asks.clear();
+        }
+        self.ends_in_snapshot = row.is_snapshot;
+        if row.is_bid { bids.push(row.level) } else { asks.push(row.level) }
     }
 }
 
@@ -257,10 +283,10 @@ impl RowStart {
     /// Adds a row to the message of the last one when all they differ in is the level, and returns its length with its
     /// end; `None` when there is more to it, or the row is not all there.
     #[inline]
-    fn add_row(&self, bytes: &[u8], pending: &mut [Item]) -> Option<usize> {
+    fn add_row(&self, bytes: &[u8], pending: &mut [Pending]) -> Option<usize> {
         let at = begins(bytes, 0, self.text.as_slice()).filter(|at| *at > 0)?;
         let (is_bid, level, end) = level(bytes, at)?;
-        let item = pending.get_mut(self.at)?;
+        let item = &mut pending.get_mut(self.at)?.item;
         let EventKind::BookChange { bids, asks, .. } = &mut item.event.as_mut()?.kind else { return None };
         if is_bid {
             bids.push(level);
@@ -274,8 +300,8 @@ impl RowStart {
     /// Begins the message of another local time of the only symbol around, and returns the one it completes and the
     /// length of the row; `None` when there is more to it, or the row is not all there.
     #[inline]
-    fn begin_message(&mut self, bytes: &[u8], pending: &mut [Item], spare: &mut Vec<Item>) -> Option<(Item, usize)> {
-        let [waiting] = pending else { return None };
+    fn begin_message(&mut self, bytes: &[u8], pending: &mut [Pending], spare: &mut Vec<Item>) -> Option<(Item, usize)> {
+        let [Pending { item: waiting, ends_in_snapshot }] = pending else { return None };
         let at = begins(bytes, 0, self.text.get(..self.names)?).filter(|at| *at > 0)?;
         let (exchange_ts_ns, at) = timestamp(bytes, at)?;
         let (local_ts_ns, at) = timestamp(bytes, at)?;
@@ -304,7 +330,7 @@ impl RowStart {
         let event = item.event.as_mut()?;
         (event.exchange_ts_ns, event.local_ts_ns) = (exchange_ts_ns, local_ts_ns);
         let EventKind::BookChange { is_snapshot: snapshot, bids, asks } = &mut event.kind else { return None };
-        *snapshot = is_snapshot;
+        (*snapshot, *ends_in_snapshot) = (is_snapshot, is_snapshot);
         bids.clear();
         asks.clear();
         if is_bid {
@@ -340,17 +366,6 @@ fn level(bytes: &[u8], at: usize) -> Option<(bool, Level, usize)> {
 fn timestamp(bytes: &[u8], at: usize) -> Option<(Ns, usize)> {
     let (us, at) = sixteen_digits(bytes, at)?;
     Some((us.checked_mul(1000)?, begins(bytes, at, b",")?))
-}
-
-fn add(event: &mut Event, row: &BookRow) {
-    if let EventKind::BookChange { is_snapshot, bids, asks } = &mut event.kind {
-        if row.is_snapshot && !*is_snapshot {
-            *is_snapshot = true;
-            bids.clear();
-            asks.clear();
-        }
-        if row.is_bid { bids.push(row.level) } else { asks.push(row.level) }
-    }
 }
 
 enum Row {
@@ -392,14 +407,14 @@ fn parse(
             },
             level: Level {
                 price: level_price(field(price, "price")?, "price")?,
-                qty: number(field(amount, "amount")?, "amount")?,
+                qty: self::amount(field(amount, "amount")?, "amount")?,
             },
         })),
         Kind::Trades { id, side, price, amount } => {
             let kind = EventKind::Trade {
                 id: Some(field(id, "id")?).filter(|id| !id.is_empty()).map(Into::into),
-                price: number(field(price, "price")?, "price")?,
-                qty: number(field(amount, "amount")?, "amount")?,
+                price: self::price(field(price, "price")?, "price")?,
+                qty: self::amount(field(amount, "amount")?, "amount")?,
                 side: match field(side, "side")? {
                     "buy" => Some(Side::Buy),
                     "sell" => Some(Side::Sell),
@@ -423,16 +438,24 @@ pub(super) fn microseconds(text: &str, name: &str) -> std::result::Result<Ns, St
         .ok_or_else(|| format!("`{name}` is {text:?}, not microseconds since the epoch"))
 }
 
-pub(super) fn number(text: &str, name: &str) -> std::result::Result<Decimal, String> {
+/// A price, every digit of which counts.
+pub(super) fn price(text: &str, name: &str) -> std::result::Result<Decimal, String> {
     let value = Decimal::parse(text.as_bytes()).ok_or_else(|| format!("`{name}` {}: {text:?}", number_fault(text)))?;
-    if value.mantissa < 0 {
-        return Err(format!("`{name}` is negative: {text:?}"));
-    }
-    Ok(value)
+    not_negative(value, text, name)
+}
+
+/// A quantity, of which more digits than fit are rounded.
+pub(super) fn amount(text: &str, name: &str) -> std::result::Result<Decimal, String> {
+    let value = Decimal::parse_rounded(text.as_bytes());
+    not_negative(value.ok_or_else(|| format!("`{name}` {}: {text:?}", size_fault(text)))?, text, name)
+}
+
+fn not_negative(value: Decimal, text: &str, name: &str) -> std::result::Result<Decimal, String> {
+    if value.mantissa < 0 { Err(format!("`{name}` is negative: {text:?}")) } else { Ok(value) }
 }
 
 /// A price of a book: a level at 0 would be better than every ask.
 pub(super) fn level_price(text: &str, name: &str) -> std::result::Result<Decimal, String> {
-    let price = number(text, name)?;
+    let price = price(text, name)?;
     if price.mantissa == 0 { Err(format!("`{name}` of a book level is zero: {text:?}")) } else { Ok(price) }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::event::{BookSample, BookTicker, DerivativeTicker, EventKind, Level};
-use crate::replay::csv::{level_price, microseconds, number};
+use crate::replay::csv::{amount as qty, level_price, microseconds, price as exact};
 use crate::types::{Decimal, Side};
 
 /// Where the fields of one dataset stand.
@@ -48,12 +48,13 @@ impl Derived {
     /// The kind of a row; an empty field has no value.
     pub(super) fn kind(&self, fields: &[&str]) -> Result<EventKind, String> {
         let field = |at: usize| fields.get(at).copied().filter(|text| !text.is_empty());
-        let value = |at: usize, name: &str| field(at).map(|text| number(text, name)).transpose();
+        let price_of = |at: usize, name: &str| field(at).map(|text| exact(text, name)).transpose();
+        let qty_of = |at: usize, name: &str| field(at).map(|text| qty(text, name)).transpose();
         Ok(match self {
             Self::Liquidations { id, side, price, amount } => EventKind::Liquidation {
                 id: field(*id).map(Into::into),
-                price: value(*price, "price")?.ok_or("`price` is empty")?,
-                qty: value(*amount, "amount")?.ok_or("`amount` is empty")?,
+                price: price_of(*price, "price")?.ok_or("`price` is empty")?,
+                qty: qty_of(*amount, "amount")?.ok_or("`amount` is empty")?,
                 side: match field(*side) {
                     Some("buy") => Some(Side::Buy),
                     Some("sell") => Some(Side::Sell),
@@ -62,10 +63,10 @@ impl Derived {
             },
             Self::Touch { columns: [bid, bid_qty, ask, ask_qty], is_quote } => {
                 let ticker = BookTicker {
-                    bid_price: value(*bid, "bid_price")?,
-                    bid_qty: value(*bid_qty, "bid_amount")?,
-                    ask_price: value(*ask, "ask_price")?,
-                    ask_qty: value(*ask_qty, "ask_amount")?,
+                    bid_price: price_of(*bid, "bid_price")?,
+                    bid_qty: qty_of(*bid_qty, "bid_amount")?,
+                    ask_price: price_of(*ask, "ask_price")?,
+                    ask_qty: qty_of(*ask_qty, "ask_amount")?,
                 };
                 if *is_quote { quote(&ticker) } else { EventKind::BookTicker(Box::new(ticker)) }
             }
@@ -91,7 +92,7 @@ impl Derived {
                 let side = |columns: &[(usize, usize)], side: &str| {
                     let level = |(price, amount): &(usize, usize)| {
                         let price = field(*price).map(|text| level_price(text, side)).transpose()?;
-                        let both = price.zip(value(*amount, side)?);
+                        let both = price.zip(qty_of(*amount, side)?);
                         Ok(both.map(|(price, qty)| Level { price, qty }))
                     };
                     columns.iter().map(level).filter_map(Result::transpose).collect::<Result<Vec<_>, String>>()

@@ -91,6 +91,49 @@ fn a_snapshot_in_the_middle_replaces_the_book_even_at_the_local_time_of_an_updat
 }
 
 #[test]
+fn a_snapshot_that_starts_anew_within_a_local_time_keeps_nothing_of_the_one_before() {
+    let rows = [
+        "true,bid,90,1",
+        "true,ask,110,1",
+        "false,bid,91,1",
+        "false,bid,92,1",
+        "true,bid,80,1",
+        "true,ask,120,1",
+        "false,ask,119,1",
+    ];
+    // Behind a message of another time as well, where the rows take the quick way.
+    let text: String = (1..=2).flat_map(|time| rows.map(|row| format!("x,A,{time},{time},{row}\n"))).collect();
+    let mut stamped = text.clone();
+    for time in ["1", "2"] {
+        stamped = stamped
+            .replace(&format!("x,A,{time},{time},"), &format!("x,A,172316125600000{time},172316125600000{time},"));
+    }
+    for (name, text) in [("anew.csv", text), ("anew_quick.csv", stamped)] {
+        let records = all(&[&Temporary::new(name, format!("{BOOK}{text}").as_bytes())]).expect("csv");
+        assert_eq!(records.len(), 2);
+        for record in records {
+            let Some(EventKind::BookChange { is_snapshot: true, bids, asks }) = record.event.map(|event| event.kind)
+            else {
+                panic!("{name}")
+            };
+            let prices =
+                |levels: &[crate::event::Level]| levels.iter().map(|level| level.price.mantissa).collect::<Vec<_>>();
+            assert_eq!((prices(&bids), prices(&asks), record.lines), (vec![80], vec![120, 119], 7), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_csv_amount_of_more_digits_than_fit_is_rounded_and_a_price_is_refused() {
+    let file = |name: &str, level: &str| Temporary::new(name, format!("{BOOK}x,A,1,1,true,bid,{level}\n").as_bytes());
+    let records = all(&[&file("long_amount.csv", "1.5,0.0047677363856087895")]).expect("csv");
+    let Some(EventKind::BookChange { bids, .. }) = records[0].event.as_ref().map(|event| &event.kind) else { panic!() };
+    assert_eq!(bids[0].qty.to_string(), "0.00476773638560879");
+    let refused = failure(&file("long_price.csv", "0.0047677363856087895,1"));
+    assert!(refused.contains("`price` has more than 18 digits"), "{refused}");
+}
+
+#[test]
 fn columns_are_found_by_name() {
     let text = "amount,price,side,id,local_timestamp,timestamp,symbol,exchange\n2,1,unknown,,7,9,S,x\n";
     let records = all(&[&Temporary::new("order.csv", text.as_bytes())]).expect("csv");

@@ -15,6 +15,18 @@ pub(super) struct Grid {
     pub(super) step: i64,
     /// Digits after the point of a quantity.
     pub(super) lot_decimals: u8,
+    /// With more digits the largest quantity would not fit: those of others are rounded.
+    pub(super) most_lot_decimals: u8,
+}
+
+/// Digits after the point that any number may have.
+pub(super) const MOST_DECIMALS: u8 = 18;
+
+/// A quantity in lots of 10^-`decimals`, rounded; what is more than nothing stays at least one. `None` when it does not
+/// fit.
+pub(super) fn lots(qty: Decimal, decimals: u8) -> Option<i64> {
+    let lots = qty.rounded(decimals)?;
+    Some(if lots == 0 { qty.mantissa.signum() } else { lots })
 }
 
 impl Grid {
@@ -38,6 +50,24 @@ impl Grid {
         (steps.wrapping_mul(self.step) == units).then_some(steps)
     }
 
+    /// Price of a level on the grid; `None` when the grid is too coarse for it, or it is beyond [`MAX_GRID`].
+    pub(super) fn place_price(&self, price: Decimal) -> Option<i64> {
+        self.place_in_range(Level { price, qty: Decimal::default() }).map(|(price, _)| price)
+    }
+
+    /// [`Grid::place_in_range`] with the quantity rounded to whole lots.
+    pub(super) fn place_rounded(&self, level: Level) -> Option<(i64, i64)> {
+        self.place_price(level.price).zip(lots(level.qty, self.lot_decimals))
+    }
+
+    /// The same grid with the finest lots in which every level's quantity fits.
+    pub(super) fn with_room_for(mut self, levels: impl Iterator<Item = Level> + Clone) -> Option<Self> {
+        let fit = |decimals: &u8| levels.clone().all(|level| lots(level.qty, *decimals).is_some());
+        self.lot_decimals = (0..=self.lot_decimals).rev().find(fit)?;
+        self.most_lot_decimals = self.lot_decimals;
+        Some(self)
+    }
+
     /// [`Grid::place`], and the price is not beyond [`MAX_GRID`].
     pub(super) fn place_in_range(&self, level: Level) -> Option<(i64, i64)> {
         self.place(level).filter(|(price, _)| price.unsigned_abs() <= MAX_GRID as u64)
@@ -51,7 +81,8 @@ impl Grid {
         for level in levels {
             step = common_divisor(step, level.price.rescaled(decimals)?.unsigned_abs());
         }
-        Some(Self { decimals, step: i64::try_from(step).ok()?.max(1), lot_decimals })
+        let step = i64::try_from(step).ok()?.max(1);
+        Some(Self { decimals, step, lot_decimals, most_lot_decimals: MOST_DECIMALS })
     }
 }
 

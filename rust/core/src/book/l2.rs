@@ -8,23 +8,23 @@ use crate::metrics::{self, DEPTH_BAND_BPS, Depth};
 use crate::types::{Decimal, POW10};
 use crate::{Error, Result};
 
-use super::grid::{Grid, common_divisor};
+use super::grid::{Grid, MOST_DECIMALS, common_divisor, lots};
 use super::side::Ladder;
 
 /// Book changes in a row that each left the book crossed before it is called [`BookState::Crossed`]: one may come from
-/// a delete the exchange left out, several in a row mean that the book is wrong.
+/// a delete the exchange left out, several in a row mean that the book is wrong, and only a snapshot makes it right.
 pub const PERSISTENT_CROSSES: u32 = 3;
 
 /// Whether a book may be traded on; only `Live` may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BookState {
-    /// No snapshot since the start or since the connection broke, or a side without levels.
+    /// No snapshot since the start or since the book was lost, or a side without levels.
     Unsynced,
     /// In step with the feed.
     Live,
     /// No news for longer than allowed; judged by whoever holds a running clock.
     Stale,
-    /// The feed keeps crossing the book.
+    /// The feed kept crossing the book: it is wrong until the next snapshot.
     Crossed,
 }
 
@@ -86,6 +86,8 @@ pub struct L2Book {
     synced: bool,
     reason: Cow<'static, str>,
     crossed_run: u32,
+    /// Whether the run became so long that the book is wrong.
+    is_crossed: bool,
     crossed_levels_pruned: u64,
     depth_band_bps: i64,
 }
@@ -102,12 +104,13 @@ impl L2Book {
         Self {
             bids: Ladder::bids(),
             asks: Ladder::asks(),
-            grid: Grid { decimals: 0, step: 1, lot_decimals: 0 },
+            grid: Grid { decimals: 0, step: 1, lot_decimals: 0, most_lot_decimals: MOST_DECIMALS },
             measured_at: None,
             mid: 0.0,
             synced: false,
             reason: Cow::Borrowed("no snapshot yet"),
             crossed_run: 0,
+            is_crossed: false,
             crossed_levels_pruned: 0,
             depth_band_bps: DEPTH_BAND_BPS,
         }
@@ -165,17 +168,32 @@ impl L2Book {
         if exact { floor } else { floor.saturating_add(1) }
     }
 
+    /// Levels of both sides.
+    pub fn len(&self) -> usize {
+        self.bids.len() + self.asks.len()
+    }
+
+    /// Whether there is no level.
+    pub fn is_empty(&self) -> bool {
+        self.bids.is_empty() && self.asks.is_empty()
+    }
+
     /// Whether a snapshot has come since the start or since the book was lost.
     pub fn is_synced(&self) -> bool {
         self.synced
+    }
+
+    /// Whether only a snapshot can make the book right. A side without levels is a market, not a loss.
+    pub fn needs_snapshot(&self) -> bool {
+        !self.synced || self.is_crossed
     }
 
     /// The state, judged at the last change applied.
     #[inline]
     pub fn state(&self) -> BookState {
         match (self.synced, self.bids.is_empty() || self.asks.is_empty()) {
+            (true, _) if self.is_crossed => BookState::Crossed,
             (false, _) | (true, true) => BookState::Unsynced,
-            _ if self.crossed_run >= PERSISTENT_CROSSES => BookState::Crossed,
             _ => BookState::Live,
         }
     }
@@ -186,7 +204,7 @@ impl L2Book {
             BookState::Unsynced if !self.synced => self.reason.clone().into_owned(),
             BookState::Unsynced if self.bids.is_empty() => "no bid levels".to_owned(),
             BookState::Unsynced => "no ask levels".to_owned(),
-            BookState::Crossed => format!("crossed by {} changes in a row", self.crossed_run),
+            BookState::Crossed => format!("crossed by {PERSISTENT_CROSSES} changes in a row: waiting for a snapshot"),
             _ => String::new(),
         }
     }
@@ -202,11 +220,13 @@ impl L2Book {
         self.measured_at = None;
         self.synced = false;
         self.crossed_run = 0;
+        self.is_crossed = false;
         self.reason = reason;
     }
 
     /// Applies one change as a whole: `true` when it was applied, `false` when it was ignored because no snapshot has
-    /// come yet, or when a number does not fit the grid, which loses the book.
+    /// come yet, or when a price does not fit the grid, which loses the book. Quantities that are too large and too fine
+    /// for one grid are rounded to the finest lots in which the largest fits, until the next snapshot.
     ///
     /// A change that leaves the book crossed has its stale levels removed: bids if the change itself set the best
     /// ask, else asks. Source: `tardis-node`, `OrderBook` with `removeCrossedLevels`.
@@ -221,14 +241,13 @@ impl L2Book {
         if is_snapshot {
             self.forget(Cow::Borrowed(""));
             let Some(grid) = Grid::of(bids.clone().chain(asks.clone())) else { return self.overflow() };
-            self.grid = grid;
-            let on_grid = |level: Level| grid.place(level);
             if bids.clone().chain(asks.clone()).any(|level| grid.place_in_range(level).is_none()) {
-                return self.overflow();
+                if !self.load_rounded(grid, bids, asks.clone()) {
+                    return self.overflow();
+                }
+            } else {
+                self.load(grid, bids, asks.clone(), |level| grid.place(level));
             }
-            self.bids.load(bids.filter_map(on_grid), grid.lot_decimals);
-            self.asks.load(asks.clone().filter_map(on_grid), grid.lot_decimals);
-            self.synced = true;
         } else if !self.synced || !self.set_all(bids, true) || !self.set_all(asks.clone(), false) {
             return false;
         }
@@ -243,6 +262,29 @@ impl L2Book {
             _ => self.crossed_run = 0,
         }
         true
+    }
+
+    #[inline]
+    fn load<I>(&mut self, grid: Grid, bids: I, asks: I, place: impl Fn(Level) -> Option<(i64, i64)> + Copy)
+    where
+        I: Iterator<Item = Level> + Clone,
+    {
+        self.grid = grid;
+        self.bids.load(bids.filter_map(place), grid.lot_decimals);
+        self.asks.load(asks.filter_map(place), grid.lot_decimals);
+        self.synced = true;
+    }
+
+    /// Loads a snapshot whose quantities do not fit the grid of its levels; `false` when its prices do not either.
+    #[cold]
+    fn load_rounded<I: Iterator<Item = Level> + Clone>(&mut self, grid: Grid, bids: I, asks: I) -> bool {
+        let all = bids.clone().chain(asks.clone());
+        let Some(grid) = grid.with_room_for(all.clone()) else { return false };
+        let fits = all.clone().all(|level| grid.place_rounded(level).is_some());
+        if fits {
+            self.load(grid, bids, asks, |level| grid.place_rounded(level));
+        }
+        fits
     }
 
     /// Sets the levels of one side; `false` when a number does not fit, which loses the book.
@@ -260,30 +302,52 @@ impl L2Book {
     /// The book cannot hold a number it was given.
     #[cold]
     fn overflow(&mut self) -> bool {
-        self.forget(Cow::Borrowed("a price or quantity has too many digits for the book"));
+        self.forget(Cow::Borrowed("a price has too many digits for the book"));
         false
     }
 
     /// Makes the grid fine enough for a level and places it; `None` when that is not possible.
     #[cold]
     fn refine(&mut self, level: Level) -> Option<(i64, i64)> {
+        self.refine_prices(level.price)?;
+        self.fit_lots(level.qty)?;
+        self.measured_at = None;
+        self.grid.place_rounded(level)
+    }
+
+    fn refine_prices(&mut self, price: Decimal) -> Option<()> {
         let old = self.grid;
-        let decimals = old.decimals.max(level.price.decimals);
+        let decimals = old.decimals.max(price.decimals);
         let units = old.step.checked_mul(*POW10.get(usize::from(decimals - old.decimals))?)?;
-        let price = level.price.rescaled(decimals)?;
+        let price = price.rescaled(decimals)?;
         let step = i64::try_from(common_divisor(units.unsigned_abs(), price.unsigned_abs())).ok()?;
         let factor = units / step;
         if factor != 1 && !(self.bids.refine_prices(factor) && self.asks.refine_prices(factor)) {
             return None;
         }
-        let lot_decimals = old.lot_decimals.max(level.qty.decimals);
-        let lots = *POW10.get(usize::from(lot_decimals - old.lot_decimals))?;
-        if lots != 1 && !(self.bids.refine_lots(lot_decimals, lots) && self.asks.refine_lots(lot_decimals, lots)) {
-            return None;
+        self.grid = Grid { decimals, step, ..old };
+        Some(())
+    }
+
+    /// Makes the lots as fine as a quantity is, or as the largest quantity allows; coarser, when it is the largest.
+    fn fit_lots(&mut self, qty: Decimal) -> Option<()> {
+        let old = self.grid.lot_decimals;
+        let wanted = old.max(qty.decimals.min(self.grid.most_lot_decimals));
+        if wanted == old && lots(qty, old).is_some() {
+            return Some(());
         }
-        self.grid = Grid { decimals, step, lot_decimals };
-        self.measured_at = None;
-        self.grid.place_in_range(level)
+        let largest = self.bids.lots().chain(self.asks.lots()).map(|(_, lots)| lots).max().unwrap_or(0);
+        let fit = |decimals: &u8| [qty, Decimal::new(largest, old)].iter().all(|qty| lots(*qty, *decimals).is_some());
+        let decimals = (0..=wanted).rev().find(fit)?;
+        if decimals != old {
+            self.bids.rescale_lots(decimals);
+            self.asks.rescale_lots(decimals);
+            self.grid.lot_decimals = decimals;
+        }
+        if decimals < wanted {
+            self.grid.most_lot_decimals = decimals;
+        }
+        Some(())
     }
 
     #[cold]
@@ -293,7 +357,7 @@ impl L2Book {
                 self.measure(bid, ask);
                 break;
             }
-            let ask_is_new = changed_asks.clone().any(|level| self.grid.place(level).is_some_and(|at| at.0 == ask));
+            let ask_is_new = changed_asks.clone().any(|level| self.grid.place_price(level.price) == Some(ask));
             if ask_is_new {
                 self.bids.pop_best();
             } else {
@@ -301,7 +365,8 @@ impl L2Book {
             }
             self.crossed_levels_pruned += 1;
         }
-        self.crossed_run += 1;
+        self.crossed_run = self.crossed_run.saturating_add(1);
+        self.is_crossed |= self.crossed_run >= PERSISTENT_CROSSES;
     }
 
     /// Works out what depends on the touch alone: mid, and the ends of the depth bands.
@@ -363,7 +428,7 @@ impl L2Book {
     /// What one step of the grid and one lot are worth. Both become finer when finer numbers arrive.
     #[inline]
     pub fn grid_units(&self) -> GridUnits {
-        let Grid { decimals, step, lot_decimals } = self.grid;
+        let Grid { decimals, step, lot_decimals, .. } = self.grid;
         let scale = |decimals: u8| POW10[usize::from(decimals)] as f64;
         GridUnits { step, per_unit: scale(decimals), per_lot_unit: scale(lot_decimals) }
     }
@@ -403,97 +468,5 @@ fn large_to_f64(sum: i128) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn levels(texts: &[(&str, &str)]) -> Vec<Level> {
-        let number = |t: &str| Decimal::parse(t.as_bytes()).expect(t);
-        texts.iter().map(|(price, qty)| Level { price: number(price), qty: number(qty) }).collect()
-    }
-
-    fn best(book: &L2Book) -> (Option<String>, Option<String>) {
-        let text = |side: &Ladder| side.best_price().map(|p| book.price(p).to_string());
-        (text(&book.bids), text(&book.asks))
-    }
-
-    fn live() -> L2Book {
-        let mut book = L2Book::new();
-        book.apply(true, &levels(&[("99", "1"), ("98", "1")]), &levels(&[("101", "1"), ("102", "1")]));
-        book
-    }
-
-    #[test]
-    fn changes_before_the_first_snapshot_are_ignored() {
-        let mut book = L2Book::new();
-        assert!(!book.apply(false, &levels(&[("99", "1")]), &[]));
-        assert_eq!((book.state(), book.bids.len()), (BookState::Unsynced, 0));
-        assert_eq!(book.reason(), "no snapshot yet");
-    }
-
-    #[test]
-    fn a_snapshot_replaces_both_sides() {
-        let mut book = live();
-        book.apply(true, &levels(&[("50", "1")]), &levels(&[("51", "1")]));
-        assert_eq!((book.bids.len(), book.asks.len(), book.state()), (1, 1, BookState::Live));
-    }
-
-    #[test]
-    fn a_finer_price_refines_the_grid() {
-        let mut book = live();
-        book.apply(false, &levels(&[("99.125", "1")]), &[]);
-        assert_eq!(best(&book), (Some("99.125".into()), Some("101".into())));
-    }
-
-    #[test]
-    fn a_price_that_does_not_fit_loses_the_book_and_says_so() {
-        let mut book = live();
-        assert!(!book.apply(false, &levels(&[("0.000000000000000001", "1")]), &[]));
-        assert_eq!(book.state(), BookState::Unsynced);
-        assert!(book.reason().contains("too many digits"));
-    }
-
-    #[test]
-    fn a_message_is_atomic_so_that_crossing_inside_it_does_not_matter() {
-        let mut book = live();
-        book.apply(false, &levels(&[("101", "1")]), &levels(&[("101", "0")]));
-        assert_eq!(best(&book), (Some("101".into()), Some("102".into())));
-        assert_eq!(book.crossed_levels_pruned(), 0);
-    }
-
-    #[test]
-    fn crossed_levels_are_removed_on_the_side_that_did_not_change() {
-        let mut book = live();
-        book.apply(false, &[], &levels(&[("98", "1")]));
-        assert_eq!((best(&book).1, book.bids.len(), book.crossed_levels_pruned()), (Some("98".into()), 0, 2));
-        let mut book = live();
-        book.apply(false, &levels(&[("101.5", "1")]), &[]);
-        assert_eq!(best(&book), (Some("101.5".into()), Some("102".into())));
-        assert_eq!(book.state(), BookState::Live);
-    }
-
-    #[test]
-    fn a_cross_that_persists_is_a_state_and_ends_with_the_first_clean_change() {
-        let mut book = live();
-        for price in ["101", "102", "103"] {
-            let above = levels(&[("104", "1"), ("105", "1"), ("106", "1")]);
-            book.apply(false, &levels(&[(price, "1")]), &[&levels(&[(price, "1")])[..], &above].concat());
-            book.apply(false, &levels(&[]), &[]);
-            assert_eq!(book.state(), BookState::Live);
-        }
-        for (bid, ask) in [("104", "107"), ("105", "108"), ("106", "109")] {
-            book.apply(false, &levels(&[(bid, "1")]), &levels(&[(ask, "1")]));
-        }
-        assert_eq!(book.state(), BookState::Crossed);
-        book.apply(false, &levels(&[("90", "1")]), &[]);
-        assert_eq!(book.state(), BookState::Live);
-    }
-
-    #[test]
-    fn a_side_without_levels_cannot_be_traded_on() {
-        let mut book = live();
-        book.apply(false, &levels(&[("99", "0"), ("98", "0")]), &[]);
-        assert_eq!((book.state(), book.reason()), (BookState::Unsynced, "no bid levels".into()));
-        book.apply(false, &levels(&[("97", "1")]), &[]);
-        assert_eq!(book.state(), BookState::Live);
-    }
-}
+#[path = "l2_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::event::Level;
 use crate::types::Decimal;
 
-use super::grid::{Grid, MAX_GRID};
+use super::grid::{Grid, MAX_GRID, lots};
 use super::window::{MAX_SLOTS, MIN_SLOTS, Window};
 
 /// A window may have up to this many slots a level, and [`MIN_SLOTS`] at least: it takes memory by what it holds.
@@ -340,17 +340,13 @@ impl Ladder {
         true
     }
 
-    /// Gives the lots `decimals` digits after the point, not fewer than before; `false` when one does not fit, and
-    /// the side is unusable then.
-    pub(super) fn refine_lots(&mut self, decimals: u8, factor: i64) -> bool {
-        let levels: Option<Vec<_>> =
-            self.lots().map(|(price, lots)| lots.checked_mul(factor).map(|lots| (price, lots))).collect();
-        let Some(levels) = levels else { return false };
-        for (price, lots) in levels {
-            self.set(price, lots);
+    /// Gives the lots `decimals` digits after the point; fewer than before round them. All of them must fit.
+    pub(super) fn rescale_lots(&mut self, decimals: u8) {
+        let levels: Vec<_> = self.lots().map(|(price, lots)| (price, Decimal::new(lots, self.lot_decimals))).collect();
+        for (price, qty) in levels {
+            self.set(price, lots(qty, decimals).unwrap_or(i64::MAX));
         }
         self.lot_decimals = decimals;
-        true
     }
 
     /// Sums over the levels of the band: lots, and price on the grid x lots.

@@ -280,13 +280,14 @@ impl SymbolBook {
         }
     }
 
-    /// The whole book as a snapshot event at `local_ts_ns`, for a reader who joins late; `None` while unsynced.
+    /// The whole book as a snapshot event at `local_ts_ns`, for a reader who joins late; `None` while the book waits for one
+    /// itself.
     pub fn snapshot_event(&self, local_ts_ns: Ns) -> Option<Event> {
         let exact = |side: &Ladder| {
             let exact = |(price, qty)| Level { price: self.book.price(price).normalized(), qty };
             side.iter().map(exact).collect::<Vec<_>>()
         };
-        (self.book.state() != BookState::Unsynced).then(|| Event {
+        (!self.book.needs_snapshot()).then(|| Event {
             exchange: Arc::clone(&self.exchange),
             symbol: Arc::clone(&self.symbol),
             exchange_ts_ns: self.exchange_ts_ns,

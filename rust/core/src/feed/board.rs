@@ -19,6 +19,7 @@ struct Tracked {
     symbol: Arc<str>,
     book: SymbolBook,
     changed_at: Option<Instant>,
+    /// Since when the book has waited for a snapshot, if it does.
     unsynced_since: Instant,
     was_live: bool,
     /// The state last announced to readers.
@@ -242,8 +243,7 @@ impl Board {
         let mut inner = self.lock();
         let mut survey = Survey { all_synced: true, longest_unsynced: None };
         for tracked in scope.books.iter().map(|&index| &inner.books[index]) {
-            // A book with one side empty is a market, not a loss: a new snapshot would show the same.
-            if !tracked.book.book().is_synced() || tracked.book.state() == BookState::Crossed {
+            if tracked.book.book().needs_snapshot() {
                 survey.all_synced = false;
                 let waited = now.duration_since(tracked.unsynced_since);
                 if survey.longest_unsynced.as_ref().is_none_or(|(_, longest)| waited > *longest) {
@@ -364,12 +364,13 @@ impl Inner {
         }
         let mut crossed = false;
         if let Some(tracked) = self.tracked(&event.symbol) {
-            let (before, pruned) = (tracked.book.state(), tracked.book.book().crossed_levels_pruned());
+            let book = tracked.book.book();
+            let (needed_snapshot, pruned) = (book.needs_snapshot(), book.crossed_levels_pruned());
             if tracked.book.apply(&event) {
                 tracked.changed_at = Some(now);
             }
             crossed = refuses_crosses && tracked.book.book().crossed_levels_pruned() > pruned;
-            if before == BookState::Live && tracked.book.state() != BookState::Live {
+            if !needed_snapshot && tracked.book.book().needs_snapshot() {
                 tracked.unsynced_since = now;
             }
         }
@@ -435,7 +436,7 @@ impl Inner {
     fn unsync_with(&mut self, event: Event, reason: &str, now: Instant) {
         let whole = event.symbol.is_empty();
         for tracked in self.books.iter_mut().filter(|tracked| whole || tracked.symbol == event.symbol) {
-            if tracked.book.state() != BookState::Unsynced {
+            if !tracked.book.book().needs_snapshot() {
                 tracked.unsynced_since = now;
             }
             tracked.book.unsync(reason);
@@ -449,7 +450,11 @@ impl Inner {
     /// After an overflow, once there is room: a disconnect and the books as they stand, so that the consumer is
     /// whole again from here on.
     fn repair_queue(&mut self, exchange: &Arc<str>) {
-        if !self.queue.can_repair(self.books.len() + 1) {
+        if !self.queue.has_gap() {
+            return;
+        }
+        let levels = self.books.iter().map(|tracked| tracked.book.book().len()).sum();
+        if !self.queue.can_repair(self.books.len() + 1, levels) {
             return;
         }
         let local_ts_ns = self.stats.last_local_ts_ns;

@@ -28,7 +28,8 @@ pub struct FeedConfig {
     pub reconnect_min: Duration,
     /// Longest wait before a reconnect.
     pub reconnect_max: Duration,
-    /// Bound of the lossless event queue; 0 keeps none.
+    /// Bound of the lossless event queue; 0 keeps none. After an overflow it must hold a disconnect, a snapshot of each
+    /// book and one event more.
     pub queue_events: usize,
     /// A regular close after data ends the feed instead of reconnecting; for streams that play files.
     pub end_on_finish: bool,
@@ -72,6 +73,15 @@ impl FeedConfig {
         }
         if self.reconnect_max < self.reconnect_min {
             return refuse("reconnect_max_ms", "must not be below reconnect_min_ms".to_owned());
+        }
+        let least = self.symbols.len() + 2;
+        if (1..least).contains(&self.queue_events) {
+            let reason = format!(
+                "{} is too few for {} symbols: give at least {least}, or 0 for no queue",
+                self.queue_events,
+                self.symbols.len()
+            );
+            return refuse("queue_events", reason);
         }
         self.connections()?;
         Ok(self)
@@ -117,6 +127,13 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_queue_holds_at_least_what_repairs_it() {
+        for queue_events in [0, 3, 1000] {
+            assert!(FeedConfig { queue_events, ..config() }.checked().is_ok(), "{queue_events}");
+        }
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_by_name() {
         let long = "X".repeat(20_000);
         let cases = [
@@ -131,6 +148,7 @@ pub(crate) mod tests {
             ("data_types", FeedConfig { data_types: vec![], ..config() }),
             ("book_depth", FeedConfig { book_depth: 25, ..config() }),
             ("reconnect_max_ms", FeedConfig { reconnect_max: Duration::from_millis(1), ..config() }),
+            ("queue_events: 2 is too few for 1 symbols: give at least 3", FeedConfig { queue_events: 2, ..config() }),
         ];
         for (field, bad) in cases {
             let message = bad.checked().unwrap_err().to_string();

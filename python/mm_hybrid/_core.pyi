@@ -978,7 +978,8 @@ class AggregatedOrderBook:
 
     ``bids`` and ``asks`` are read-only float64 arrays of shape (depth, 2), price in quote and quantity, best
     first. ``state`` is ``UNSYNCED``, ``LIVE``, ``STALE`` or ``CROSSED``, and ``reason`` says why it is not
-    ``LIVE``. What needs both sides is ``None`` while one has no level.
+    ``LIVE``. ``CROSSED`` after three changes in a row that crossed it, until the next snapshot. Quantities are
+    rounded where one grid of lots does not hold the largest and the finest. What needs both sides is ``None`` while one has no level.
     """
 
     @property
@@ -1073,7 +1074,7 @@ class Books:
         """
 
     def snapshot_message(self, exchange: str, symbol: str, local_ts_ns: int) -> bytes | None:
-        """Return the whole book as a Tardis snapshot message; ``None`` while it is not synced."""
+        """Return the whole book as a Tardis snapshot message; ``None`` while it waits for one itself."""
 
     def symbols(self) -> list[tuple[str, str]]:
         """Return every ``(exchange, symbol)`` seen, sorted."""
@@ -1103,7 +1104,8 @@ class Feed:
             reconnect.
         reconnect_min_ms: shortest wait before a reconnect; ten times that after a refusal.
         reconnect_max_ms: longest wait before a reconnect.
-        queue_events: bound of the event queue for :meth:`drain`; 0 keeps none.
+        queue_events: bound of the event queue for :meth:`drain`, at least the number of symbols and two; 0 keeps
+            none. The book levels in it are bounded too, to 32 for each event and at least 100,000.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where one row a second and symbol goes.
         record_folder: where every message goes as it comes, with its arrival time; zstd, one frame a second. What
@@ -1192,7 +1194,14 @@ class Feed:
         """
 
     def stats(self) -> dict[str, int | float | str | bool]:
-        """Return counters (``messages``, ``reconnects``, ``decode_errors`` …), flags and ``last_error``."""
+        """Return counters (``messages``, ``reconnects``, ``decode_errors`` …), flags and ``last_error``.
+
+        ``last_lag_ns`` is this machine's clock when the last message came, less its ``localTimestamp`` (ns, 0
+        before the first): large where the machine sends a slow reader old data, negative where clocks differ that
+        way. No book is judged by it. ``late_spells`` counts how often it began to exceed ``stale_after_ms``, which
+        ``last_error`` then says; a day or more is taken for a recording being played. ``merged_news`` counts news
+        that became one with earlier news because nobody had looked yet.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> None: ...

@@ -49,7 +49,8 @@ class LiveFeed:
         resync_after_ms: a book without a snapshot for longer makes the feed reconnect.
         reconnect_min_ms: shortest wait before a reconnect.
         reconnect_max_ms: longest wait before a reconnect.
-        queue_events: bound of the event queue read by :meth:`drain`; 0 keeps none.
+        queue_events: bound of the event queue read by :meth:`drain`, at least the number of symbols and two; 0
+            keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
         cache: where a row a second goes.
         record: where every message goes as it comes.
@@ -198,7 +199,7 @@ class LiveFeed:
         return self._feed.drain(max_events)
 
     def stats(self) -> dict[str, int | float | str | bool]:
-        """Return the feed's counters and flags."""
+        """Return the feed's counters and flags; see :meth:`mm_hybrid._core.Feed.stats`."""
         return self._feed.stats()
 
     async def aclose(self) -> None:

@@ -24,7 +24,16 @@ PATIENCE_S = 2.0
 LOOK_S = 0.1
 QUEUE_EVENTS = 200_000
 
-_COUNTERS = ("gaps", "bad_checksums", "crosses", "resyncs", "reconnects", "disconnects", "decode_errors")
+_COUNTERS = (
+    "gaps",
+    "bad_checksums",
+    "crosses",
+    "resyncs",
+    "reconnects",
+    "disconnects",
+    "decode_errors",
+    "late_spells",
+)
 
 
 class Sightings:

@@ -323,3 +323,28 @@ def test_an_unknown_symbol_is_refused_with_the_known_ones():
         feed.snapshot("DOGEUSDT")
     with pytest.raises(ValueError, match="BTCUSDT, ETHUSDT"):
         feed.snapshot()
+
+
+@pytest.mark.parametrize("code", [None, 1000])
+async def test_a_peer_that_sends_one_message_and_goes_is_met_with_growing_waits(double, code):
+    async with feed_of(double, reconnect_min_ms=20, reconnect_max_ms=10_000) as feed:
+        arrivals = []
+        for _ in range(6):
+            connection = await double.accept()
+            arrivals.append(asyncio.get_running_loop().time())
+            await connection.snapshot()
+            await until_state(feed, "LIVE")
+            connection.drop() if code is None else await connection.close(code)
+        waits = np.diff(arrivals)
+        assert waits[-1] > 0.16, waits
+        assert waits[-1] > 2 * waits[0], waits
+        # One that lasts is worth a quick return.
+        connection = await double.accept()
+        for _ in range(12):
+            await connection.trade()
+            await asyncio.sleep(0.1)
+        await until(feed, lambda: feed.stats()["trades"] == 12)
+        connection.drop()
+        dropped = asyncio.get_running_loop().time()
+        await double.accept()
+        assert asyncio.get_running_loop().time() - dropped < 0.15

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from feed_client import feed_of, until, until_state
 
-from mm_hybrid._core import Cache, Feed, FeedError
+from mm_hybrid._core import Books, Cache, Feed, FeedError
 
 
 async def test_a_live_book_can_be_copied_into_an_array_of_the_caller(double):
@@ -29,8 +30,15 @@ async def test_a_live_book_can_be_copied_into_an_array_of_the_caller(double):
         assert (state, local_ts_ns) == ("LIVE", feed.snapshot().timestamp)
         assert 0 <= age_ns < 3_000_000_000
         np.testing.assert_array_equal(out, [[[100, 1], [99, 2]], [[101, 3], [np.nan, np.nan]]])
+        assert feed.snapshot_into(out, "btcusdt")[0] == feed.snapshot("BtcUsdt").state == "LIVE"
         with pytest.raises(ValueError, match="not subscribed"):
             feed.snapshot_into(out, "ETHUSDT")
+        wrong = (np.zeros((2, 2, 2), dtype=np.float32), np.zeros((2, 2)), [[[0.0]]])
+        for bad, given in zip(wrong, ("float32 of shape", r"float64 of shape \(2, 2\)", "list"), strict=True):
+            with pytest.raises(
+                ValueError, match=rf"out: not a float64 array of shape \(2, depth, 2\).*{given}"
+            ):
+                feed.snapshot_into(bad)
         assert feed.stats()["decode_fallbacks"] <= feed.stats()["messages"]
 
 
@@ -88,6 +96,83 @@ async def test_drain_returns_exactly_what_was_sent(double):
 async def send_all(connection, messages):
     for message in messages:
         await connection.send(message)
+
+
+async def test_the_shortest_queue_allowed_recovers_from_every_overflow(double):
+    with pytest.raises(ValueError, match="queue_events: 2 is too few: give at least 3"):
+        Feed(double.url, exchange="bybit", symbols=["BTCUSDT"], queue_events=2)
+    async with feed_of(double, queue_events=3) as feed:
+        connection = await double.accept()
+        await connection.snapshot()
+        for overflow in range(1, 4):
+            for _ in range(10):
+                await connection.trade()
+            await until(feed, lambda: feed.stats()["trades"] == 11 * overflow - 1)  # noqa: B023 -- called at once
+            feed.drain()
+            await connection.trade()
+            await until(feed, lambda: feed.stats()["trades"] == 11 * overflow)  # noqa: B023 -- called at once
+            assert [kind for *_, kind, _ in feed.drain().encode()] == ["disconnect", "book_change", "trade"]
+
+
+async def test_a_book_with_one_side_empty_is_part_of_what_repairs_the_queue(double):
+    async with feed_of(double, queue_events=5) as feed:
+        connection = await double.accept()
+        await connection.book(snapshot=True, bids=[(90, 1)])
+        for _ in range(10):
+            await connection.trade()
+        await until(feed, lambda: feed.stats()["trades"] == 10)
+        held = Books()
+        held.apply(feed.drain())
+        await connection.trade()
+        await until(feed, lambda: feed.stats()["trades"] == 11)
+        held.apply(feed.drain())
+        await connection.book(snapshot=False, asks=[(110, 1)])
+        await until_state(feed, "LIVE")
+        held.apply(feed.drain())
+        assert held.snapshot("bybit", "BTCUSDT").state == "LIVE"
+        assert held.snapshot("bybit", "BTCUSDT").bids.tolist() == [[90, 1]]
+
+
+async def test_a_queue_that_nobody_reads_is_bounded_by_the_levels_in_it_too(double):
+    async with feed_of(double, queue_events=1000) as feed:
+        connection = await double.accept()
+        deep = [[(base + sign * i / 10, 1.5) for i in range(2000)] for base, sign in ((9000, -1), (9001, 1))]
+        for _ in range(40):
+            await connection.book(snapshot=True, bids=deep[0], asks=deep[1])
+        await until(feed, lambda: feed.stats()["book_changes"] == 40, timeout_s=30)
+        assert (feed.stats()["queued_events"], feed.stats()["dropped_events"]) == (25, 15)
+        feed.drain()
+        await connection.trade()
+        await until(feed, lambda: feed.stats()["trades"] == 1)
+        assert [kind for *_, kind, _ in feed.drain().encode()] == ["disconnect", "book_change", "trade"]
+
+
+async def test_old_data_shows_as_a_lag_that_is_told_once_and_leaves_the_book_live(double):
+    async with feed_of(double) as feed:
+        connection = await double.accept()
+        for sent, age_s in enumerate((0.0, 60.0, 61.0, -7200.0), start=1):
+            stamp = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat(timespec="microseconds")
+            change = double.book(snapshot=True, bids=[(100, 1)], asks=[(101, 1)])
+            await connection.send({**change, "localTimestamp": stamp.replace("+00:00", "Z")})
+            await until(feed, lambda: feed.stats()["book_changes"] == sent)  # noqa: B023 -- called at once
+            assert feed.stats()["last_lag_ns"] / 1e9 == pytest.approx(age_s, abs=2)
+            assert feed.snapshot().state == "LIVE"
+        assert feed.stats()["late_spells"] == 1
+        assert "after their localTimestamp" in feed.stats()["last_error"]
+
+
+async def test_news_that_nobody_looked_at_in_between_is_counted_as_merged(double):
+    async with feed_of(double) as feed:
+        connection = await double.accept()
+        await connection.snapshot()
+        await until_state(feed, "LIVE")
+        before = feed.stats()["merged_news"]
+        feed._loop.remove_reader(feed._fd)
+        for count in range(1, 6):
+            await connection.trade()
+            while feed.stats()["trades"] < count:
+                await asyncio.sleep(0.001)
+        assert feed.stats()["merged_news"] - before >= 4
 
 
 async def test_after_an_overflow_the_consumer_is_told_and_made_whole_again(double):

@@ -44,8 +44,21 @@ async def test_a_change_that_crosses_the_book_is_pruned_counted_and_if_it_persis
         book = await taken(feed, 5)
         assert book.state == "CROSSED"
         assert "crossed" in book.reason
+        await connection.book(snapshot=False, bids=[(90, 5)])
+        assert (await taken(feed, 6)).state == "CROSSED", "a clean change does not make a wrong book right"
         await connection.snapshot()
-        assert (await taken(feed, 6)).state == "LIVE"
+        assert (await taken(feed, 7)).state == "LIVE"
+
+
+async def test_a_book_that_stays_crossed_is_asked_for_again(double):
+    async with live(double, resync_after_ms=200) as (feed, connection):
+        for step in range(3):
+            await connection.book(snapshot=False, bids=[(101 + step, 5)], asks=[(102 + step, 1)])
+        await connection.book(snapshot=False, bids=[(90, 5)])
+        assert (await taken(feed, 5)).state == "CROSSED"
+        await (await double.accept()).snapshot(bid=50, ask=51)
+        await until(feed, lambda: feed.snapshot().state == "LIVE")
+        assert (feed.stats()["resyncs"], feed.snapshot().best_bid) == (1, 50)
 
 
 async def test_a_storm_of_reconnects_ends_live_and_is_counted(double):
@@ -122,6 +135,18 @@ async def test_numbers_with_exponents_huge_and_tiny_are_taken_exactly(double, pr
         book = await taken(feed, 2)
         np.testing.assert_array_equal(book.bids, [expected])
         assert book.state == "LIVE"
+
+
+async def test_amounts_of_any_width_cost_no_book(double):
+    async with live(double) as (feed, connection):
+        await connection.book(snapshot=False, bids=[(99, 250_000_000_000)])
+        await connection.book(snapshot=False, bids=[(98, 0.12345678), (97, 0.0047677363856087895)])
+        book = await taken(feed, 3)
+        assert book.state == "LIVE"
+        np.testing.assert_allclose(
+            book.bids[1:, 1], [250_000_000_000, 0.12345678, 0.0047677363856087895], atol=1e-7
+        )
+        assert feed.stats()["decode_errors"] == 0
 
 
 async def test_a_snapshot_that_races_with_old_changes_wins(double):

@@ -119,6 +119,9 @@ def test_a_cross_that_persists_is_a_state():
     deep = change([(99, 1)], [(100 + i, 1) for i in range(1, 9)], snapshot=True)
     crossed = book(deep, *(change([(100 + i, 1)]) for i in (1, 2, 3)))
     assert (crossed.state, crossed.crossed_levels_pruned) == ("CROSSED", 3)
+    clean = [change([(90 + i, 1)]) for i in range(3)]
+    assert book(deep, *(change([(100 + i, 1)]) for i in (1, 2, 3)), *clean).state == "CROSSED"
+    assert book(deep, *(change([(100 + i, 1)]) for i in (1, 2, 3)), SNAPSHOT).state == "LIVE"
 
 
 def test_a_disconnect_without_symbol_unsyncs_every_book_of_its_exchange():

@@ -69,6 +69,11 @@ def test_local_time_before_exchange_time_is_kept_as_it_is():
     assert trade.local_ts_ns - trade.exchange_ts_ns == -1_233_824_000
 
 
+def test_an_amount_of_seventeen_digits_is_rounded_to_eighteen_decimals():
+    (trade,) = EventBatch.decode([line(TRADE, amount=0.0047677363856087895)]).trades()
+    assert trade.qty == pytest.approx(0.0047677363856087895, rel=1e-15)
+
+
 def test_an_unknown_taker_side_and_a_missing_id_are_none():
     (trade,) = EventBatch.decode([line(TRADE, side="unknown", id=None)]).trades()
     assert (trade.side, trade.id) == (None, None)

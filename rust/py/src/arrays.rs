@@ -17,8 +17,11 @@ pub struct LevelsOut<'py>(PyReadwriteArray3<'py, f64>);
 
 impl<'py> LevelsOut<'py> {
     /// Checks that `out` is float64 of shape `(2, depth, 2)`, contiguous, writeable and not being written elsewhere.
-    pub fn new(out: &Bound<'py, PyArray3<f64>>) -> PyResult<Self> {
+    pub fn new(out: &Bound<'py, PyAny>) -> PyResult<Self> {
         let refuse = |what: String| PyValueError::new_err(format!("out: {what}"));
+        let Ok(out) = out.cast::<PyArray3<f64>>() else {
+            return Err(refuse(format!("not a float64 array of shape (2, depth, 2), but {}", described(out))));
+        };
         if out.shape()[0] != 2 || out.shape()[2] != 2 {
             return Err(refuse(format!(
                 "shape {:?} is not (2, depth, 2): bids and asks, levels, price and qty",
@@ -35,4 +38,10 @@ impl<'py> LevelsOut<'py> {
     pub fn values(&mut self) -> PyResult<&mut [f64]> {
         self.0.as_slice_mut().map_err(|error| PyValueError::new_err(format!("out: {error}")))
     }
+}
+
+/// What an object is, for people: an array by its kind and shape, anything else by its type.
+fn described(out: &Bound<'_, PyAny>) -> String {
+    let of_array = || Some(format!("{} of shape {}", out.getattr("dtype").ok()?, out.getattr("shape").ok()?));
+    of_array().unwrap_or_else(|| out.get_type().to_string())
 }

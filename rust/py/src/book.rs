@@ -6,7 +6,7 @@ use mm_core::book::{BookMap, BookSnapshot, BookState};
 use mm_core::encode::encode;
 use mm_core::event::Level;
 use mm_core::types::Ns;
-use numpy::{PyArray2, PyArray3};
+use numpy::PyArray2;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -249,7 +249,7 @@ impl Books {
         py: Python<'_>,
         exchange: &str,
         symbol: &str,
-        out: &Bound<'_, PyArray3<f64>>,
+        out: &Bound<'_, PyAny>,
     ) -> PyResult<Option<(Py<PyString>, Ns, Ns)>> {
         let mut out = LevelsOut::new(out)?;
         let read = self.lock().copy_levels(exchange, symbol, out.values()?);

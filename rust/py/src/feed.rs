@@ -7,7 +7,6 @@ use std::time::Duration;
 use mm_core::Error;
 use mm_core::feed::{self, FeedConfig, Recording};
 use mm_core::types::Ns;
-use numpy::PyArray3;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -151,7 +150,7 @@ impl Feed {
     fn snapshot_into(
         &self,
         py: Python<'_>,
-        out: &Bound<'_, PyArray3<f64>>,
+        out: &Bound<'_, PyAny>,
         symbol: Option<&str>,
     ) -> PyResult<(Py<PyString>, Ns, Ns)> {
         self.check()?;
@@ -201,6 +200,8 @@ impl Feed {
         dict.set_item("refusals", stats.refusals)?;
         dict.set_item("dropped_events", stats.dropped_events)?;
         dict.set_item("queued_events", stats.queued_events)?;
+        dict.set_item("merged_news", stats.merged_news)?;
+        dict.set_item("late_spells", stats.late_spells)?;
         let tape = self.inner.tape();
         dict.set_item("recorded_messages", tape.messages())?;
         dict.set_item("recorded_bytes", tape.bytes())?;
@@ -216,6 +217,7 @@ impl Feed {
         dict.set_item("last_error", stats.last_error)?;
         dict.set_item("stale_seconds", stats.stale_seconds)?;
         dict.set_item("last_local_ts_ns", stats.last_local_ts_ns)?;
+        dict.set_item("last_lag_ns", stats.last_lag_ns)?;
         dict.set_item("last_frame_age_ns", stats.last_frame_age_ns)?;
         Ok(dict)
     }

@@ -9,13 +9,19 @@ use rand_chacha::ChaCha8Rng;
 /// Waits of a peer that refused us start at this multiple of the shortest wait.
 const REFUSAL_FACTOR: u32 = 10;
 
+/// A connection that is lost sooner proves nothing, even if it brought messages.
+const MIN_LIFE: Duration = Duration::from_secs(1);
+
 /// Jittered exponential backoff: doubles from the shortest wait to the longest, and starts over only when told that a
-/// message arrived. A handshake is no proof of health: a bad request is accepted first and closed afterwards.
+/// message arrived over a connection that has lived for a second, and for longer than the last wait. A handshake is no
+/// proof of health, since a bad request is accepted first and closed afterwards, nor is a first message.
 #[derive(Debug)]
 pub struct Backoff {
     min: Duration,
     max: Duration,
     attempt: u32,
+    /// The longest that the last wait may have been.
+    last: Duration,
     rng: ChaCha8Rng,
 }
 
@@ -23,12 +29,15 @@ impl Backoff {
     /// A backoff between `min` and `max`, seeded from the process's randomness.
     pub fn new(min: Duration, max: Duration) -> Self {
         let seed = RandomState::new().hash_one(std::process::id());
-        Self { min, max: max.max(min), attempt: 0, rng: ChaCha8Rng::seed_from_u64(seed) }
+        Self { min, max: max.max(min), attempt: 0, last: Duration::ZERO, rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    /// A message arrived: the next wait is a short one again.
-    pub fn reset(&mut self) {
-        self.attempt = 0;
+    /// A message arrived over a connection that has lived so long: if long enough, the next wait is a short one again.
+    pub fn message_after(&mut self, life: Duration) {
+        if life > self.last.max(MIN_LIFE) {
+            self.attempt = 0;
+            self.last = Duration::ZERO;
+        }
     }
 
     /// Wait after a connection that broke or could not be made.
@@ -52,6 +61,7 @@ impl Backoff {
 
     /// Between half of `ceiling` and all of it, so that many clients do not come back at once.
     fn jittered(&mut self, ceiling: Duration) -> Duration {
+        self.last = ceiling;
         ceiling.mul_f64(self.rng.random_range(0.5..=1.0))
     }
 }
@@ -79,20 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn only_a_message_makes_the_wait_short_again() {
+    fn only_a_message_over_a_connection_that_lasts_makes_the_wait_short_again() {
         let mut backoff = Backoff::new(MIN, MAX);
-        for _ in 0..5 {
-            backoff.after_loss();
+        for exponent in 0..7 {
+            backoff.message_after(MIN_LIFE);
+            assert!(within(backoff.after_loss(), MIN * (1 << exponent)), "a flapping peer is met with growing waits");
         }
-        assert!(backoff.after_loss() > MIN);
-        backoff.reset();
+        backoff.message_after(MIN * 64);
+        assert!(backoff.after_loss() > MIN * 32, "not longer than the last wait");
+        backoff.message_after(MIN * 129);
         assert!(within(backoff.after_loss(), MIN));
     }
 
     #[test]
     fn a_refusal_waits_longer_than_a_loss_even_right_after_a_message() {
         let mut backoff = Backoff::new(MIN, MAX);
-        backoff.reset();
+        backoff.message_after(MAX);
         assert!(within(backoff.after_refusal(), MIN * REFUSAL_FACTOR));
         for _ in 0..20 {
             backoff.after_refusal();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::config::FeedConfig;
 use super::inbox::Inbox;
+use super::lag::Lag;
 use super::plan::Connection;
 use super::stats::FeedStats;
 use super::wake::Wake;
@@ -40,6 +41,7 @@ struct Inner {
     open: usize,
     /// Whether the queue's consumer knows that the books are gone; one disconnect an outage is enough.
     told_lost: bool,
+    lag: Lag,
 }
 
 /// The part of a board that one connection answers for.
@@ -105,6 +107,7 @@ impl Board {
             surveyed_at: None,
             open: 0,
             told_lost: true,
+            lag: Lag::default(),
         };
         let (stale_after, inner, wake) = (config.stale_after, Mutex::new(inner), Wake::new()?);
         Ok(Self { exchange, stale_after, connections, refuses_crosses: config.source.is_native(), inner, wake })
@@ -149,8 +152,8 @@ impl Board {
         self.wake.ring();
     }
 
-    /// Applies a turn of reading and empties the inbox.
-    pub(super) fn apply(&self, inbox: &mut Inbox, now: Instant) {
+    /// Applies a turn of reading and empties the inbox. `clock_ns` is the time of day of `now`.
+    pub(super) fn apply(&self, inbox: &mut Inbox, now: Instant, clock_ns: Ns) {
         let mut inner = self.lock();
         let tally = std::mem::take(&mut inbox.tally);
         let stats = &mut inner.stats;
@@ -172,6 +175,8 @@ impl Board {
         if inbox.events.is_empty() {
             return;
         }
+        let Inner { lag, stats, .. } = &mut *inner;
+        lag.measure(&inbox.events, self.stale_after, clock_ns, stats);
         inner.repair_queue(&self.exchange);
         let mut events = std::mem::take(&mut inbox.events);
         for event in events.drain(..) {
@@ -262,7 +267,7 @@ impl Board {
     /// A copy of the best `depth` levels of one book, its state judged now. `None` for a symbol not subscribed.
     pub fn snapshot(&self, symbol: &str, depth: usize) -> Option<BookSnapshot> {
         let inner = self.lock();
-        let tracked = &inner.books[inner.find(symbol)?];
+        let tracked = inner.asked_for(symbol)?;
         let now = Instant::now();
         let state = judged(tracked, self.stale_after, now);
         let age = tracked.changed_at.map(|changed_at| now.duration_since(changed_at));
@@ -281,7 +286,7 @@ impl Board {
     /// by the feed's clock. `None` for a symbol not subscribed.
     pub fn copy_levels(&self, symbol: &str, out: &mut [f64]) -> Option<(BookState, Ns, Ns)> {
         let inner = self.lock();
-        let tracked = &inner.books[inner.find(symbol)?];
+        let tracked = inner.asked_for(symbol)?;
         tracked.book.copy_levels(out);
         let now = Instant::now();
         let age = tracked.changed_at.map_or(0, |at| now.saturating_duration_since(at).as_nanos() as Ns);
@@ -306,6 +311,7 @@ impl Board {
         FeedStats {
             dropped_events: inner.queue.dropped(),
             queued_events: inner.queue.len() as u64,
+            merged_news: self.wake.merged(),
             last_frame_age_ns: inner.frame_at.map_or(-1, |at| at.elapsed().as_nanos() as i64),
             ..inner.stats.clone()
         }
@@ -399,6 +405,12 @@ impl Inner {
 
     fn find(&self, symbol: &str) -> Option<usize> {
         self.books.binary_search_by(|tracked| (*tracked.symbol).cmp(symbol)).ok()
+    }
+
+    /// The book a reader asks for, in letters of any case: those of the books are upper case.
+    fn asked_for(&self, symbol: &str) -> Option<&Tracked> {
+        let index = self.find(symbol).or_else(|| self.find(&symbol.to_uppercase()))?;
+        self.books.get(index)
     }
 
     /// Adds up stale time; `true` when a book changed its state by growing old.

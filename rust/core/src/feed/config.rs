@@ -77,9 +77,8 @@ impl FeedConfig {
         let least = self.symbols.len() + 2;
         if (1..least).contains(&self.queue_events) {
             let reason = format!(
-                "{} is too few for {} symbols: give at least {least}, or 0 for no queue",
-                self.queue_events,
-                self.symbols.len()
+                "{} is too few: give at least {least}, the symbols and two more, or 0 for no queue",
+                self.queue_events
             );
             return refuse("queue_events", reason);
         }
@@ -148,7 +147,7 @@ pub(crate) mod tests {
             ("data_types", FeedConfig { data_types: vec![], ..config() }),
             ("book_depth", FeedConfig { book_depth: 25, ..config() }),
             ("reconnect_max_ms", FeedConfig { reconnect_max: Duration::from_millis(1), ..config() }),
-            ("queue_events: 2 is too few for 1 symbols: give at least 3", FeedConfig { queue_events: 2, ..config() }),
+            ("queue_events: 2 is too few: give at least 3", FeedConfig { queue_events: 2, ..config() }),
         ];
         for (field, bad) in cases {
             let message = bad.checked().unwrap_err().to_string();

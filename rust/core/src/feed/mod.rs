@@ -10,6 +10,7 @@ mod backoff;
 mod board;
 mod config;
 mod inbox;
+mod lag;
 pub mod native;
 mod plan;
 mod recording;

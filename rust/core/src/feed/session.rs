@@ -15,6 +15,7 @@ use super::plan::Connection;
 use super::recording::SnapshotRecorder;
 use super::socket::{ConnectError, Frame, Socket};
 use super::tape::Tape;
+use crate::time::now_ns;
 
 /// Frames taken at once before readers get a turn at the books.
 const MAX_BATCH: usize = 64;
@@ -154,9 +155,9 @@ impl Session {
         }
         if self.inbox.has_data() {
             pulse.data(now);
-            self.backoff.reset();
+            self.backoff.message_after(now.duration_since(pulse.opened));
         }
-        self.board.apply(&mut self.inbox, now);
+        self.board.apply(&mut self.inbox, now, now_ns());
         if let Some(tape) = self.tape.as_ref().filter(|_| !self.inbox.crossed.is_empty()) {
             tape.record_events(&self.board.disconnects_of(&self.inbox.crossed));
         }

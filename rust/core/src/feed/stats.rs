@@ -42,6 +42,10 @@ pub struct FeedStats {
     pub dropped_events: u64,
     /// Events waiting in the queue.
     pub queued_events: u64,
+    /// News that found earlier news not looked at yet, and became one with it.
+    pub merged_news: u64,
+    /// Times that messages began to come late: later after their `localTimestamp` than a book takes to grow stale.
+    pub late_spells: u64,
     /// Cache rows that could not be written.
     pub cache_errors: u64,
     /// What happened to the cache, empty if nothing did.
@@ -58,6 +62,9 @@ pub struct FeedStats {
     pub stale_seconds: f64,
     /// Local time of the last event, 0 before the first.
     pub last_local_ts_ns: Ns,
+    /// Our clock when the last event came, less its `localTimestamp`, ns; 0 before the first. Negative when the clocks
+    /// differ that way.
+    pub last_lag_ns: i64,
     /// Nanoseconds since the last frame of any kind, by the feed's own clock; -1 before the first.
     pub last_frame_age_ns: i64,
 }

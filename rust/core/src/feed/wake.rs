@@ -2,7 +2,7 @@
 
 use std::io::Result;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bell::Bell;
@@ -94,6 +94,8 @@ pub struct Wake {
     rung: AtomicBool,
     /// Somebody looks at `rung` all the time; the descriptor can stay as it is.
     watched: AtomicBool,
+    /// Rings while the bell had rung already.
+    merged: AtomicU64,
 }
 
 impl Wake {
@@ -102,14 +104,22 @@ impl Wake {
     /// # Errors
     /// The operating system's, when it has no descriptors left.
     pub fn new() -> Result<Self> {
-        Ok(Self { bell: Bell::new()?, rung: AtomicBool::new(false), watched: AtomicBool::new(false) })
+        let (rung, watched, merged) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { bell: Bell::new()?, rung, watched, merged })
     }
 
     /// Makes the descriptor readable.
     pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::SeqCst) && !self.watched.load(Ordering::SeqCst) {
+        if self.rung.swap(true, Ordering::SeqCst) {
+            self.merged.fetch_add(1, Ordering::Relaxed);
+        } else if !self.watched.load(Ordering::SeqCst) {
             self.bell.ring();
         }
+    }
+
+    /// Rings that were one with an earlier ring, because nobody had cleared the bell in between.
+    pub fn merged(&self) -> u64 {
+        self.merged.load(Ordering::Relaxed)
     }
 
     /// Makes the descriptor unreadable until the next ring. Look at the news after this call, not before it: a ring
@@ -163,12 +173,14 @@ mod tests {
         let wake = Wake::new().unwrap();
         assert!(!readable(&wake));
         wake.ring();
+        assert_eq!(wake.merged(), 0);
         wake.ring();
         assert!(readable(&wake));
         wake.clear();
         assert!(!readable(&wake));
         wake.ring();
         assert!(readable(&wake));
+        assert_eq!(wake.merged(), 1);
     }
 
     #[test]

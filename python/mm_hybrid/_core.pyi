@@ -979,7 +979,8 @@ class AggregatedOrderBook:
     ``bids`` and ``asks`` are read-only float64 arrays of shape (depth, 2), price in quote and quantity, best
     first. ``state`` is ``UNSYNCED``, ``LIVE``, ``STALE`` or ``CROSSED``, and ``reason`` says why it is not
     ``LIVE``. ``CROSSED`` after three changes in a row that crossed it, until the next snapshot. Quantities are
-    rounded where one grid of lots does not hold the largest and the finest. What needs both sides is ``None`` while one has no level.
+    rounded where one grid of lots does not hold the largest and the finest. What needs both sides is ``None``
+    while one has no level.
     """
 
     @property

@@ -200,6 +200,11 @@ def test_one_symbol_on_two_exchanges_needs_the_exchange(data_dir, capsys):
     assert book_json(capsys, *files, "--exchange", "binance")["exchange"] == "binance"
 
 
+def test_a_symbol_may_be_given_in_letters_of_any_case(data_dir, capsys):
+    path = data_dir / "bybit_XRPUSDT_2024-12-01.ndjson.gz"
+    assert book_json(capsys, path, "--symbol", "xrpusdt") == book_json(capsys, path, "--symbol", "XRPUSDT")
+
+
 def test_an_unknown_symbol_is_refused_with_what_there_is(data_dir, capsys):
     code, line = refusal(capsys, data_dir / "bybit_XRPUSDT_2024-12-01.ndjson.gz", "--symbol", "NOPE")
     assert code == 2

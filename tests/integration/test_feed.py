@@ -325,6 +325,21 @@ def test_an_unknown_symbol_is_refused_with_the_known_ones():
         feed.snapshot()
 
 
+async def test_a_market_of_negative_prices_is_refused_by_name_and_ever_more_seldom_asked_for(double):
+    async with feed_of(double, reconnect_min_ms=10, reconnect_max_ms=10_000) as feed:
+        arrivals = []
+        for refusals in range(1, 6):
+            connection = await double.accept()
+            arrivals.append(asyncio.get_running_loop().time())
+            await connection.trade()
+            await connection.book(snapshot=True, bids=[(-2, 1)], asks=[(-1, 1)])
+            await until(feed, lambda: feed.stats()["refusals"] == refusals)  # noqa: B023 -- called at once
+        assert "`bids`: `price` is negative: -2" in feed.stats()["last_error"]
+        assert "`bids`: `price` is negative: -2" in feed.snapshot().reason
+        waits = np.diff(arrivals)
+        assert waits[-1] > 0.05, waits
+
+
 @pytest.mark.parametrize("code", [None, 1000])
 async def test_a_peer_that_sends_one_message_and_goes_is_met_with_growing_waits(double, code):
     async with feed_of(double, reconnect_min_ms=20, reconnect_max_ms=10_000) as feed:

@@ -170,7 +170,7 @@ async def test_news_that_nobody_looked_at_in_between_is_counted_as_merged(double
         feed._loop.remove_reader(feed._fd)
         for count in range(1, 6):
             await connection.trade()
-            while feed.stats()["trades"] < count:
+            while feed.stats()["trades"] < count:  # noqa: ASYNC110 -- nobody waits for news
                 await asyncio.sleep(0.001)
         assert feed.stats()["merged_news"] - before >= 4
 

@@ -138,6 +138,26 @@ async def test_a_client_that_comes_after_the_end_gets_the_last_book(
     assert book_of([json.loads(frame) for frame in frames]) == book_of([json.loads(line) for line in lines])
 
 
+async def test_a_late_client_gets_a_book_of_which_one_side_is_empty(tmp_path: Path) -> None:
+    lines = [row[4] for row in market_rows(0.5)]
+    last = json.loads(lines[-1])
+    bids, asks = book_of([json.loads(line) for line in lines])
+    sold_out = {
+        **{key: last[key] for key in ("symbol", "exchange", "timestamp", "localTimestamp")},
+        "type": "book_change",
+        "isSnapshot": False,
+        "bids": [],
+        "asks": [{"price": price, "amount": 0} for price in asks],
+    }
+    path = write_file(tmp_path / "sold_out.ndjson", [*lines, json.dumps(sold_out).encode()])
+    async with tardis_server(data=(path,), speed=1000) as server:
+        async with stream(server) as client:
+            await drain(client)
+        async with stream(server) as late:
+            frames, _, _ = await drain(late)
+    assert book_of([json.loads(frame) for frame in frames]) == (bids, {})
+
+
 async def test_disconnects_reach_only_those_who_asked(tmp_path: Path) -> None:
     lines = [row[4] for row in market_rows(0.5)]
     gone = json.dumps(

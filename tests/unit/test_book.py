@@ -124,6 +124,16 @@ def test_a_cross_that_persists_is_a_state():
     assert book(deep, *(change([(100 + i, 1)]) for i in (1, 2, 3)), SNAPSHOT).state == "LIVE"
 
 
+def test_a_late_reader_gets_a_book_with_one_side_and_none_that_waits_for_a_snapshot_itself():
+    one_sided = books(change([(90, 1)], [], snapshot=True))
+    late = books(json.loads(one_sided.snapshot_message("x", "S", 5)), change([], [(110, 1)]))
+    assert late.snapshot("x", "S").state == "LIVE"
+    deep = change([(99, 1)], [(100 + i, 1) for i in range(1, 9)], snapshot=True)
+    crossed = books(deep, *(change([(100 + i, 1)]) for i in (1, 2, 3)))
+    assert crossed.snapshot_message("x", "S", 5) is None
+    assert books(disconnect("x")).snapshot_message("x", "S", 5) is None
+
+
 def test_a_disconnect_without_symbol_unsyncs_every_book_of_its_exchange():
     held = books(SNAPSHOT, {**SNAPSHOT, "symbol": "T"}, {**SNAPSHOT, "exchange": "y"}, disconnect("x"))
     states = {key: held.snapshot(*key).state for key in held.symbols()}

@@ -61,7 +61,7 @@ impl Grid {
     }
 
     /// The same grid with the finest lots in which every level's quantity fits.
-    pub(super) fn with_room_for(mut self, levels: impl Iterator<Item = Level> + Clone) -> Option<Self> {
+    pub(super) fn with_room_for(mut self, levels: &(impl Iterator<Item = Level> + Clone)) -> Option<Self> {
         let fit = |decimals: &u8| levels.clone().all(|level| lots(level.qty, *decimals).is_some());
         self.lot_decimals = (0..=self.lot_decimals).rev().find(fit)?;
         self.most_lot_decimals = self.lot_decimals;

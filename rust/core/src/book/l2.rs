@@ -279,7 +279,7 @@ impl L2Book {
     #[cold]
     fn load_rounded<I: Iterator<Item = Level> + Clone>(&mut self, grid: Grid, bids: I, asks: I) -> bool {
         let all = bids.clone().chain(asks.clone());
-        let Some(grid) = grid.with_room_for(all.clone()) else { return false };
+        let Some(grid) = grid.with_room_for(&all) else { return false };
         let fits = all.clone().all(|level| grid.place_rounded(level).is_some());
         if fits {
             self.load(grid, bids, asks, |level| grid.place_rounded(level));

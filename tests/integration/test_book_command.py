@@ -247,3 +247,12 @@ def test_an_empty_file_holds_no_book(tmp_path, capsys):
 def test_a_wrong_option_is_named(arguments, data_dir, capsys):
     code, line = refusal(capsys, data_dir / "bybit_XRPUSDT_2024-12-01.ndjson.gz", *arguments)
     assert (code, arguments[0] in line) == (2, True)
+
+
+@pytest.mark.parametrize("time", ["99999999999999999999", "-9223372036854775809", "0001-01-01", "9999-12-31"])
+def test_a_time_that_nanoseconds_cannot_name_is_a_wrong_argument_in_one_line(capsys, tmp_path, time):
+    assert run(["book", "--at", time, str(tmp_path)]) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"'{time}' is not within the years 1678 to 2261" in errors
+    assert len(errors.splitlines()) == 1

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import click
 
 from mm_hybrid._core import AggregatedOrderBook, rebuild_books
+from mm_hybrid.cli._moments import iso, moment
 from mm_hybrid.cli._progress import LongOperation
 from mm_hybrid.cli._symbols import choose
 
-_NS_PER_US = 1_000
 _TABLE_DEPTH = 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Read ISO 8601 (UTC unless it names a zone) or integer nanoseconds; return nanoseconds."""
-    if value is None:
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        reason = f"{value!r} is neither an ISO 8601 time nor integer nanoseconds"
-        raise click.BadParameter(reason, ctx=ctx, param=param) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1) * _NS_PER_US
 
 
 @click.command()
@@ -43,7 +23,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> in
 @click.option(
     "--at",
     "at_ns",
-    callback=_moment,
+    callback=moment,
     metavar="TIME",
     help="Stop after this local time: ISO 8601 or integer ns. Messages up to 5 s out of order are found.",
 )
@@ -123,7 +103,7 @@ def _print_table(book: AggregatedOrderBook, messages: int, max_levels: int) -> N
     console.print(table)
     depth = book.depth_10pct
     facts = [
-        ("local time", _iso(book.timestamp)),
+        ("local time", iso(book.timestamp) if book.timestamp else "none"),
         ("messages", f"{messages} read; {book.book_changes} book changes, {book.trades} trades shown here"),
         ("mid", _metric(book.mid_price, "")),
         ("microprice", _metric(book.microprice, "")),
@@ -144,9 +124,3 @@ def _number(value: float | str) -> str:
 
 def _metric(value: float | None, unit: str) -> str:
     return "none" if value is None else f"{value:.8g}{unit}"
-
-
-def _iso(local_ts_ns: int) -> str:
-    if not local_ts_ns:
-        return "none"
-    return (_EPOCH + timedelta(microseconds=local_ts_ns // _NS_PER_US)).isoformat().replace("+00:00", "Z")

@@ -1108,7 +1108,14 @@ class Feed:
         queue_events: bound of the event queue for :meth:`drain`, at least the number of symbols and two; 0 keeps
             none. The book levels in it are bounded too, to 32 for each event and at least 100,000.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
-        cache: where one row a second and symbol goes.
+        replay_from: ask a Tardis machine for history from here, a whole minute, in place of the live stream: ISO 8601
+            in UTC or integer ns. As fast as it comes, over one connection and once: it ends the feed, ``finished``;
+            one that is empty, breaks off or stands still ends it with its reason in ``failure`` of :meth:`stats`.
+            Its books are never ``STALE``, and its recording waits for a slow disk.
+        replay_to: end of the history, a whole minute that is not part of it.
+        replay_idle_s: a replay without a message for longer has failed; a machine whose own source is throttled is
+            silent for minutes.
+        cache: where one row a second and symbol goes; not of a replay.
         record_folder: where every message goes as it comes, with its arrival time; zstd, one frame a second. What
             an exchange sends itself is recorded in the normalised form.
         record_rotate_mb: size at which a new file begins, compressed.
@@ -1133,6 +1140,9 @@ class Feed:
         reconnect_max_ms: int = 32_000,
         queue_events: int = 0,
         end_on_finish: bool = False,
+        replay_from: int | str | None = None,
+        replay_to: int | str | None = None,
+        replay_idle_s: int = 600,
         cache: Cache | None = None,
         record_folder: PathLike[str] | None = None,
         record_rotate_mb: int = 256,

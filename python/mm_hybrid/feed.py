@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed
+from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed, FeedError
 from mm_hybrid.config import MarketConfig
 from mm_hybrid.wakeup import Waiter
 
@@ -52,6 +52,11 @@ class LiveFeed:
         queue_events: bound of the event queue read by :meth:`drain`, at least the number of symbols and two; 0
             keeps none.
         end_on_finish: a regular close after data ends the feed instead of reconnecting.
+        replay_from: ask a tardis-machine for history from here in place of the live stream, a whole minute: ISO 8601
+            in UTC or integer ns. It comes once, as fast as it can; see :attr:`finished`. A reader that must not miss
+            an event records it and reads the files, or gives ``queue_events`` for all of it.
+        replay_to: end of the history, a whole minute that is not part of it.
+        replay_idle_s: a replay without a message for longer has failed.
         cache: where a row a second goes.
         record: where every message goes as it comes.
         busy_poll_us: :meth:`wait_news` first watches that long without sleeping, and the event loop with it; 0 sleeps
@@ -79,6 +84,9 @@ class LiveFeed:
         reconnect_max_ms: int = 32_000,
         queue_events: int = 0,
         end_on_finish: bool = False,
+        replay_from: int | str | None = None,
+        replay_to: int | str | None = None,
+        replay_idle_s: int = 600,
         cache: Cache | None = None,
         record: RecordTo | None = None,
         busy_poll_us: int = 0,
@@ -97,6 +105,9 @@ class LiveFeed:
             reconnect_max_ms=reconnect_max_ms,
             queue_events=queue_events,
             end_on_finish=end_on_finish,
+            replay_from=replay_from,
+            replay_to=replay_to,
+            replay_idle_s=replay_idle_s,
             cache=cache,
             record_folder=record.folder if record else None,
             record_rotate_mb=record.rotate_mb if record else 1,
@@ -127,8 +138,15 @@ class LiveFeed:
 
     @property
     def finished(self) -> bool:
-        """Whether a finite feed has ended; what it sent may still wait in the queue."""
-        return bool(self._feed.stats()["finished"])
+        """Whether a finite feed has ended; what it sent may still wait in the queue.
+
+        Raises:
+            FeedError: a replay failed: it was empty, broke off, or stood still for too long.
+        """
+        stats = self._feed.stats()
+        if stats["failure"]:
+            raise FeedError(str(stats["failure"]))
+        return bool(stats["finished"])
 
     def start(self) -> None:
         """Connect in the background, and keep connecting until closed; needs a running event loop.

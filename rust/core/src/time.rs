@@ -38,6 +38,17 @@ pub fn parse_iso_ns(text: &str) -> Option<Ns> {
     seconds.checked_mul(NS_PER_SECOND)?.checked_add(fraction_ns)
 }
 
+/// Nanoseconds since the epoch of a time as a person writes it: [`parse_iso_ns`], where the time of day or its seconds
+/// may be left out, and UTC may be written as `+00:00`.
+pub fn parse_moment_ns(text: &str) -> Option<Ns> {
+    let bare = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
+    match bare.len() {
+        10 => parse_iso_ns(&format!("{bare}T00:00:00")),
+        16 => parse_iso_ns(&format!("{bare}:00")),
+        _ => parse_iso_ns(bare),
+    }
+}
+
 /// The time as ISO 8601 with `Z` and exactly `digits` (0..=9) digits of a second; finer digits are cut off.
 pub fn format_iso(ns: Ns, digits: u32) -> String {
     let (seconds, fraction_ns) = (ns.div_euclid(NS_PER_SECOND), ns.rem_euclid(NS_PER_SECOND));
@@ -88,6 +99,20 @@ mod tests {
             assert_eq!(parse_iso_ns(&format!("2024-08-08T23:54:16{text}Z")), Some(second + ns));
         }
         assert_eq!(parse_iso_ns("2024-08-08T23:54:16.123456789"), Some(second + 123_456_789));
+    }
+
+    #[test]
+    fn a_person_may_leave_out_seconds_and_the_time_of_day() {
+        for (text, full) in [
+            ("2024-08-08", "2024-08-08T00:00:00Z"),
+            ("2024-08-08T23:54", "2024-08-08T23:54:00Z"),
+            ("2024-08-08 23:54Z", "2024-08-08T23:54:00Z"),
+            ("2024-08-08T23:54:16.5Z", "2024-08-08T23:54:16.5Z"),
+            ("2024-08-08T23:54:16+00:00", "2024-08-08T23:54:16Z"),
+        ] {
+            assert_eq!(parse_moment_ns(text), parse_iso_ns(full), "{text}");
+        }
+        assert_eq!((parse_moment_ns("2024-08"), parse_moment_ns("2024-08-08T23:54+02:00")), (None, None));
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn config(address: SocketAddr) -> FeedConfig {
         reconnect_min: Duration::from_millis(10),
         reconnect_max: Duration::from_millis(100),
         queue_events: 10,
+        replay: None,
         end_on_finish: false,
     }
 }

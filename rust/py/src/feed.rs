@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mm_core::Error;
-use mm_core::feed::{self, FeedConfig, Recording};
+use mm_core::feed::{self, FeedConfig, Recording, Replay};
+use mm_core::time::parse_moment_ns;
 use mm_core::types::Ns;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -50,13 +51,43 @@ impl Feed {
     }
 }
 
+/// A time as Python gives it.
+#[derive(FromPyObject)]
+enum Moment {
+    Ns(Ns),
+    Text(String),
+}
+
+impl Moment {
+    fn ns(self, name: &str) -> PyResult<Ns> {
+        match self {
+            Self::Ns(ns) => Ok(ns),
+            Self::Text(text) => parse_moment_ns(&text).ok_or_else(|| {
+                PyValueError::new_err(format!("{name}: {text:?} is neither an ISO 8601 time in UTC nor integer ns"))
+            }),
+        }
+    }
+}
+
+/// What to replay, if anything.
+fn replay(from: Option<Moment>, to: Option<Moment>, idle_after: Duration) -> PyResult<Option<Replay>> {
+    match (from, to) {
+        (None, None) => Ok(None),
+        (Some(from), Some(to)) => {
+            let (from_ns, to_ns) = (from.ns("replay_from")?, to.ns("replay_to")?);
+            Ok(Some(Replay { from_ns, to_ns, idle_after }))
+        }
+        _ => Err(PyValueError::new_err("replay_from, replay_to: give both or none")),
+    }
+}
+
 #[pymethods]
 impl Feed {
     #[new]
     #[pyo3(signature = (
         url, *, exchange, symbols, data_types=None, source="tardis", book_depth=200, stale_after_ms=3000,
         resync_after_ms=10_000, reconnect_min_ms=100, reconnect_max_ms=32_000, queue_events=0, end_on_finish=false,
-        cache=None, record_folder=None, record_rotate_mb=256, record_rotate_minutes=60
+        replay_from=None, replay_to=None, replay_idle_s=600, cache=None, record_folder=None, record_rotate_mb=256, record_rotate_minutes=60
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -73,6 +104,9 @@ impl Feed {
         #[pyo3(from_py_with = counts::reconnect_max_ms)] reconnect_max_ms: u64,
         #[pyo3(from_py_with = counts::queue_events)] queue_events: usize,
         end_on_finish: bool,
+        replay_from: Option<Moment>,
+        replay_to: Option<Moment>,
+        replay_idle_s: u64,
         cache: Option<&Bound<'_, Cache>>,
         record_folder: Option<PathBuf>,
         #[pyo3(from_py_with = counts::record_rotate_mb)] record_rotate_mb: u64,
@@ -91,6 +125,7 @@ impl Feed {
             reconnect_max: Duration::from_millis(reconnect_max_ms),
             queue_events,
             end_on_finish,
+            replay: replay(replay_from, replay_to, Duration::from_secs(replay_idle_s))?,
         };
         // Makes numpy load now: a reader's thread that is still loading it when the interpreter ends takes the process down.
         arrays::levels(py, &[]);
@@ -215,6 +250,7 @@ impl Feed {
         dict.set_item("finished", stats.finished)?;
         dict.set_item("running", stats.running)?;
         dict.set_item("last_error", stats.last_error)?;
+        dict.set_item("failure", stats.failure)?;
         dict.set_item("stale_seconds", stats.stale_seconds)?;
         dict.set_item("last_local_ts_ns", stats.last_local_ts_ns)?;
         dict.set_item("last_lag_ns", stats.last_lag_ns)?;

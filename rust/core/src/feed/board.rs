@@ -14,6 +14,10 @@ use crate::event::{Event, EventKind};
 use crate::queue::EventQueue;
 use crate::types::Ns;
 
+/// What the reader of a replay is told when it was too slow.
+const OVERFLOW: &str = "the reader fell behind and events were dropped: raise queue_events, or record the replay and \
+                        read the files";
+
 /// One book and what the feed knows about it beyond its levels.
 #[derive(Debug)]
 struct Tracked {
@@ -73,6 +77,8 @@ pub struct Board {
     connections: usize,
     /// Whether a change that crosses a book costs the book; else the crossed levels go.
     refuses_crosses: bool,
+    /// Whether this is history, of which an event that does not fit the queue is worth a word.
+    is_replay: bool,
     inner: Mutex<Inner>,
     wake: Wake,
 }
@@ -109,8 +115,15 @@ impl Board {
             told_lost: true,
             lag: Lag::default(),
         };
-        let (stale_after, inner, wake) = (config.stale_after, Mutex::new(inner), Wake::new()?);
-        Ok(Self { exchange, stale_after, connections, refuses_crosses: config.source.is_native(), inner, wake })
+        Ok(Self {
+            exchange,
+            stale_after: config.book_patience(),
+            connections,
+            refuses_crosses: config.source.is_native(),
+            is_replay: config.replay.is_some(),
+            inner: Mutex::new(inner),
+            wake: Wake::new()?,
+        })
     }
 
     /// What `connection` answers for; `leads` for one of the connections.
@@ -195,6 +208,9 @@ impl Board {
             }
         }
         inbox.events = events;
+        if self.is_replay && inner.queue.dropped() > 0 && inner.stats.last_error.is_empty() {
+            OVERFLOW.clone_into(&mut inner.stats.last_error);
+        }
         drop(inner);
         self.wake.ring();
     }
@@ -216,6 +232,13 @@ impl Board {
         self.wake.ring();
     }
 
+    /// The feed cannot go on.
+    pub(super) fn failed(&self, reason: &str) {
+        let mut inner = self.lock();
+        reason.clone_into(&mut inner.stats.failure);
+        reason.clone_into(&mut inner.stats.last_error);
+    }
+
     /// The feed's thread is about to end. A finished stream keeps its books, which then age into `STALE`.
     pub(super) fn ended(&self, finished: bool, reason: &str) {
         let mut inner = self.lock();
@@ -224,6 +247,8 @@ impl Board {
         inner.stats.finished = finished;
         if !finished {
             let all: Vec<usize> = (0..inner.books.len()).collect();
+            let failure = inner.stats.failure.clone();
+            let reason = if failure.is_empty() { reason } else { &failure };
             inner.unsync(&all, &self.exchange, reason, Instant::now());
         }
         drop(inner);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::history::Replay;
 use super::source::Source;
 use crate::error::{Error, Result};
 
@@ -33,6 +34,8 @@ pub struct FeedConfig {
     pub queue_events: usize,
     /// A regular close after data ends the feed instead of reconnecting; for streams that play files.
     pub end_on_finish: bool,
+    /// What to replay; the live stream without it.
+    pub replay: Option<Replay>,
 }
 
 impl FeedConfig {
@@ -82,8 +85,16 @@ impl FeedConfig {
             );
             return refuse("queue_events", reason);
         }
-        self.connections()?;
+        let connections = self.connections()?.len();
+        if let Some(replay) = self.replay {
+            replay.check(self.source, connections)?;
+        }
         Ok(self)
+    }
+
+    /// A book without a change for longer than this is `STALE`; the books of a replay never are.
+    pub(super) fn book_patience(&self) -> Duration {
+        if self.replay.is_some() { Duration::MAX } else { self.stale_after }
     }
 
     /// Whether books can be expected from the data types asked for.
@@ -92,7 +103,7 @@ impl FeedConfig {
     }
 }
 
-fn refuse<T>(name: &'static str, reason: String) -> Result<T> {
+pub(super) fn refuse<T>(name: &'static str, reason: String) -> Result<T> {
     Err(Error::Domain { name, reason })
 }
 
@@ -114,6 +125,7 @@ pub(crate) mod tests {
             reconnect_max: Duration::from_secs(32),
             queue_events: 0,
             end_on_finish: false,
+            replay: None,
         }
     }
 

@@ -1,7 +1,7 @@
-//! Live market data: a client of the Tardis machine's normalised stream, or of an exchange's own.
+//! Live market data: a client of the Tardis machine's normalised stream and replay, or of an exchange's own stream.
 //!
-//! Source: the `tardis-machine` server's documentation and source, WebSocket endpoint `/ws-stream-normalized`; for the
-//! exchanges see [`native`].
+//! Source: the `tardis-machine` server's documentation and source, WebSocket endpoints `/ws-stream-normalized` and
+//! `/ws-replay-normalized`; for the exchanges see [`native`].
 //!
 //! One [`Feed`] owns one thread with a single-threaded Tokio runtime on it. The thread reads, decodes and applies;
 //! readers copy what they need from the [`Board`] and never hold it while they work with the copy.
@@ -9,6 +9,7 @@
 mod backoff;
 mod board;
 mod config;
+mod history;
 mod inbox;
 mod lag;
 pub mod native;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 pub use board::Board;
 pub use config::FeedConfig;
+pub use history::Replay;
 pub use source::Source;
 pub use stats::FeedStats;
 pub use tape::{Recording, TapeCounters};
@@ -62,6 +64,9 @@ impl Feed {
     pub fn new(config: FeedConfig, cache: Option<CacheWriter>) -> Result<Self> {
         let config = config.checked()?;
         let connections = config.connections()?;
+        if config.replay.is_some() && cache.is_some() {
+            return config::refuse("cache", "holds seconds of a live stream, and this is a replay".to_owned());
+        }
         let board = Board::new(&config, connections.len()).map_err(|error| failed(&config, &error))?;
         let (stop, _) = watch::channel(false);
         let (config, board) = (Arc::new(config), Arc::new(board));
@@ -109,8 +114,7 @@ impl Feed {
         let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
         let board = self.board.clone();
         let mut recorder = recorder;
-        let start_tape =
-            |recording| TapeWriter::start(recording, &self.config.exchange, &self.config.symbols, self.tape.clone());
+        let start_tape = |recording| TapeWriter::start(recording, &self.config, self.tape.clone());
         let tape_writer = self.recording.as_ref().map(start_tape).transpose()?;
         let session = |(index, connection): (usize, &Connection)| {
             let (config, stop, leads) = (self.config.clone(), self.stop.subscribe(), index == 0);
@@ -130,7 +134,8 @@ impl Feed {
                 runtime.shutdown_background();
             };
             if catch_unwind(AssertUnwindSafe(run)).is_err() {
-                board.ended(false, "the feed thread failed: this is a bug, please report it");
+                board.failed("the feed thread failed: this is a bug, please report it");
+                board.ended(false, "feed closed");
             }
         };
         let builder = Builder::new().name(format!("mm-feed-{}", self.config.exchange));

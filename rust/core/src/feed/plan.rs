@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::config::FeedConfig;
+use super::history::{Range, Replay};
 use crate::error::{Error, Result};
 
 /// A Tardis machine refuses request lines and headers beyond 20,000 bytes; this leaves room for the headers.
@@ -43,7 +44,11 @@ struct StreamOptions<'a> {
     data_types: &'a [&'a str],
     // Without these messages a book survives an outage at the exchange unnoticed.
     with_disconnect_messages: bool,
-    with_error_messages: bool,
+    /// Only a live stream has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with_error_messages: Option<bool>,
+    #[serde(flatten)]
+    range: Option<Range>,
 }
 
 impl FeedConfig {
@@ -55,8 +60,9 @@ impl FeedConfig {
         if self.source.is_native() {
             return super::native::connections(self);
         }
-        let (apart, main): (Vec<&str>, Vec<&str>) =
-            self.data_types.iter().map(String::as_str).partition(|name| TYPES_APART.contains(name));
+        // History has one connection to the exchange, and its order is kept only within one of ours.
+        let is_apart = |name: &&str| self.replay.is_none() && TYPES_APART.contains(name);
+        let (apart, main): (Vec<&str>, Vec<&str>) = self.data_types.iter().map(String::as_str).partition(is_apart);
         let mut connections = Vec::new();
         for (types, carries_books) in [(main, true), (apart, false)] {
             if !types.is_empty() {
@@ -72,10 +78,11 @@ impl FeedConfig {
             symbols,
             data_types: types,
             with_disconnect_messages: true,
-            with_error_messages: true,
+            with_error_messages: self.replay.is_none().then_some(true),
+            range: self.replay.as_ref().map(Replay::range),
         };
         let option_bytes = encoded_json(&option(Vec::new()))?.len() + SEPARATOR_BYTES;
-        let base_bytes = self.url.len() + PATH.len() + 2 * SEPARATOR_BYTES;
+        let base_bytes = self.url.len() + self.path().len() + 2 * SEPARATOR_BYTES;
         let mut open: Vec<StreamOptions<'_>> = Vec::new();
         let mut bytes = base_bytes;
         for group in symbol_groups(&self.exchange, &self.symbols) {
@@ -109,12 +116,17 @@ impl FeedConfig {
     fn connection(&self, options: &[StreamOptions<'_>], carries_books: bool) -> Result<Connection> {
         let encoded = if let [only] = options { encoded_json(only) } else { encoded_json(&options) }?;
         let symbols = options.iter().flat_map(|option| &option.symbols).map(|symbol| (*symbol).to_owned()).collect();
-        let url = format!("{}{PATH}{encoded}", self.url);
+        let url = format!("{}{}{encoded}", self.url, self.path());
         Ok(Connection { url, symbols, carries_books, opening: Vec::new() })
+    }
+
+    fn path(&self) -> &'static str {
+        if self.replay.is_some() { REPLAY_PATH } else { STREAM_PATH }
     }
 }
 
-const PATH: &str = "/ws-stream-normalized?options=";
+const STREAM_PATH: &str = "/ws-stream-normalized?options=";
+const REPLAY_PATH: &str = "/ws-replay-normalized?options=";
 
 /// Bytes of a comma or bracket in a query string.
 const SEPARATOR_BYTES: usize = 3;
@@ -155,6 +167,7 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::feed::config::tests::config;
+    use crate::feed::history::tests::hour;
 
     fn with(symbols: &[&str], data_types: &[&str]) -> Vec<Connection> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -177,6 +190,20 @@ mod tests {
              %22BTCUSDT%22%5D%2C%22dataTypes%22%3A%5B%22book_change%22%2C%22trade%22%5D%2C\
              %22withDisconnectMessages%22%3Atrue%2C%22withErrorMessages%22%3Atrue%7D"
         );
+    }
+
+    #[test]
+    fn a_replay_asks_for_its_range_over_one_socket_and_for_no_error_messages() {
+        let data_types = ["book_change", "derivative_ticker"].map(str::to_owned).to_vec();
+        let symbols = ["XRPUSDT", "BTCUSD"].map(str::to_owned).to_vec();
+        let connections = FeedConfig { data_types, symbols, replay: Some(hour()), ..config() }.connections().unwrap();
+        let [only] = connections.as_slice() else { panic!("{connections:?}") };
+        assert!(only.url.starts_with("ws://127.0.0.1:8001/ws-replay-normalized?options=%5B%7B"), "{}", only.url);
+        let range = "\"from\"%3A\"2024-01-01T00%3A00%3A00.000Z\",\"to\"%3A\"2024-01-01T01%3A00%3A00.000Z\"";
+        let text = decoded(only);
+        assert_eq!(text.matches(range).count(), 2, "{text}");
+        assert!(text.contains("derivative_ticker") && text.contains("withDisconnectMessages"));
+        assert!(!text.contains("withErrorMessages"));
     }
 
     #[test]

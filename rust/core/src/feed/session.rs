@@ -15,7 +15,7 @@ use super::plan::Connection;
 use super::recording::SnapshotRecorder;
 use super::socket::{ConnectError, Frame, Socket};
 use super::tape::Tape;
-use crate::time::now_ns;
+use crate::time::{format_iso, now_ns};
 
 /// Frames taken at once before readers get a turn at the books.
 const MAX_BATCH: usize = 64;
@@ -26,6 +26,10 @@ const MAX_RESYNC_DOUBLINGS: u32 = 4;
 
 /// A connection that answers pings and carries no data is given up after this many resync timeouts.
 const IDLE_RESYNC_FACTOR: u32 = 6;
+
+/// The ways in which a replay can be empty, all of which look the same.
+const EMPTY_REPLAY: &str = "closed without any message: check exchange, symbols and data types, and that the range has \
+                            data; a book is there only after a snapshot, such as the one at 00:00 UTC";
 
 /// How a connection ended, and with it how to go on.
 enum End {
@@ -90,6 +94,10 @@ impl Session {
             let wait = match self.connection().await {
                 End::Stopped => return false,
                 End::Finished => return true,
+                End::Lost(reason) | End::Refused(reason) if self.config.replay.is_some() => {
+                    self.board.failed(&self.replay_failure(&reason));
+                    return false;
+                }
                 End::Lost(reason) => {
                     self.board.lost(&self.scope, &reason, false);
                     self.backoff.after_loss()
@@ -134,7 +142,10 @@ impl Session {
             };
             if let Some(end) = end {
                 self.board.disconnected();
-                self.note_loss();
+                // What follows the end of a replay in a recording is not of this connection.
+                if !(self.config.replay.is_some() && matches!(end, End::Finished)) {
+                    self.note_loss();
+                }
                 socket.close().await;
                 return end;
             }
@@ -219,6 +230,8 @@ impl Session {
     fn closed(&self, code: u16, reason: &str) -> End {
         let said = if reason.is_empty() { format!("code {code}") } else { format!("code {code}: {reason}") };
         match (code, self.inbox.has_seen_data()) {
+            (1000, false) if self.config.replay.is_some() => End::Refused(format!("{EMPTY_REPLAY} ({said})")),
+            (1000, true) if self.config.replay.is_some() => End::Finished,
             (1000, false) => End::Refused(format!("closed without any message ({said}): check exchange and symbols")),
             (1000, true) if self.config.end_on_finish => End::Finished,
             (1008, _) if reason.is_empty() && !self.config.source.is_native() => {
@@ -226,6 +239,16 @@ impl Session {
             }
             (1008 | 1011, _) => End::Refused(format!("closed by the server ({said})")),
             _ => End::Lost(format!("closed by the server ({said})")),
+        }
+    }
+
+    /// Why a replay ended before its end. It is not begun again by itself: its messages would come twice.
+    fn replay_failure(&self, reason: &str) -> String {
+        let (_, local_ts_ns) = self.board.last_event();
+        if self.inbox.has_seen_data() {
+            format!("the replay broke off after {}: {reason}; start it again", format_iso(local_ts_ns, 6))
+        } else {
+            format!("the replay brought nothing: {reason}")
         }
     }
 
@@ -238,6 +261,9 @@ impl Session {
         }
         if let Some(tape) = &self.tape {
             tape.tick(now);
+        }
+        if let Some(replay) = self.config.replay {
+            return replay.stalled(now.duration_since(pulse.last_data)).map(End::Lost);
         }
         if survey.all_synced {
             self.fruitless_resyncs = 0;

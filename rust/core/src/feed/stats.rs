@@ -58,6 +58,8 @@ pub struct FeedStats {
     pub running: bool,
     /// The last failure in words, empty if there was none; it stays after recovery.
     pub last_error: String,
+    /// Why the feed ended for good, empty if it did not; only a replay does, which is not begun again by itself.
+    pub failure: String,
     /// Seconds in which some book that had been `LIVE` was not.
     pub stale_seconds: f64,
     /// Local time of the last event, 0 before the first.

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::config::FeedConfig;
 use crate::error::{Error, Result};
 use files::Files;
 use roll::Roll;
@@ -117,24 +118,18 @@ pub(super) struct TapeWriter {
 }
 
 impl TapeWriter {
-    /// Makes the folder and the first file, and starts the thread; `symbols` are those of all connections.
+    /// Makes the folder and the first file, and starts the thread. A replay waits for a slow disk, a live stream does not.
     ///
     /// # Errors
     /// [`Error::File`] when the folder or file cannot be made.
-    pub(super) fn start(
-        recording: &Recording,
-        exchange: &str,
-        symbols: &[String],
-        counters: Arc<TapeCounters>,
-    ) -> Result<Self> {
+    pub(super) fn start(recording: &Recording, config: &FeedConfig, counters: Arc<TapeCounters>) -> Result<Self> {
         let fail = |source| Error::File { path: recording.folder.display().to_string(), source };
         std::fs::create_dir_all(&recording.folder).map_err(fail)?;
-        let files = Files::begin(recording.clone(), exchange.to_owned(), counters.clone()).map_err(fail)?;
+        let files = Files::begin(recording.clone(), config.exchange.clone(), counters.clone()).map_err(fail)?;
         let (pieces, received) = sync_channel(MAX_PIECES);
         let body = move || files.write_all(&received);
         let thread = std::thread::Builder::new().name("mm-tape".to_owned()).spawn(body).map_err(fail)?;
-        let roll = Roll::new(pieces, counters, exchange.to_owned(), symbols.to_vec());
-        Ok(Self { roll: Arc::new(Mutex::new(roll)), thread })
+        Ok(Self { roll: Arc::new(Mutex::new(Roll::new(pieces, counters, config))), thread })
     }
 
     /// A writing end for the connection of `symbols`.

@@ -1,10 +1,11 @@
 //! The lines of all connections in the order in which they came.
 
 use std::io::Write as _;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{SendError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::super::config::FeedConfig;
 use super::{Piece, TapeCounters};
 use crate::encode::{encode, encode_disconnect};
 use crate::event::Event;
@@ -24,6 +25,8 @@ pub(super) struct Roll {
     counters: Arc<TapeCounters>,
     exchange: String,
     symbols: Vec<String>,
+    /// Whether to hold the reader up while the disk is slow rather than to lose messages: for a source that waits, too.
+    waits: bool,
     piece: Piece,
     second: (i64, String),
     handed_over: Instant,
@@ -32,14 +35,18 @@ pub(super) struct Roll {
 }
 
 impl Roll {
-    pub(super) fn new(
-        pieces: SyncSender<Piece>,
-        counters: Arc<TapeCounters>,
-        exchange: String,
-        symbols: Vec<String>,
-    ) -> Self {
-        let (piece, second, handed_over) = (Piece::default(), (0, String::new()), Instant::now());
-        Self { pieces, counters, exchange, symbols, piece, second, handed_over, local_ts_ns: 0 }
+    pub(super) fn new(pieces: SyncSender<Piece>, counters: Arc<TapeCounters>, config: &FeedConfig) -> Self {
+        Self {
+            pieces,
+            counters,
+            exchange: config.exchange.clone(),
+            symbols: config.symbols.clone(),
+            waits: config.replay.is_some(),
+            piece: Piece::default(),
+            second: (0, String::new()),
+            handed_over: Instant::now(),
+            local_ts_ns: 0,
+        }
     }
 
     fn record(&mut self, message: &[u8], local_ts_ns: Option<Ns>) {
@@ -73,15 +80,21 @@ impl Roll {
         }
     }
 
-    /// Gives the lines to the thread that writes, without waiting for it. What follows lost lines begins with a
-    /// disconnect: it does not continue what came before.
+    /// Gives the lines to the thread that writes, without waiting for it unless told so. What follows lost lines begins
+    /// with a disconnect: it does not continue what came before.
     fn hand_over(&mut self) {
         self.handed_over = Instant::now();
         if self.piece.is_empty() {
             return;
         }
-        let sent = self.pieces.try_send(std::mem::take(&mut self.piece));
-        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = sent {
+        let piece = std::mem::take(&mut self.piece);
+        let lost = if self.waits {
+            self.pieces.send(piece).err().map(|SendError(lost)| lost)
+        } else {
+            let unsent = self.pieces.try_send(piece).err();
+            unsent.map(|(TrySendError::Full(lost) | TrySendError::Disconnected(lost))| lost)
+        };
+        if let Some(lost) = lost {
             self.counters.drop_messages(&lost);
             let symbols = std::mem::take(&mut self.symbols);
             self.note_loss(&symbols);

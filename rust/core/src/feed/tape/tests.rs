@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::*;
+use crate::feed::config::tests::config;
 use crate::replay::{Item, Merge};
 
 fn trade(symbol: &str) -> String {
@@ -9,6 +10,10 @@ fn trade(symbol: &str) -> String {
         "{{\"type\":\"trade\",\"symbol\":\"{symbol}\",\"exchange\":\"x\",\"price\":1,\n\"amount\":2,\
          \"localTimestamp\":\"2024-01-01T00:00:00.000Z\"}}"
     )
+}
+
+fn feed_of(symbols: &[String]) -> FeedConfig {
+    FeedConfig { exchange: "x".to_owned(), symbols: symbols.to_vec(), ..config() }
 }
 
 /// A folder that goes away with the test, and a recording in it.
@@ -28,7 +33,7 @@ impl Folder {
 
     fn writer(&self, symbols: &[String]) -> (TapeWriter, Arc<TapeCounters>) {
         let counters = Arc::new(TapeCounters::default());
-        (TapeWriter::start(&self.recording(1 << 30), "x", symbols, counters.clone()).unwrap(), counters)
+        (TapeWriter::start(&self.recording(1 << 30), &feed_of(symbols), counters.clone()).unwrap(), counters)
     }
 
     fn items(&self) -> Vec<Item> {
@@ -176,7 +181,7 @@ fn a_new_file_begins_when_one_is_full() {
 fn a_disk_that_stands_still_costs_messages_and_never_time_and_what_follows_begins_with_a_disconnect() {
     let counters = Arc::new(TapeCounters::default());
     let (pieces, received) = sync_channel(1);
-    let roll = Roll::new(pieces, counters.clone(), "x".to_owned(), names(&["S", "T"]));
+    let roll = Roll::new(pieces, counters.clone(), &feed_of(&names(&["S", "T"])));
     let tape = Tape::new(Arc::new(Mutex::new(roll)), names(&["S"]));
     let hand_over = || tape.tick(Instant::now() + Duration::from_secs(1));
     for _ in 0..3 {
@@ -226,4 +231,23 @@ fn what_a_full_disk_took_of_a_frame_is_taken_back() {
     files.market.file.write_all(b"part").unwrap();
     assert!(files.market.take_back_after(std::io::Error::other("full")).to_string().contains("full"));
     assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
+#[test]
+fn a_replay_waits_for_a_disk_that_stands_still_and_loses_nothing() {
+    let counters = Arc::new(TapeCounters::default());
+    let (pieces, received) = sync_channel(1);
+    let replay = FeedConfig { replay: Some(crate::feed::history::tests::hour()), ..feed_of(&names(&["S"])) };
+    let tape = Tape::new(Arc::new(Mutex::new(Roll::new(pieces, counters.clone(), &replay))), names(&["S"]));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..5 {
+                tape.record(trade("S").as_bytes(), Some(7));
+                tape.tick(Instant::now() + Duration::from_secs(1));
+            }
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(received.iter().map(|piece| piece.messages).sum::<u64>(), 5);
+    });
+    assert_eq!(counters.dropped(), 0);
 }

@@ -171,6 +171,21 @@ def test_a_recording_cut_off_while_it_was_written_is_read_up_to_its_last_whole_s
     assert "tape/a.ndjson.zst:" in damaged.stderr
 
 
+def test_a_pipe_is_read_as_the_file_at_its_other_end(market, tmp_path):
+    for content in (market.read_bytes(), gzip.compress(market.read_bytes())):
+        arguments = command("book", "/dev/stdin", "--json")
+        done = subprocess.run(arguments, input=content, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == book_of(market, tmp_path)
+    table = result_of(run("convert", str(market), "--out", ".", "--json", cwd=tmp_path))["files"][0]
+    content = (tmp_path / table).read_bytes()
+    done = subprocess.run(
+        command("book", "/dev/stdin"), input=content, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert b"name the file itself" in done.stderr
+
+
 def test_a_damaged_table_is_refused_with_its_block(market, tmp_path):
     done = result_of(run("convert", str(market), "--out", ".", "--json", cwd=tmp_path))
     table = tmp_path / done["files"][0]

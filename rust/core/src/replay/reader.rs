@@ -49,8 +49,8 @@ impl Reader {
     /// The file cannot be opened; [`Error::NoMarketData`] when it is empty or its first line is neither a message nor the
     /// header of a Tardis dataset.
     pub fn open(path: &str, notices: &Notices) -> Result<Self> {
-        if is_table(path)? {
-            return Ok(Self(Layout::Table(Box::new(TableReader::open(path)?))));
+        if let Some(table) = Self::open_table(path)? {
+            return Ok(Self(Layout::Table(Box::new(table))));
         }
         let none = |reason: &str| Error::NoMarketData { path: path.to_owned(), reason: reason.to_owned() };
         let mut lines = Lines::open(path, notices)?;
@@ -61,6 +61,11 @@ impl Reader {
         };
         Ok(Self(match first {
             None => return Err(none("the file is empty")),
+            Some(line) if line.starts_with(MAGIC) => {
+                return Err(none(
+                    "a table is read here and there, which a pipe does not let one: name the file itself",
+                ));
+            }
             Some(line) if message(&line).first() == Some(&b'{') => {
                 if !has_type(message(&line)) {
                     return Err(none("its first line is a JSON object without `type`: no message of market data"));
@@ -75,6 +80,14 @@ impl Reader {
             }
             Some(header) => Layout::Csv(CsvReader::new(lines, &header)?),
         }))
+    }
+
+    /// Opens a file if it is a table; of one that is not, and of a pipe, nothing is read that is wanted later.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the table is damaged.
+    pub(super) fn open_table(path: &str) -> Result<Option<TableReader>> {
+        if is_table(path)? { TableReader::open(path).map(Some) } else { Ok(None) }
     }
 
     /// The next message, or `None` at the end.
@@ -121,11 +134,6 @@ impl Reader {
             Layout::Table(reader) => reader.progress(),
         }
     }
-
-    /// The table behind the reader, if it is one.
-    pub(super) fn into_table(self) -> Option<TableReader> {
-        if let Layout::Table(reader) = self.0 { Some(*reader) } else { None }
-    }
 }
 
 /// An event to be overwritten.
@@ -162,6 +170,10 @@ fn has_type(line: &[u8]) -> bool {
 
 fn is_table(path: &str) -> Result<bool> {
     let fail = |source| Error::File { path: path.to_owned(), source };
+    // What is read of a pipe is gone.
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        return Ok(false);
+    }
     let mut magic = Vec::new();
     File::open(path).map_err(fail)?.take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(fail)?;
     Ok(magic == MAGIC)

@@ -46,7 +46,7 @@ pub fn rebuild<P: AsRef<str>>(
     mut go_on: impl FnMut(Progress) -> bool,
 ) -> Result<Rebuilt> {
     let files = expand(paths)?;
-    if let Some(mut tables) = tables_in_sequence(&files, notices) {
+    if let Some(mut tables) = tables_in_sequence(&files) {
         return rebuild_tables(&mut tables, until_ns, &mut go_on);
     }
     let mut merge = Merge::open_files(files, false, notices)?;
@@ -96,11 +96,11 @@ fn due(local_ts_ns: Ns, until_ns: Option<Ns>) -> Due {
 
 /// The tables in the order of their time, if all files are tables and none of a market overlaps another: then each
 /// market can be read by itself, table after table, without merging.
-fn tables_in_sequence(files: &[DataFile], notices: &Notices) -> Option<Vec<TableReader>> {
+fn tables_in_sequence(files: &[DataFile]) -> Option<Vec<TableReader>> {
     let mut tables = Vec::with_capacity(files.len());
     for DataFile { path, .. } in files {
         // Whatever is wrong with a file is said by the merge.
-        tables.push(Reader::open(path, notices).ok().and_then(Reader::into_table)?);
+        tables.push(Reader::open_table(path).ok()??);
     }
     tables.sort_by_key(TableReader::span);
     let mut last_of = HashMap::new();

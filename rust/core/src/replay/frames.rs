@@ -1,7 +1,7 @@
 //! Where the last whole frame of a zstd file ends.
 //!
-//! Source: RFC 8878, sections 3.1.1.1 (frame header) and 3.1.1.2 (blocks). Nothing is decompressed: every block says how
-//! long it is.
+//! Source: RFC 8878, sections 3.1.1.1 (frame header), 3.1.1.2 (blocks) and 3.1.2 (skippable frames). Nothing is
+//! decompressed: every block says how long it is.
 
 use std::fs::File;
 use std::io::Result;
@@ -9,7 +9,26 @@ use std::os::unix::fs::FileExt;
 
 use memchr::memmem;
 
-pub(super) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Bytes that tell that a file is zstd.
+pub(super) const MAGIC_BYTES: usize = MAGIC.len();
+
+/// Whether a file that begins with `head` is zstd: its first frame may be one that decoders pass over.
+pub(super) fn is_zstd(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC) || is_skippable(head)
+}
+
+fn is_skippable(head: &[u8]) -> bool {
+    matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// Whether a frame may begin like this; fewer bytes than a magic number say less.
+fn may_be_magic(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC)
+        || MAGIC.starts_with(head)
+        || matches!(head, [0x50..=0x5f] | [0x50..=0x5f, 0x2a] | [0x50..=0x5f, 0x2a, 0x4d])
+}
 
 /// Magic and longest frame header.
 const MAX_HEADER_BYTES: u64 = 18;
@@ -52,8 +71,13 @@ fn frame_end(file: &File, start: u64, length: u64) -> Result<Frame> {
     let mut header = [0; MAX_HEADER_BYTES as usize];
     let known = (length - start).min(MAX_HEADER_BYTES) as usize;
     file.read_exact_at(&mut header[..known], start)?;
-    let magic = known.min(MAGIC.len());
-    if header[..magic] != MAGIC[..magic] {
+    let head = &header[..known];
+    if is_skippable(head) {
+        let [_, _, _, _, size @ ..] = header.first_chunk::<8>().copied().unwrap_or_default();
+        let end = start + 8 + u64::from(u32::from_le_bytes(size));
+        return Ok(if known < 8 || end > length { Frame::Cut } else { Frame::Whole(end) });
+    }
+    if !may_be_magic(head) {
         return Ok(Frame::Damaged);
     }
     if known < 5 {

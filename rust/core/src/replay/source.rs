@@ -9,10 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::memchr;
 
 use crate::error::{Error, Result};
-use crate::replay::frames::{self, whole_frames};
+use crate::replay::frames::{self, is_zstd, whole_frames};
 use crate::replay::notices::Notices;
 
 const BUFFER_BYTES: usize = 1 << 18;
+
+/// Largest window of a zstd file, the distance over which it repeats itself, as a power of 2: memory that its reader
+/// takes, in as far as the file is as long.
+const MAX_WINDOW_LOG: u32 = 30;
 
 /// What some programs write in front of text to say that it is UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -44,9 +48,9 @@ impl Lines {
         let file = File::open(path).map_err(fail)?;
         let total_bytes = file.metadata().map_err(fail)?.len();
         let consumed = Arc::new(AtomicU64::new(0));
-        let mut magic = [0; frames::MAGIC.len()];
-        let is_zstd = file.read_exact_at(&mut magic, 0).is_ok() && magic == frames::MAGIC;
-        let whole_bytes = if is_zstd { whole_frames(&file, total_bytes).map_err(fail)? } else { None };
+        let mut magic = [0; frames::MAGIC_BYTES];
+        let is_zstd_file = file.read_exact_at(&mut magic, 0).is_ok() && is_zstd(&magic);
+        let whole_bytes = if is_zstd_file { whole_frames(&file, total_bytes).map_err(fail)? } else { None };
         let left = whole_bytes.filter(|bytes| *bytes > 0).unwrap_or(u64::MAX);
         let counted = Counted { file: file.take(left), consumed: Arc::clone(&consumed) };
         let mut raw = BufReader::with_capacity(BUFFER_BYTES, counted);
@@ -65,10 +69,14 @@ impl Lines {
             may_be_cut: false,
             notices: notices.clone(),
         };
-        let magic = raw.fill_buf().map_err(fail)?;
-        let bytes: Box<dyn Read + Send> = match magic {
+        let head = raw.fill_buf().map_err(fail)?;
+        let bytes: Box<dyn Read + Send> = match head {
             [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(fail)?),
+            head if is_zstd(head) => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(raw).map_err(fail)?;
+                decoder.window_log_max(MAX_WINDOW_LOG).map_err(fail)?;
+                Box::new(decoder)
+            }
             read => {
                 let buffer = [read, &vec![0; BUFFER_BYTES - read.len()]].concat();
                 let (end, bytes) = (read.len(), Box::new(raw.into_inner()));
@@ -208,6 +216,9 @@ impl Lines {
     fn broken(&self, error: &std::io::Error) -> Error {
         let reason = match error.kind() {
             ErrorKind::UnexpectedEof => "the compressed data ends too early: the file is cut short".to_owned(),
+            ErrorKind::Other if error.to_string().contains("too much memory") => {
+                "unpacking needs more than 1 GiB of memory: compress it again, with zstd --long=30 or less".to_owned()
+            }
             ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other => {
                 format!("the compressed data is damaged: {error}")
             }

@@ -67,6 +67,39 @@ fn compression_is_told_from_the_content() {
     assert!(plain[1].event.is_none() && plain[1].local_ts_ns == 2_000);
 }
 
+/// What pzstd writes in front of every frame: the frame's length, in a frame that decoders pass over.
+fn with_skippable(frame: &[u8]) -> Vec<u8> {
+    [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0], (frame.len() as u32).to_le_bytes().as_slice(), frame].concat()
+}
+
+#[test]
+fn zstd_that_begins_with_a_skippable_frame_is_read_whole_or_cut() {
+    let (plain, ends) = recording(&[&trade_at(1), &trade_at(2)]);
+    let frames = [with_skippable(&plain[..ends[0]]), with_skippable(&plain[ends[0]..])];
+    let whole = Temporary::new("pzstd.zst", &frames.concat());
+    assert_eq!(all(&[&whole]).expect("whole").len(), 2);
+    let seekable = Temporary::new("seekable.zst", &[&frames.concat()[..], &with_skippable(b"")].concat());
+    assert_eq!(all(&[&seekable]).expect("a seek table at the end").len(), 2);
+    for cut in [frames[0].len() + 3, frames[0].len() + 9, frames.concat().len() - 1] {
+        let file = Temporary::new("pzstd-cut.zst", &frames.concat()[..cut]);
+        assert_eq!(all(&[&file]).expect("cut").len(), 1);
+    }
+}
+
+/// A frame of one uncompressed block that declares a window of 2 to the power of `log`.
+fn windowed(text: &str, log: u8) -> Vec<u8> {
+    let block = ((text.len() as u32) << 3 | 1).to_le_bytes();
+    [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3], &block[..3], text.as_bytes()].concat()
+}
+
+#[test]
+fn a_large_window_is_read_up_to_a_gibibyte_and_beyond_it_the_remedy_is_named() {
+    let large = Temporary::new("window-28.zst", &windowed(NDJSON, 28));
+    assert_eq!(all(&[&large]).expect("256 MiB").len(), 3);
+    let reason = failure(&Temporary::new("window-31.zst", &windowed(NDJSON, 31)));
+    assert!(reason.contains("zstd --long=30") && !reason.contains("damaged"), "{reason}");
+}
+
 #[test]
 fn rows_of_one_local_time_and_symbol_are_one_change_and_interleaved_symbols_do_not_split_it() {
     let rows = "x,A,1,9,true,bid,5,1\nx,B,1,9,true,bid,7,1\nx,A,2,9,true,ask,6,1\nx,A,3,10,false,bid,5,0\n";

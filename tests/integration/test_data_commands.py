@@ -296,6 +296,8 @@ class DatasetServer:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str | None]] = []
         self.stall = False
+        self.body: bytes | None = None
+        """What is sent in place of a dataset."""
 
     async def __aenter__(self):
         app = web.Application()
@@ -313,7 +315,7 @@ class DatasetServer:
         self.requests.append((request.path, request.headers.get("Authorization")))
         if "NOSUCH" in request.path:
             return web.Response(status=404, text="not found")
-        body = gzip.compress(CSV.encode())
+        body = gzip.compress(CSV.encode()) if self.body is None else self.body
         if not self.stall:
             return web.Response(body=body)
         response = web.StreamResponse()
@@ -372,6 +374,41 @@ async def test_fetch_says_which_file_is_not_there(keyless, tmp_path):
         code, _, errors = await run_async(*fetching(server, symbol="NOSUCH"), cwd=tmp_path)
     assert code == 1
     assert "bybit_trades_2024-01-01_NOSUCH.csv.gz: HTTP 404" in errors
+
+
+async def test_fetch_goes_on_with_the_other_files_when_one_is_not_there(keyless, tmp_path):
+    more = ("--symbol", "BTCUSDT", "--parallel", "1", "--json")
+    async with DatasetServer() as server:
+        code, output, errors = await run_async(*fetching(server, *more, symbol="NOSUCH"), cwd=tmp_path)
+    assert code == 1
+    result = json.loads(output)
+    assert (result["fetched"], result["missing"], len(result["failed"])) == (1, 1, 1)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["bybit_trades_2024-01-01_BTCUSDT.csv.gz"]
+    assert len(errors.splitlines()) == 1
+    assert "NOSUCH" in errors
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>please log in</html>", "no gzip file, and begins with '<html>please log in"),
+        (b"", "no header of a dataset"),
+        (gzip.compress(CSV.encode())[:-10], "cut short"),
+        (gzip.compress(CSV.encode())[:-8] + bytes(8), "damaged"),
+        (gzip.compress(b"name,value\n1,2\n"), "no header of a dataset: 'name,value'"),
+    ],
+)
+async def test_what_is_no_whole_dataset_is_named_and_not_kept(keyless, tmp_path, body, words):
+    async with DatasetServer() as server:
+        server.body = body
+        code, _, errors = await run_async(*fetching(server), cwd=tmp_path)
+        assert code == 1
+        assert "not fetched: bybit_trades_2024-01-01_BTCUSDT.csv.gz: " in errors
+        assert words in errors
+        assert list((tmp_path / "data").iterdir()) == []
+        server.body = None
+        code, _, errors = await run_async(*fetching(server), cwd=tmp_path)
+        assert code == 0, errors
 
 
 async def test_an_interrupted_fetch_leaves_no_half_file(keyless, tmp_path):

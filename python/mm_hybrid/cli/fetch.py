@@ -6,11 +6,14 @@ Source: Tardis documentation, downloadable CSV files: the first day of each mont
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import os
+import threading
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,7 +22,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from mm_hybrid.cli import EXIT_INTERRUPTED
+from mm_hybrid.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from mm_hybrid.cli._progress import LongOperation
 from mm_hybrid.cli._signals import run_until_stopped
 from mm_hybrid.errors import ConfigError
@@ -37,9 +40,16 @@ DATASETS = (
     "liquidations",
     "book_snapshot_5",
     "book_snapshot_25",
-    "options_chain",
 )
-"""Datasets Tardis offers; not each exchange has them all."""
+"""Datasets that can be read here; not each exchange has them all."""
+
+NOT_FOR_US = (400, 401, 403, 404)
+"""HTTP statuses that speak of one dataset: it is not there, or the key does not open it."""
+
+COLUMNS = ("exchange", "symbol", "timestamp", "local_timestamp")
+"""What the header of every dataset holds."""
+CHECK_BYTES = 2**20
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,8 @@ def command(
     """Fetch daily CSV datasets of EXCHANGE (a Tardis id) from Tardis.
 
     The first day of each month is free; other days need a key in TARDIS_API_KEY or TM_API_KEY. Files that are there
-    already are kept, so a fetch that was ended goes on where it was. Needs: pip install 'mm-hybrid[fetch]'.
+    already are kept, so a fetch that was ended goes on where it was. A file gets its name when it is whole; those that
+    are not there or no datasets are named at the end, and the exit code is 1. Needs: pip install 'mm-hybrid[fetch]'.
     """
     days = _days(first.date(), end.date() if end else first.date() + timedelta(days=1))
     wanted = [Dataset(name, symbol, day) for day in days for symbol in symbols for name in data_types]
@@ -109,6 +120,7 @@ def command(
         "fetched": fetcher.fetched,
         "kept": fetcher.kept,
         "missing": len(wanted) - len(files),
+        "failed": fetcher.failed,
         "bytes": sum(path.stat().st_size for path in files),
     }
     if as_json:
@@ -116,7 +128,11 @@ def command(
     else:
         for path in files:
             click.echo(path)
-    return EXIT_INTERRUPTED if interrupted else 0
+    for reason in fetcher.failed:
+        click.echo(f"mm-hybrid: not fetched: {reason}", err=True)
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if fetcher.failed else 0
 
 
 def _days(first: date, end: date) -> list[date]:
@@ -134,6 +150,31 @@ def _check_key(key: str, days: list[date]) -> None:
         raise ConfigError(
             f"{shown}: only the first day of a month is free; set TARDIS_API_KEY or choose such a day"
         )
+
+
+def _fault(path: Path, stopped: threading.Event) -> str | None:
+    """Say what keeps a download from being a dataset: a whole gzip file whose first line is a header."""
+    with path.open("rb") as raw:
+        begin = raw.read(100)
+    if begin and not begin.startswith(GZIP_MAGIC):
+        return f"what came is no gzip file, and begins with {_words(begin.decode(errors='replace'))!r}"
+    try:
+        with gzip.open(path) as file:
+            header = file.readline(CHECK_BYTES).decode(errors="replace").rstrip("\r\n").split(",")
+            if not set(COLUMNS) <= set(header):
+                return f"its first line is no header of a dataset: {_words(','.join(header))!r}"
+            while not stopped.is_set() and file.read(CHECK_BYTES):
+                pass
+    except EOFError:
+        return "what came is cut short: fetch it again"
+    except (gzip.BadGzipFile, zlib.error) as error:
+        return f"what came is damaged ({error}): fetch it again"
+    return None
+
+
+def _words(text: str) -> str:
+    """Return the beginning of a text as one line."""
+    return " ".join(text.split())[:200]
 
 
 class _Fetcher:
@@ -160,8 +201,10 @@ class _Fetcher:
         self._base_url = base_url
         self._key = key
         self._free = asyncio.Semaphore(parallel)
+        self._stopped = threading.Event()
         self.fetched = 0
         self.kept = 0
+        self.failed: list[str] = []
 
     def path(self, dataset: Dataset) -> Path:
         """Return where a dataset goes, named as Tardis's clients name it."""
@@ -185,9 +228,10 @@ class _Fetcher:
         try:
             while not work.done() and not stopped.done():
                 await asyncio.wait((work, stopped), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-                shown.update(self.fetched + self.kept, len(self._wanted), self._detail())
+                shown.update(self._done(), len(self._wanted), self._detail())
         finally:
             stopped.cancel()
+            self._stopped.set()
             logger.removeHandler(retries)
             if not work.done():
                 work.cancel()
@@ -216,6 +260,7 @@ class _Fetcher:
             if path.exists():
                 self.kept += 1
                 return
+            unchecked = path.with_name(f"{path.name}.unchecked")
             try:
                 await self._client.download_datasets_async(
                     exchange=self._exchange,
@@ -226,15 +271,32 @@ class _Fetcher:
                     api_key=self._key,
                     download_dir=str(self._folder),
                     endpoint=self._base_url,
+                    get_filename=lambda *_: unchecked.name,
                 )
             except urllib.error.HTTPError as error:
-                raise OSError(f"{path.name}: HTTP {error.code} from {self._base_url}: {error.msg}") from error
+                words = f": {_words(error.msg)}" if error.msg.strip() else ""
+                reason = f"{path.name}: HTTP {error.code} from {self._base_url}{words}"
+                if error.code not in NOT_FOR_US:
+                    raise OSError(reason) from error
+                self.failed.append(reason)
+                return
+            if fault := await asyncio.to_thread(_fault, unchecked, self._stopped):
+                unchecked.unlink()
+                self.failed.append(f"{path.name}: {fault}")
+                return
+            unchecked.rename(path)
             self.fetched += 1
+
+    def _done(self) -> int:
+        return self.fetched + self.kept + len(self.failed)
 
     def _unfinished(self) -> list[Path]:
         names = {self.path(dataset).name for dataset in self._wanted}
         return [
-            path for path in self._folder.glob("*.unconfirmed") if any(path.name.startswith(n) for n in names)
+            path
+            for pattern in ("*.unconfirmed", "*.unchecked")
+            for path in self._folder.glob(pattern)
+            if any(path.name.startswith(name) for name in names)
         ]
 
     def _remove_unfinished(self) -> None:
@@ -244,7 +306,7 @@ class _Fetcher:
     def _detail(self) -> str:
         paths = [*map(self.path, self._wanted), *self._unfinished()]
         size = sum(path.stat().st_size for path in paths if path.exists())
-        return f"{self.fetched + self.kept} of {len(self._wanted)} files, {size / 1e6:,.1f} MB"
+        return f"{self._done()} of {len(self._wanted)} files, {size / 1e6:,.1f} MB"
 
 
 class _Retries(logging.Handler):

@@ -198,6 +198,46 @@ def test_a_damaged_table_is_refused_with_its_block(market, tmp_path):
     assert "checksum" in refused.stderr
 
 
+@pytest.fixture
+def overlapping(tmp_path):
+    """A folder of 100 files, all of the same minute."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(100):
+        book = (
+            b'{"type":"book_change","symbol":"S%d","exchange":"x","isSnapshot":true,"bids":[{"price":1,"amount":1}],'
+            b'"asks":[],"timestamp":"2024-08-09T00:00:00Z","localTimestamp":"2024-08-09T00:00:%02d.000Z"}'
+        )
+        write_file(folder / f"{index:03}.ndjson", [book % (index, second) for second in (0, 1)])
+    return folder
+
+
+def limited(limit, *arguments, cwd):
+    line = f'ulimit {limit}; exec "$@"'
+    words = ["bash", "-c", line, "bash", *command(*arguments)]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_more_files_than_the_soft_limit_are_open_at_once(overlapping, tmp_path):
+    done = limited("-S -n 64", "book", "many", "--symbol", "S5", "--json", cwd=tmp_path)
+    assert result_of(done)["messages"] == 200
+
+
+@pytest.mark.parametrize(
+    "arguments", [("book", "many", "--symbol", "S5"), ("convert", "many", "--out", "tables")]
+)
+def test_more_files_than_can_be_open_are_warned_of_and_named_with_the_remedy(
+    overlapping, arguments, tmp_path
+):
+    done = limited("-n 64", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    warning, failure = done.stderr.splitlines()
+    assert warning.startswith("warning: 100 files are to be read and 64 can be open at once")
+    assert failure.startswith("mm-hybrid: ")
+    assert "64 files can be open at once and are: raise the limit (ulimit -n)" in failure
+    assert not list(tmp_path.glob("tables/*"))
+
+
 async def run_async(*arguments, cwd, **options):
     process = await asyncio.create_subprocess_exec(
         *command(*arguments), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options

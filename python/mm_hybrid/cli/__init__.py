@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import resource
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -64,6 +66,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its code; every known failure is one line on stderr."""
+    _raise_file_limit()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -87,6 +90,13 @@ def run(arguments: list[str]) -> int:
     except (MmHybridError, OSError) as error:
         return _fail(str(error), EXIT_FAILED)
     return code if isinstance(code, int) else 0
+
+
+def _raise_file_limit() -> None:
+    """Let this process open as many files as it may: those that overlap in time are read side by side."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _configure_logging() -> None:

@@ -31,6 +31,14 @@ pub enum Error {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// A file that cannot be opened because too many are open already.
+    #[error("{path}: {limit} files can be open at once and are: raise the limit (ulimit -n) or read fewer at once")]
+    OpenFiles {
+        /// The path as the user gave it.
+        path: String,
+        /// How many this process may have open.
+        limit: u64,
+    },
     /// The feed cannot be started or went away for good.
     #[error("feed {url}: {reason}")]
     Feed {

@@ -27,7 +27,7 @@ impl From<CoreError> for PyErr {
             Error::File { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 PyFileNotFoundError::new_err(message)
             }
-            Error::File { .. } => ReplayError::new_err(message),
+            Error::File { .. } | Error::OpenFiles { .. } => ReplayError::new_err(message),
             Error::Feed { .. } => FeedError::new_err(message),
             Error::Domain { .. } => PyValueError::new_err(message),
             Error::Cache { .. } => CacheError::new_err(message),

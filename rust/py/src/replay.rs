@@ -38,6 +38,7 @@ impl EventReader {
         symbol: Option<String>,
         keep_text: bool,
     ) -> PyResult<Self> {
+        warned(py, &paths)?;
         let merge = if keep_text { Merge::open_with_text(&paths) } else { Merge::open(&paths) };
         let merge = merge.map_err(CoreError::from)?;
         warn(py, merge.notices())?;
@@ -118,6 +119,14 @@ impl EventReader {
 }
 
 /// Gives what is worth a warning to the logger `mm_hybrid.data`, which tells stderr unless it is told otherwise.
+/// Says what is to be known before files are read; what comes up later goes into the notices returned.
+fn warned(py: Python<'_>, paths: &[String]) -> PyResult<Notices> {
+    let notices = Notices::default();
+    replay::note_limit(paths, &notices);
+    warn(py, &notices)?;
+    Ok(notices)
+}
+
 fn warn(py: Python<'_>, notices: &Notices) -> PyResult<()> {
     for notice in notices.take() {
         let logger = py.import("logging")?.call_method1("getLogger", ("mm_hybrid.data",))?;
@@ -162,7 +171,7 @@ impl From<replay::MarketScan> for MarketScan {
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
 pub fn scan_files(py: Python<'_>, paths: Vec<String>, on_progress: Option<Py<PyAny>>) -> PyResult<Vec<MarketScan>> {
     let mut patience = Patience::telling(on_progress);
-    let notices = Notices::default();
+    let notices = warned(py, &paths)?;
     let scans = py.detach(|| replay::scan(&paths, &notices, |progress| patience.go_on(progress)));
     warn(py, &notices)?;
     let scans = scans.map_err(CoreError::from)?;
@@ -183,7 +192,7 @@ pub fn rebuild_books(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<(u64, Ns, Books)> {
     let mut patience = Patience::telling(on_progress);
-    let notices = Notices::default();
+    let notices = warned(py, &paths)?;
     let rebuilt = py.detach(|| replay::rebuild(&paths, until_ns, &notices, |progress| patience.go_on(progress)));
     warn(py, &notices)?;
     patience.check()?;
@@ -206,7 +215,7 @@ pub fn convert_files(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<(Vec<PathBuf>, u64, u64, Vec<String>)> {
     let mut patience = Patience::telling(on_progress);
-    let notices = Notices::default();
+    let notices = warned(py, &paths)?;
     let go_on = |progress| patience.go_on(progress);
     let converted = py.detach(|| replay::convert(&paths, &folder, overwrite, &notices, go_on));
     warn(py, &notices)?;

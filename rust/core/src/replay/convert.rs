@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind};
 use crate::replay::files::{DataFile, expand};
+use crate::replay::limit::explained;
 use crate::replay::merge::Merge;
 use crate::replay::notices::Notices;
 use crate::replay::table::{FinishedTable, TableWriter};
@@ -102,6 +103,8 @@ fn read_all(merge: &mut Merge, tables: &mut Tables, go_on: &mut impl FnMut(Progr
         let item = match merge.next_item() {
             Ok(Some(item)) => item,
             Ok(None) => return Ok(End::Whole),
+            // No fault of the file.
+            Err(error @ Error::OpenFiles { .. }) => return Err(error),
             Err(error) => {
                 let path = merge.last_path().unwrap_or_default().to_owned();
                 return Ok(End::Damaged(path, error));
@@ -156,7 +159,10 @@ impl Tables {
                 let source = std::io::Error::new(std::io::ErrorKind::AlreadyExists, reason);
                 return Err(Error::File { path: path.display().to_string(), source });
             }
-            self.open.insert(market.clone(), (day, TableWriter::create(&path, &event.exchange, &event.symbol)?));
+            self.open.insert(
+                market.clone(),
+                (day, TableWriter::create(&path, &event.exchange, &event.symbol).map_err(explained)?),
+            );
         }
         if let Some((_, table)) = self.open.get_mut(&market) {
             table.push(event)?;

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::error::{Error, Result};
 use crate::replay::files::{DataFile, expand};
+use crate::replay::limit::explained;
 use crate::replay::notices::Notices;
 use crate::replay::reader::{Item, Reader};
 use crate::types::Ns;
@@ -143,7 +144,7 @@ impl Merge {
     }
 
     fn reader(&self, path: &str) -> Result<Reader> {
-        let mut reader = Reader::open(path, &self.notices)?;
+        let mut reader = Reader::open(path, &self.notices).map_err(explained)?;
         if self.keeps_text {
             reader.keep_text();
         }

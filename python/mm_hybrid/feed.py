@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ class LiveFeed:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
+        self._pid = os.getpid()
         self._has_news = False
         self._waiters: dict[Waiter, float] = {}
         """When each gives up, by the event loop's clock."""
@@ -222,6 +224,8 @@ class LiveFeed:
 
     async def aclose(self) -> None:
         """End the feed and wait for its thread; a second call does nothing. Books stay readable."""
+        if os.getpid() != self._pid:
+            return  # A forked child has no thread to end, and what it unregisters its parent no longer hears.
         if (loop := self._loop) is not None:
             loop.remove_reader(self._fd)
             self._loop = None
@@ -245,8 +249,11 @@ class LiveFeed:
         await self.aclose()
 
     def _on_news(self) -> None:
-        # Cleared first: news that comes from here on rings again.
-        self._feed.clear()
+        try:
+            # Cleared first: news that comes from here on rings again.
+            self._feed.clear()
+        except FeedError:
+            return  # A forked child that winds up its copy of the loop: bell and news are its parent's.
         if not self._waiters:
             self._has_news = True
         for waiter in tuple(self._waiters):

@@ -128,6 +128,27 @@ async def test_a_child_forked_from_a_busy_feed_lives_and_the_parent_s_feed_goes_
     assert await run(script, flooding) == (0, "0 True\n", "")
 
 
+async def test_a_child_that_leaves_a_running_loop_is_quiet_and_the_parent_s_news_goes_on(flooding):
+    script = (
+        "import asyncio, os, sys\n"
+        "from mm_hybrid.feed import LiveFeed\n"
+        "async def main():\n"
+        "    async with LiveFeed(sys.argv[1], exchange='bybit', symbols=['BTCUSDT']) as feed:\n"
+        "        await feed.wait_news(20)\n"
+        "        print('busy', flush=True)\n"
+        "        for _ in range(3):\n"
+        "            pid = os.fork()\n"
+        "            if pid == 0:\n"
+        "                sys.exit(0)\n"
+        "            _, status = os.waitpid(pid, 0)\n"
+        "            print(status, [await feed.wait_news(20) for _ in range(3)], flush=True)\n"
+        "        # The child closed its copy of the loop, and with it what wakes this one: no way out but this.\n"
+        "        os._exit(0)\n"
+        "asyncio.run(main())\n"
+    )
+    assert await run(script, flooding) == (0, 3 * "0 [True, True, True]\n", "")
+
+
 async def test_close_is_safe_while_other_threads_read_start_and_close(flooding):
     for _ in range(10):
         feed = Feed(flooding.url, exchange="bybit", symbols=["BTCUSDT"], queue_events=100, reconnect_min_ms=5)

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mm_core::Error;
@@ -26,8 +27,18 @@ use crate::process::OwnerProcess;
 /// detached would be ended in the middle of Rust code, which aborts the process, when the interpreter ends meanwhile.
 #[pyclass(frozen, module = "mm_hybrid._core")]
 pub struct Feed {
-    inner: feed::Feed,
+    inner: Arc<feed::Feed>,
     process: OwnerProcess,
+}
+
+impl Drop for Feed {
+    /// A forked child has a copy of the feed and not its thread, which may have held a lock at that moment: taking the
+    /// copy apart could wait for it for ever.
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            std::mem::forget(Arc::clone(&self.inner));
+        }
+    }
 }
 
 impl Feed {
@@ -138,7 +149,7 @@ impl Feed {
             let rotate_every = Duration::from_secs(record_rotate_minutes.saturating_mul(60));
             inner = inner.recording(Recording { folder, rotate_bytes: record_rotate_mb << 20, rotate_every });
         }
-        Ok(Self { inner, process: OwnerProcess::current() })
+        Ok(Self { inner: Arc::new(inner), process: OwnerProcess::current() })
     }
 
     fn start(&self, py: Python<'_>) -> Result<(), CoreError> {

@@ -1167,6 +1167,10 @@ class Feed:
     def snapshot(self, symbol: str | None = None, depth: int = 50) -> AggregatedOrderBook:
         """Return a copy of the best ``depth`` levels a side, state and age judged now.
 
+        Args:
+            symbol: in letters of any case; may be left out when only one is subscribed.
+            depth: levels a side.
+
         Raises:
             ValueError: the symbol is not subscribed, or left out while several are.
             FeedError: used in a forked child.
@@ -1178,7 +1182,7 @@ class Feed:
         Args:
             out: float64 ``(2, depth, 2)``, C-contiguous: bids, then asks; price in quote, qty in base; best first;
                 NaN where there is no level.
-            symbol: may be left out when only one is subscribed.
+            symbol: in letters of any case; may be left out when only one is subscribed.
 
         Returns:
             State judged now, local time of the last book change (ns, 0 before the first), age (ns).

@@ -197,18 +197,21 @@ impl Interner {
         if let Some(last) = self.last.as_ref().filter(|last| last.as_ref() == text) {
             return Arc::clone(last);
         }
-        let shared = self.all.get(text).cloned().unwrap_or_else(|| {
-            let new: Arc<str> = text.into();
-            if self.all.len() >= MAX_TEXTS {
-                self.all.clear();
-            }
-            if text.len() <= MAX_TEXT_BYTES {
-                self.all.insert(Arc::clone(&new));
-            }
-            new
-        });
+        let shared = self.all.get(text).cloned().unwrap_or_else(|| self.remember(text));
         self.last = Some(Arc::clone(&shared));
         shared
+    }
+
+    #[cold]
+    fn remember(&mut self, text: &str) -> Arc<str> {
+        let new: Arc<str> = text.into();
+        if self.all.len() >= MAX_TEXTS {
+            self.all.clear();
+        }
+        if text.len() <= MAX_TEXT_BYTES {
+            self.all.insert(Arc::clone(&new));
+        }
+        new
     }
 }
 

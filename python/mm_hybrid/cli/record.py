@@ -73,8 +73,8 @@ def command(*, folder: Path, as_json: bool, **values: Any) -> int:
 
     Every message is on disk before a second is over: a crash or kill -9 loses less than that. Ctrl-C ends the recording
     in order. What cannot be decoded is kept apart, in files ``*.rejected.zst``. The exit code is 1 when messages were
-    dropped. With --from and --to it is a tardis-machine's history instead, as fast as it comes: begin at 00:00 UTC, where
-    the books' snapshots are. ``mm-hybrid book``, ``convert`` and ``serve tardis --data`` read the folder.
+    dropped. With --from and --to it is a tardis-machine's history instead, as fast as it comes: begin at 00:00 UTC,
+    where the books' snapshots are. ``mm-hybrid book``, ``convert`` and ``serve tardis --data`` read the folder.
     """
     _check_range(values)
     started_s = time.monotonic()

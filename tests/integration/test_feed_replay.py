@@ -146,6 +146,16 @@ async def test_a_recording_of_a_replay_that_breaks_off_exits_1_and_marks_it(doub
     assert types == ["book_change", "disconnect"]
 
 
+async def test_a_recording_of_an_empty_replay_exits_1_and_holds_nothing(market, tmp_path):
+    day_ns = 24 * 60 * MINUTE_NS
+    span = ("--from", iso(FROM_NS + day_ns), "--to", iso(TO_NS + day_ns))
+    async with tardis_server(data=(market[0],)) as server:
+        code, _, errors = await record(ws_url(server), tmp_path, *span)
+    assert code == 1
+    assert "brought nothing: closed without any message" in errors
+    assert [path.stat().st_size for path in (tmp_path / "tape").iterdir()] == [0]
+
+
 async def test_ctrl_c_ends_the_recording_of_a_replay_in_order(double, tmp_path):
     process = await asyncio.create_subprocess_exec(
         *replaying(double.url), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -142,8 +142,9 @@ impl Session {
             };
             if let Some(end) = end {
                 self.board.disconnected();
-                // What follows the end of a replay in a recording is not of this connection.
-                if !(self.config.replay.is_some() && matches!(end, End::Finished)) {
+                // A replay that is whole lost nothing, nor did one that never began.
+                let is_whole = matches!(end, End::Finished) || !self.inbox.has_seen_data();
+                if self.config.replay.is_none() || !is_whole {
                     self.note_loss();
                 }
                 socket.close().await;

@@ -17,6 +17,7 @@ from mm_hybrid.optimizer.advice import (
     AdviceReply,
     parse_reply,
     read_completion,
+    streamed_texts,
 )
 from mm_hybrid.optimizer.prompt import (
     Anchors,
@@ -153,6 +154,31 @@ def test_an_event_stream_may_begin_with_any_field_and_hold_any_character_inside_
     chunk = {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": "stop"}]}
     body = f"retry: 10\r\n: comment\rdata: {json.dumps(chunk, ensure_ascii=False)}\n\ndata: [DONE]\n\n"
     assert parse_reply(read_completion(body.encode()).content).reasoning == "a b c"
+
+
+@pytest.mark.parametrize(
+    "event", [{"choices": 5}, {"choices": True, "delta": [1]}, {"choices": [7]}, [], 3, "x"]
+)
+def test_an_event_of_any_shape_has_texts_or_none(event: Any) -> None:
+    piece = {"choices": [{"delta": {"content": "a"}}]}
+    body = "".join(f"data: {json.dumps(one)}\n\n" for one in (piece, event, piece))
+    assert streamed_texts(body.encode()) == ["aa"]
+
+
+@given(
+    st.binary(max_size=200),
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["choices", "delta", "content"]), inner)
+        ),
+        max_leaves=8,
+    ),
+)
+def test_looking_for_texts_never_raises(noise: bytes, event: Any) -> None:
+    streamed_texts(noise)
+    streamed_texts(b"data: " + json.dumps(event).encode() + b"\n" + noise)
 
 
 def test_a_model_that_is_no_name_is_another_model() -> None:

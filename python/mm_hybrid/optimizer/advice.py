@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
@@ -270,31 +271,35 @@ def _from_events(text: str) -> Completion:
 def streamed_texts(body: bytes) -> list[str]:
     """Return each text that a stream of events carries in pieces, whatever else is wrong with the stream."""
     pieces: defaultdict[str, list[str]] = defaultdict(list)
-    for line in _LINE_END.split(body.decode("utf-8", errors="replace")):
-        if not line.startswith("data:"):
-            continue
+    for data in _event_data(body.decode("utf-8", errors="replace")):
         try:
-            event = json.loads(line.removeprefix("data:"))
+            event = json.loads(data)
         except (ValueError, RecursionError):
             continue
-        choices = event.get("choices") if isinstance(event, dict) else None
-        deltas = [choice.get("delta") for choice in choices or () if isinstance(choice, dict)]
-        if isinstance(event, dict):
-            delta = event.get("delta")
-            deltas.append(delta if isinstance(delta, dict) else {"delta": delta})
-        for delta in deltas:
-            for name, text in delta.items() if isinstance(delta, dict) else ():
+        if not isinstance(event, dict):
+            continue
+        choices, delta = event.get("choices"), event.get("delta")
+        deltas: list[Any] = [delta if isinstance(delta, dict) else {"delta": delta}]
+        if isinstance(choices, list):
+            deltas += [choice.get("delta") for choice in choices if isinstance(choice, dict)]
+        for named in filter(lambda one: isinstance(one, dict), deltas):
+            for name, text in named.items():
                 if isinstance(text, str):
                     pieces[name].append(text)
     return ["".join(texts) for texts in pieces.values()]
 
 
-def _events(text: str) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = []
+def _event_data(text: str) -> Iterator[str]:
+    """Yield what the events of a stream carry."""
     for line in _LINE_END.split(text):
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
-        if not data or data == "[DONE]":
-            continue
+        if data and data != "[DONE]":
+            yield data
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    for data in _event_data(text):
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):

@@ -175,7 +175,7 @@ class Recorder:
                 raise CassetteError(
                     f"{self.path}: recorded with {_facts(old)}, not {_facts(header)}: use another file"
                 )
-            self._chain = _check_whole(self.path)
+            self._chain = _check_whole(self.path, old)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a", encoding="utf-8")
         if new:
@@ -357,10 +357,10 @@ def read_records(path: Path, header: Header) -> Iterator[Record]:
         )
 
 
-def _check_whole(path: Path) -> str:
+def _check_whole(path: Path, header: Header) -> str:
     """Check that a line appended will be a line of its own, after lines that can be used; return the chain."""
     try:
-        chain = chained("", header := read_header(path))
+        chain = chained("", header)
         for record in read_records(path, header):
             chain = chained(chain, record)
     except CassetteError as error:

@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mm_hybrid.config import AdvisorConfig
+from pydantic import SecretStr
+
+from markets import market
+from mm_hybrid.clock import WallClock
+from mm_hybrid.config import AdvisorConfig, QuotingConfig
+from mm_hybrid.optimizer.advisor import Advisor
+from mm_hybrid.optimizer.client import AdvisorClient
+from mm_hybrid.optimizer.glft import GlftOptimizer
 from mm_hybrid.servers.advisor import MODEL, AdvisorServerConfig, serve_advisor
 
 KEY = "secret-key-of-the-test"
@@ -99,3 +106,30 @@ def reply(**changes: Any) -> str:
     return json.dumps(
         {"model": MODEL, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     )
+
+
+def make(settings: AdvisorConfig, records: Records, clock: Any = None, **parts: Any) -> Advisor:
+    clock = clock or WallClock()
+    client = AdvisorClient(settings, SecretStr(KEY), clock) if "replay" not in parts else None
+    return Advisor(settings, client, records, clock, model=GlftOptimizer(QuotingConfig()), **parts)
+
+
+async def first_answer(one: Advisor, records: Records) -> dict[str, Any]:
+    """Offer the market until a question has been asked and answered."""
+    for i in range(200):
+        one.offer(market(after_s=i / 100))
+        if one.counters["requested"]:
+            return await records.next()
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"nothing was asked: {records.states}")
+
+
+async def refusal(one: Advisor, records: Records) -> tuple[str, str, str]:
+    for i in range(200):
+        one.offer(market(after_s=i / 100))
+        for told in records.states:
+            if told[0] == "advisor:prepare":
+                assert one.counters["requested"] == 0
+                return told
+        await asyncio.sleep(0.01)
+    raise AssertionError("never refused")

@@ -197,7 +197,7 @@ async def _record(
                 continue
     stats = feed.stats()
     if stats["finished"] and from_ns is not None and "book_change" in data_types:
-        for symbol in map(str.upper, symbols):
+        for symbol in symbols:
             if feed.snapshot(symbol, 1).state == "UNSYNCED":
                 shown.line(
                     f"warning: {symbol}: no book at the end: its snapshots are at 00:00 UTC of each day"

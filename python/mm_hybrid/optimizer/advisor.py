@@ -30,7 +30,7 @@ from mm_hybrid.optimizer.advice import (
 )
 from mm_hybrid.optimizer.attempt import Attempt, RefusedError, TransportError, body_of
 from mm_hybrid.optimizer.base import Model
-from mm_hybrid.optimizer.budget import Budget, price_of
+from mm_hybrid.optimizer.budget import Budget, Reservation, price_of
 from mm_hybrid.optimizer.cassette import CassetteMissError, Recorder, Replay, request_key
 from mm_hybrid.optimizer.ledger import Ledger
 from mm_hybrid.optimizer.prepare import prepare
@@ -416,10 +416,9 @@ class Advisor:
         """Bring one question to its outcome, whatever happens on the way."""
         client = self._client
         try:
-            self._admit(question)
+            reservation = self._admit(question)
             if client is not None:
-                most = question.reservation.attempts if question.reservation is not None else 1
-                await client.ask(question.request, question.attempts, most_attempts=most)
+                await client.ask(question.request, question.attempts, most_attempts=reservation.attempts)
         except AdviceRejectedError as error:
             self._task = None
             self._warn(str(error))
@@ -441,19 +440,20 @@ class Advisor:
             self._task = None
             self._conclude(question)
 
-    def _admit(self, question: Question) -> None:
+    def _admit(self, question: Question) -> Reservation:
         """Set money aside and get the breaker's leave. A replay needs neither: it follows what was recorded.
 
         Raises:
             AdviceRejectedError: ``budget_denied`` or ``breaker_open``; nothing was sent.
         """
-        question.reservation = self._budget.reserve(len(question.request_json.encode()), MAX_REPLY_TOKENS)
+        reservation = self._budget.reserve(len(question.request_json.encode()), MAX_REPLY_TOKENS)
         try:
             question.permit = self._breaker.admit()
         except BreakerOpenError as error:
-            self._budget.cancel(question.reservation)
-            question.reservation = None
+            self._budget.cancel(reservation)
             raise AdviceRejectedError(AdviceOutcome.BREAKER_OPEN, str(error)) from None
+        question.reservation = reservation
+        return reservation
 
     def _abandon(self, question: Question, detail: str = "the session ended first") -> None:
         """Account for a question that gets no answer any more; it is charged, since it may have been sent."""

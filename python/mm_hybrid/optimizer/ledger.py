@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mm_hybrid.errors import JournalError
 
@@ -100,17 +100,14 @@ class Ledger:
 
     def _forget_old(self, now_ns: int) -> None:
         """Delete calls that are old, also by the newest call: a clock that runs ahead for once forgets nothing."""
-        newest_ns = self._query("SELECT coalesce(max(ts_ns), 0) FROM call")[0]
-        self._query("DELETE FROM call WHERE ts_ns < ?", min(now_ns, newest_ns) - KEPT_DAYS * DAY_NS)
+        newest_ns = self._run("SELECT coalesce(max(ts_ns), 0) FROM call").fetchone()[0]
+        self._run("DELETE FROM call WHERE ts_ns < ?", min(now_ns, newest_ns) - KEPT_DAYS * DAY_NS)
 
-    def _query(self, sql: str, *values: object) -> tuple[Any, ...]:
-        """Return the first row of a query, or the number of the row that was inserted."""
+    def _run(self, sql: str, *values: object) -> sqlite3.Cursor:
         try:
-            cursor = self._db.execute(sql, values)
-            row = cursor.fetchone()
+            return self._db.execute(sql, values)
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: the ledger of advice cannot be used now: {error}") from error
-        return (cursor.lastrowid,) if row is None else row
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -119,27 +116,27 @@ class Ledger:
         Raises:
             JournalError: another session writes and does not end.
         """
-        self._query("BEGIN IMMEDIATE")
+        self._run("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._query("ROLLBACK")
+            self._run("ROLLBACK")
             raise
-        self._query("COMMIT")
+        self._run("COMMIT")
 
     def reserve(self, ts_ns: int, model: str, usd: float, tokens: int, attempts: int) -> int:
         """Write the worst case of a call and return its number."""
         sql = "INSERT INTO call(ts_ns, model, usd, tokens, attempts) VALUES(?, ?, ?, ?, ?)"
-        return int(self._query(sql, ts_ns, model, usd, tokens, attempts)[0])
+        return int(self._run(sql, ts_ns, model, usd, tokens, attempts).lastrowid or 0)
 
     def settle(self, number: int, usd: float, tokens: int, attempts: int) -> None:
         """Write what a call did cost."""
         sql = "UPDATE call SET usd = ?, tokens = ?, attempts = ?, settled = 1 WHERE id = ?"
-        self._query(sql, usd, tokens, attempts, number)
+        self._run(sql, usd, tokens, attempts, number)
 
     def drop(self, number: int) -> None:
         """Take back a reservation of a call that was never sent."""
-        self._query("DELETE FROM call WHERE id = ?", number)
+        self._run("DELETE FROM call WHERE id = ?", number)
 
     def spent(self, since_ns: int, until_ns: int) -> Spent:
         """Return the sums over calls with ``since_ns <= time < until_ns``, reserved ones at their worst case."""
@@ -147,21 +144,21 @@ class Ledger:
             "SELECT coalesce(sum(usd), 0), coalesce(sum(tokens), 0), coalesce(sum(attempts), 0) FROM call "
             "WHERE ts_ns >= ? AND ts_ns < ?"
         )
-        usd, tokens, attempts = self._query(sql, since_ns, until_ns)
+        usd, tokens, attempts = self._run(sql, since_ns, until_ns).fetchone()
         return Spent(float(usd), int(tokens), int(attempts))
 
     def profile(self, base_url: str, model: str) -> str | None:
         """Return the shape of reply a service was found to keep."""
         sql = "SELECT response_format FROM profile WHERE base_url = ? AND model = ?"
-        found = self._query(sql, base_url, model)[0]
-        return found if isinstance(found, str) else None
+        row = self._run(sql, base_url, model).fetchone()
+        return None if row is None else str(row[0])
 
     def remember_profile(
         self, base_url: str, model: str, response_format: str, now_ns: int, detail: str
     ) -> None:
         """Remember what a probe found."""
         sql = "INSERT OR REPLACE INTO profile VALUES(?, ?, ?, ?, ?)"
-        self._query(sql, base_url, model, response_format, now_ns, detail)
+        self._run(sql, base_url, model, response_format, now_ns, detail)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

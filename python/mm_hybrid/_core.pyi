@@ -1164,6 +1164,31 @@ class Feed:
     def clear(self) -> None:
         """Make the descriptor unreadable until the next news. Look at the news after this call."""
 
+    def lead(self) -> bool:
+        """Have this thread read the sockets in place of the feed's own: one wake-up less from the wire to the reader.
+
+        Wait until :meth:`sockets_fileno` is readable, then call :meth:`turn`. Only a stream that runs smoothly can be
+        led: every connection open, every book there, neither a recording nor a replay, not too much to read. The
+        feed's thread takes over when there is more to do than a few messages, when a connection is lost, and when
+        a message has lain for a millisecond, or for 8 as the first in a while. Costs no system call.
+
+        Returns:
+            Whether this thread is to read; ask again before every wait.
+        """
+
+    def turn(self) -> tuple[bool, bool]:
+        """Read, decode and apply what has arrived, if this thread leads; never waits.
+
+        Returns:
+            Whether there is news, which is cleared as by :meth:`clear`; whether this thread still leads.
+        """
+
+    def sockets_fileno(self) -> int:
+        """Return a descriptor that is readable while a socket has something to read; -1 elsewhere than on Linux.
+
+        Belongs to the feed, and is for the one who leads.
+        """
+
     def snapshot(self, symbol: str | None = None, depth: int = 50) -> AggregatedOrderBook:
         """Return a copy of the best ``depth`` levels a side, state and age judged now.
 
@@ -1194,8 +1219,8 @@ class Feed:
     def watch(self, patience_us: int) -> bool:
         """Watch for news for at most ``patience_us`` microseconds without sleeping.
 
-        Two changes of thread quicker than waiting on the descriptor, at the price of a busy processor; the
-        interpreter's lock is released. For one watcher at a time.
+        Reads the sockets itself where :meth:`lead` allows it. No wake-up at all, at the price of a busy processor;
+        the interpreter's lock is released. For one watcher at a time.
 
         Returns:
             Whether there was news; it is cleared as by :meth:`clear`.
@@ -1215,7 +1240,8 @@ class Feed:
         before the first): large where the machine sends a slow reader old data, negative where clocks differ that
         way. No book is judged by it. ``late_spells`` counts how often it began to exceed ``stale_after_ms``, which
         ``last_error`` then says; a day or more is taken for a recording being played. ``merged_news`` counts news
-        that became one with earlier news because nobody had looked yet.
+        that became one with earlier news because nobody had looked yet. ``led`` says whether a reader reads the
+        sockets (:meth:`lead`).
         """
 
     def __enter__(self) -> Self: ...

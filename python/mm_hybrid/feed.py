@@ -37,7 +37,8 @@ _open_feeds: weakref.WeakSet[LiveFeed] = weakref.WeakSet()
 class LiveFeed:
     """A :class:`mm_hybrid._core.Feed` whose news an event loop can wait for.
 
-    Reading a book never waits for the network, and the network never waits for a reader.
+    Reading a book never waits for the network, and the network never waits for a reader. A loop that waits for news
+    reads the sockets itself meanwhile; whenever it does not, the feed's own thread does.
 
     Args:
         url: WebSocket address of the source, ``ws://host:port``.
@@ -116,6 +117,7 @@ class LiveFeed:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
+        self._leads = False
         self._pid = os.getpid()
         self._has_news = False
         self._waiters: dict[Waiter, float] = {}
@@ -176,6 +178,8 @@ class LiveFeed:
             return has_news
         if self._busy_poll_us and self._feed.watch(self._busy_poll_us):
             return True
+        if (leads := self._feed.lead()) != self._leads:
+            self._set_leads(leads)
         waiter = Waiter(self._loop)
         self._waiters[waiter] = deadline_s = self._loop.time() + timeout_s
         self._watch_deadline(deadline_s)
@@ -228,6 +232,8 @@ class LiveFeed:
             return  # A forked child has no thread to end, and what it unregisters its parent no longer hears.
         if (loop := self._loop) is not None:
             loop.remove_reader(self._fd)
+            if self._leads:
+                self._set_leads(False)
             self._loop = None
             self._has_news = False
             if self._timer is not None:
@@ -254,10 +260,34 @@ class LiveFeed:
             self._feed.clear()
         except FeedError:
             return  # A forked child that winds up its copy of the loop: bell and news are its parent's.
-        if not self._waiters:
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters = tuple(self._waiters)
+        if not waiters:
             self._has_news = True
-        for waiter in tuple(self._waiters):
+        for waiter in waiters:
             waiter.wake(True)
+
+    def _set_leads(self, leads: bool) -> None:
+        """Watch the sockets as long as this loop's thread is the one to read them."""
+        if self._loop is None:
+            return
+        self._leads = leads
+        if leads:
+            self._loop.add_reader(self._feed.sockets_fileno(), self._on_sockets)
+        else:
+            self._loop.remove_reader(self._feed.sockets_fileno())
+
+    def _on_sockets(self) -> None:
+        try:
+            has_news, leads = self._feed.turn()
+        except FeedError:
+            return  # A forked child; see above.
+        if leads != self._leads:
+            self._set_leads(leads)
+        if has_news:
+            self._wake()
 
     def _watch_deadline(self, deadline_s: float) -> None:
         """Look at the waiters no later than then. One timer serves all: most waits are over long before."""

@@ -33,7 +33,7 @@ class Waiter:
 
         Does nothing when it was resumed or cancelled already.
         """
-        if self.done():
+        if self._answer is not None or self._cancelled is not None:
             return
         self._answer = answer
         if self._resume is not None and self._context is not None:

@@ -311,11 +311,14 @@ async def test_the_interpreter_ends_with_feeds_left_open(double):
     assert (process.returncode, output) == (0, (b"", b""))
 
 
+USES = (Feed.snapshot, Feed.stats, Feed.start, Feed.drain, Feed.lead, Feed.turn, Feed.sockets_fileno)
+
+
 def use_in_child(feed, answers):
     answers.put(os.getpid())
-    for use in (feed.snapshot, feed.stats, feed.start, feed.drain):
+    for use in USES:
         try:
-            use()
+            use(feed)
         except FeedError as error:
             answers.put(str(error))
     feed.close()
@@ -334,7 +337,7 @@ def test_a_forked_child_is_told_to_make_its_own_feed():
         child.join(10)
         assert child.exitcode == 0
         assert answers.get() == child.pid
-        for _ in range(4):
+        for _ in USES:
             assert "after the fork" in answers.get()
         assert answers.get() == "closed"
         assert feed.stats()["running"], "the parent's feed goes on"

@@ -101,6 +101,21 @@ async def test_ctrl_c_ends_an_event_loop_that_waits_for_news(flooding):
     assert await run(script, flooding, interrupt=True) == (0, "ended\n", "")
 
 
+async def test_the_interpreter_ends_under_a_leader(flooding):
+    script = (
+        "import asyncio, sys\nfrom mm_hybrid.feed import LiveFeed\n"
+        "async def main():\n"
+        "    global feed\n"
+        "    feed = LiveFeed(sys.argv[1], exchange='bybit', symbols=['BTCUSDT'])\n"
+        "    feed.start()\n"
+        "    while not feed.stats()['led']:\n"
+        "        await feed.wait_news(1)\n"
+        "    print('busy', flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    assert await run(script, flooding) == (0, "", "")
+
+
 async def test_a_child_forked_from_a_busy_feed_lives_and_the_parent_s_feed_goes_on(flooding):
     script = BUSY + (
         "\npid = os.fork()\n"

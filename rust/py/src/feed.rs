@@ -175,6 +175,22 @@ impl Feed {
         Ok(())
     }
 
+    fn lead(&self) -> Result<bool, CoreError> {
+        self.check()?;
+        Ok(self.inner.lead())
+    }
+
+    /// Keeps the interpreter attached as every reader does: a turn takes a batch of messages at most.
+    fn turn(&self) -> Result<(bool, bool), CoreError> {
+        self.check()?;
+        Ok(self.inner.turn())
+    }
+
+    fn sockets_fileno(&self) -> Result<RawFd, CoreError> {
+        self.check()?;
+        Ok(self.inner.sockets_fd())
+    }
+
     #[pyo3(signature = (symbol=None, depth=50))]
     fn snapshot(
         &self,
@@ -215,7 +231,7 @@ impl Feed {
     ) -> Result<bool, CoreError> {
         self.check()?;
         let patience = Duration::from_micros(patience_us);
-        Ok(py.detach(|| self.inner.board().wake().watch(patience)))
+        Ok(py.detach(|| self.inner.watch(patience)))
     }
 
     #[pyo3(signature = (max_events=0))]
@@ -260,6 +276,7 @@ impl Feed {
         dict.set_item("connected", stats.connected)?;
         dict.set_item("finished", stats.finished)?;
         dict.set_item("running", stats.running)?;
+        dict.set_item("led", self.inner.is_led())?;
         dict.set_item("last_error", stats.last_error)?;
         dict.set_item("failure", stats.failure)?;
         dict.set_item("stale_seconds", stats.stale_seconds)?;

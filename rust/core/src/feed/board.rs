@@ -255,6 +255,13 @@ impl Board {
         self.wake.ring();
     }
 
+    /// Whether every connection is open and, if there are to be books, every book is there.
+    pub(super) fn is_settled(&self, expects_books: bool) -> bool {
+        let inner = self.lock();
+        inner.open == self.connections
+            && !(expects_books && inner.books.iter().any(|tracked| tracked.book.book().needs_snapshot()))
+    }
+
     /// Passes on how the cache fares.
     pub(super) fn set_cache_health(&self, errors: u64, warning: String) {
         let mut inner = self.lock();

@@ -3,12 +3,14 @@
 //! Source: the `tardis-machine` server's documentation and source, WebSocket endpoints `/ws-stream-normalized` and
 //! `/ws-replay-normalized`; for the exchanges see [`native`].
 //!
-//! One [`Feed`] owns one thread with a single-threaded Tokio runtime on it. The thread reads, decodes and applies;
-//! readers copy what they need from the [`Board`] and never hold it while they work with the copy.
+//! One [`Feed`] owns one thread with a single-threaded Tokio runtime on it. The thread reads, decodes and applies, or a
+//! reader does in its place while it waits (see [`Feed::lead`]); readers copy what they need from the [`Board`] and
+//! never hold it while they work with the copy.
 
 mod backoff;
 mod board;
 mod config;
+mod driver;
 mod history;
 mod inbox;
 mod lag;
@@ -17,14 +19,16 @@ mod plan;
 mod recording;
 mod session;
 mod socket;
+mod sockets;
 mod source;
 mod stats;
 mod tape;
 mod wake;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -38,6 +42,7 @@ pub use wake::Wake;
 
 use crate::cache::CacheWriter;
 use crate::error::{Error, Result};
+use driver::{Driver, Ended};
 use plan::Connection;
 use recording::SnapshotRecorder;
 use session::Session;
@@ -49,6 +54,7 @@ pub struct Feed {
     config: Arc<FeedConfig>,
     connections: Vec<Connection>,
     board: Arc<Board>,
+    driver: Arc<Driver>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     cache: Option<CacheWriter>,
@@ -68,12 +74,13 @@ impl Feed {
             return config::refuse("cache", "holds seconds of a live stream, and this is a replay".to_owned());
         }
         let board = Board::new(&config, connections.len()).map_err(|error| failed(&config, &error))?;
+        let driver = Driver::new().map_err(|error| failed(&config, &error))?;
         let (stop, _) = watch::channel(false);
-        let (config, board) = (Arc::new(config), Arc::new(board));
         Ok(Self {
-            config,
+            config: Arc::new(config),
             connections,
-            board,
+            board: Arc::new(board),
+            driver: Arc::new(driver),
             stop,
             thread: Mutex::new(None),
             cache,
@@ -112,31 +119,28 @@ impl Feed {
             .build()
             .map_err(|error| failed(&self.config, &error))?;
         let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
-        let board = self.board.clone();
+        let (board, driver) = (self.board.clone(), self.driver.clone());
         let mut recorder = recorder;
         let start_tape = |recording| TapeWriter::start(recording, &self.config, self.tape.clone());
         let tape_writer = self.recording.as_ref().map(start_tape).transpose()?;
         let session = |(index, connection): (usize, &Connection)| {
             let (config, stop, leads) = (self.config.clone(), self.stop.subscribe(), index == 0);
             let tape = tape_writer.as_ref().map(|writer| writer.tape(&connection.symbols));
-            Session::new(config, connection, board.clone(), stop, recorder.take(), tape, leads)
+            let session = Session::new(config, connection, board.clone(), driver.clone(), stop, leads);
+            session.recording(recorder.take(), tape).run()
         };
-        let sessions: Vec<Session> = self.connections.iter().enumerate().map(session).collect();
+        let sessions = futures_util::future::join_all(self.connections.iter().enumerate().map(session));
+        let work = async { sessions.await.into_iter().all(|finished| finished) };
         let body = move || {
-            let run = || {
-                let all = futures_util::future::join_all(sessions.into_iter().map(Session::run));
-                let finished = runtime.block_on(all).into_iter().all(|finished| finished);
-                if let Some(writer) = tape_writer {
-                    writer.finish();
-                }
-                board.ended(finished, if finished { "stream finished" } else { "feed closed" });
-                // A name look-up may still hang in its own thread; it has nothing to say any more.
-                runtime.shutdown_background();
-            };
-            if catch_unwind(AssertUnwindSafe(run)).is_err() {
-                board.failed("the feed thread failed: this is a bug, please report it");
-                board.ended(false, "feed closed");
+            let ended = driver.drive(runtime, work);
+            if let Some(writer) = tape_writer {
+                writer.finish();
             }
+            if ended == Ended::Panicked {
+                board.failed("the feed thread failed: this is a bug, please report it");
+            }
+            let finished = ended == Ended::Finished;
+            board.ended(finished, if finished { "stream finished" } else { "feed closed" });
         };
         let builder = Builder::new().name(format!("mm-feed-{}", self.config.exchange));
         self.board.started();
@@ -158,6 +162,52 @@ impl Feed {
     /// Tells the thread to end, without waiting.
     pub fn request_stop(&self) {
         self.stop.send_replace(true);
+        self.driver.recall();
+    }
+
+    /// Lets the caller read the sockets in place of the feed's thread, by [`Feed::turn`] whenever
+    /// [`Feed::sockets_fd`] is readable: one wake-up less from the wire to the reader. Returns whether it shall.
+    ///
+    /// Only a stream that runs smoothly is lent: every connection open, every book there, no recording that needs
+    /// times of arrival, not too much to read. A message that the caller leaves lying is read by the feed's thread
+    /// after a millisecond, or after 8 of them when it is the first one in a while.
+    pub fn lead(&self) -> bool {
+        let can_wait = self.recording.is_none() && self.config.replay.is_none();
+        self.driver.is_lent() || can_wait && self.board.is_settled(self.config.expects_books()) && self.driver.lend()
+    }
+
+    /// Reads, decodes and applies what has arrived, if the caller leads. Returns whether there is news, which is
+    /// cleared, and whether the caller still leads.
+    pub fn turn(&self) -> (bool, bool) {
+        let mut leads = false;
+        let news = self.board.wake().heard(|| leads = self.driver.turn());
+        (news, leads)
+    }
+
+    /// Whether a reader reads the sockets in place of the feed's thread.
+    pub fn is_led(&self) -> bool {
+        self.driver.is_lent()
+    }
+
+    /// The descriptor that is readable while a socket has something to read; -1 where there is none.
+    pub fn sockets_fd(&self) -> RawFd {
+        self.driver.sockets().fd()
+    }
+
+    /// Looks for news for at most `patience` without sleeping, clears it and returns whether there was some; reads
+    /// the sockets itself where it may. For one watcher at a time.
+    pub fn watch(&self, patience: Duration) -> bool {
+        let start = Instant::now();
+        while self.lead() {
+            let news = self.board.wake().heard(|| {
+                self.driver.look();
+            });
+            if news || start.elapsed() >= patience {
+                return news;
+            }
+            std::thread::yield_now();
+        }
+        self.board.wake().watch(patience.saturating_sub(start.elapsed()))
     }
 
     /// Books, queue and counters.

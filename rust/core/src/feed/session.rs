@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::board::{Board, Scope};
 use super::config::FeedConfig;
+use super::driver::Driver;
 use super::inbox::{Inbox, Tally};
 use super::native::Requests;
 use super::plan::Connection;
@@ -51,6 +53,7 @@ pub struct Session {
     seeks_books: bool,
     scope: Scope,
     board: Arc<Board>,
+    driver: Arc<Driver>,
     stop: watch::Receiver<bool>,
     backoff: Backoff,
     inbox: Inbox,
@@ -66,9 +69,8 @@ impl Session {
         config: Arc<FeedConfig>,
         connection: &Connection,
         board: Arc<Board>,
+        driver: Arc<Driver>,
         stop: watch::Receiver<bool>,
-        recorder: Option<SnapshotRecorder>,
-        tape: Option<Tape>,
         leads: bool,
     ) -> Self {
         Self {
@@ -82,10 +84,17 @@ impl Session {
             fruitless_resyncs: 0,
             config,
             board,
+            driver,
             stop,
-            recorder,
-            tape,
+            recorder: None,
+            tape: None,
         }
+    }
+
+    /// The same session, which also keeps what it reads.
+    pub fn recording(mut self, recorder: Option<SnapshotRecorder>, tape: Option<Tape>) -> Self {
+        (self.recorder, self.tape) = (recorder, tape);
+        self
     }
 
     /// Connects, reads and reconnects until stopped (`false`) or until the stream is finished (`true`).
@@ -117,7 +126,7 @@ impl Session {
     /// One connection, from the first byte to the last.
     async fn connection(&mut self) -> End {
         let connected = tokio::select! {
-            connected = Socket::connect(&self.url) => connected,
+            connected = Socket::connect(&self.url, self.driver.clone()) => connected,
             () = stopped(&mut self.stop) => return End::Stopped,
         };
         let mut socket = match connected {
@@ -135,12 +144,14 @@ impl Session {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let end = tokio::select! {
-                frame = socket.next() => self.take(frame, &mut socket, &mut pulse),
+                frame = socket.next() => self.take(frame, &mut socket, &mut pulse).await,
                 _ = ticks.tick() => self.tick(&mut socket, &mut pulse).await,
                 text = next_request(&mut self.requests) => self.request(text, &mut socket).await,
                 () = stopped(&mut self.stop) => Some(End::Stopped),
             };
             if let Some(end) = end {
+                // What comes now takes long: a goodbye, waits, a handshake.
+                self.driver.recall();
                 self.board.disconnected();
                 // A replay that is whole lost nothing, nor did one that never began.
                 let is_whole = matches!(end, End::Finished) || !self.inbox.has_seen_data();
@@ -154,17 +165,16 @@ impl Session {
     }
 
     /// Takes `frame` and what else has arrived, and applies it in one go.
-    fn take(&mut self, frame: Frame, socket: &mut Socket, pulse: &mut Pulse) -> Option<End> {
+    async fn take(&mut self, frame: Frame, socket: &mut Socket, pulse: &mut Pulse) -> Option<End> {
         let now = Instant::now();
         pulse.heard(now);
-        let mut end = self.receive(frame);
-        for _ in 1..MAX_BATCH {
-            if end.is_some() {
-                break;
-            }
+        let (mut end, mut taken) = (self.receive(frame), 1);
+        while end.is_none() && taken < MAX_BATCH {
             let Some(frame) = socket.next_ready() else { break };
             end = self.receive(frame);
+            taken += 1;
         }
+        self.driver.count(taken as u64);
         if self.inbox.has_data() {
             pulse.data(now);
             self.backoff.message_after(now.duration_since(pulse.opened));
@@ -176,6 +186,10 @@ impl Session {
         self.inbox.crossed.clear();
         if let Some(requests) = &mut self.requests {
             self.inbox.wanted.drain(..).for_each(|symbol| requests.ask_again(&symbol, now));
+        }
+        if taken == MAX_BATCH {
+            self.driver.recall_for_a_while();
+            yield_now().await;
         }
         end
     }

@@ -1,5 +1,6 @@
 //! The only WebSocket code: connect, read frames, ping, close.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -9,6 +10,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use super::driver::Driver;
 
 /// Largest message taken. Snapshots of deep books run to megabytes; the bound only keeps a broken peer from taking
 /// all memory.
@@ -60,6 +63,7 @@ pub enum ConnectError {
 #[derive(Debug)]
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    driver: Arc<Driver>,
 }
 
 impl Socket {
@@ -67,10 +71,26 @@ impl Socket {
     ///
     /// # Errors
     /// [`ConnectError`] says whether there was no peer, or one that refused.
-    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
+    pub async fn connect(url: &str, driver: Arc<Driver>) -> Result<Self, ConnectError> {
         match timeout(CONNECT_TIMEOUT, connect(url)).await {
-            Ok(connected) => connected,
+            Ok(connected) => Self::watched(connected?, driver),
             Err(_) => Err(ConnectError::Unreachable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
+        }
+    }
+
+    fn watched(stream: WebSocketStream<MaybeTlsStream<TcpStream>>, driver: Arc<Driver>) -> Result<Self, ConnectError> {
+        let socket = Self { stream, driver };
+        if let Some(tcp) = socket.tcp() {
+            socket.driver.sockets().add(tcp).map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+        }
+        Ok(socket)
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self.stream.get_ref() {
+            MaybeTlsStream::Plain(tcp) => Some(tcp),
+            MaybeTlsStream::Rustls(tls) => Some(tls.get_ref().0),
+            _ => None,
         }
     }
 
@@ -112,7 +132,15 @@ impl Socket {
     }
 }
 
-async fn connect(url: &str) -> Result<Socket, ConnectError> {
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(tcp) = self.tcp() {
+            self.driver.sockets().remove(tcp);
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, ConnectError> {
     // Named here so that no other crate's feature flags decide which TLS implementation runs. An error means that the
     // process has one installed already, which then stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -128,7 +156,7 @@ async fn connect(url: &str) -> Result<Socket, ConnectError> {
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     match client_async_tls_with_config(request, tcp, Some(config), None).await {
-        Ok((stream, _response)) => Ok(Socket { stream }),
+        Ok((stream, _response)) => Ok(stream),
         Err(WsError::Http(response)) => {
             Err(ConnectError::Refused(format!("HTTP {} instead of a WebSocket: wrong port?", response.status())))
         }

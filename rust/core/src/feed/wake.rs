@@ -92,7 +92,9 @@ mod bell {
 pub struct Wake {
     bell: Bell,
     rung: AtomicBool,
-    /// Somebody looks at `rung` all the time; the descriptor can stay as it is.
+    /// Whether the bell itself may have rung since it was silenced.
+    sounded: AtomicBool,
+    /// Somebody is about to look at `rung`; the descriptor can stay as it is.
     watched: AtomicBool,
     /// Rings while the bell had rung already.
     merged: AtomicU64,
@@ -104,8 +106,8 @@ impl Wake {
     /// # Errors
     /// The operating system's, when it has no descriptors left.
     pub fn new() -> Result<Self> {
-        let (rung, watched, merged) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        Ok(Self { bell: Bell::new()?, rung, watched, merged })
+        let [rung, sounded, watched] = [(); 3].map(|()| AtomicBool::new(false));
+        Ok(Self { bell: Bell::new()?, rung, sounded, watched, merged: AtomicU64::new(0) })
     }
 
     /// Makes the descriptor readable.
@@ -113,6 +115,7 @@ impl Wake {
         if self.rung.swap(true, Ordering::SeqCst) {
             self.merged.fetch_add(1, Ordering::Relaxed);
         } else if !self.watched.load(Ordering::SeqCst) {
+            self.sounded.store(true, Ordering::SeqCst);
             self.bell.ring();
         }
     }
@@ -125,6 +128,7 @@ impl Wake {
     /// Makes the descriptor unreadable until the next ring. Look at the news after this call, not before it: a ring
     /// during the call may not be seen again.
     pub fn clear(&self) {
+        self.sounded.store(false, Ordering::SeqCst);
         self.bell.silence();
         // Last, so that a ring in between finds the bell rung rather than silenced.
         self.rung.store(false, Ordering::Release);
@@ -135,16 +139,28 @@ impl Wake {
     /// Quicker than waiting on the descriptor by two changes of thread, at the price of a busy processor. The processor
     /// is offered to other threads all the while. For one watcher at a time.
     pub fn watch(&self, patience: Duration) -> bool {
+        self.heard(|| {
+            let start = Instant::now();
+            while !self.rung.load(Ordering::Acquire) && start.elapsed() < patience {
+                std::thread::yield_now();
+            }
+        })
+    }
+
+    /// Does `work`, and returns whether the bell rang by its end; clears it if so.
+    ///
+    /// Rings of the work do not go through the descriptor.
+    pub fn heard(&self, work: impl FnOnce()) -> bool {
         self.watched.store(true, Ordering::SeqCst);
-        let start = Instant::now();
-        while !self.rung.load(Ordering::Acquire) && start.elapsed() < patience {
-            std::thread::yield_now();
-        }
-        // In this order: a ring that saw a watcher is seen below.
+        work();
+        // In this order: a ring that saw a listener is seen below.
         self.watched.store(false, Ordering::SeqCst);
         let rang = self.rung.load(Ordering::SeqCst);
-        if rang {
+        if rang && self.sounded.load(Ordering::SeqCst) {
+            // A ring that is just under way sounds after this, and is heard once more for nothing.
             self.clear();
+        } else if rang {
+            self.rung.store(false, Ordering::SeqCst);
         }
         rang
     }

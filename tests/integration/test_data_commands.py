@@ -437,6 +437,8 @@ async def test_fetch_goes_on_with_the_other_files_when_one_is_not_there(keyless,
         (gzip.compress(CSV.encode())[:-8] + bytes(8), "damaged"),
         (gzip.compress(b"name,value\n1,2\n"), "no header of a dataset: 'name,value'"),
     ],
+    # A compressed file holds the time it was made.
+    ids=["a page", "empty", "cut short", "damaged", "another table"],
 )
 async def test_what_is_no_whole_dataset_is_named_and_not_kept(keyless, tmp_path, body, words):
     async with DatasetServer() as server:

@@ -1170,7 +1170,8 @@ class Feed:
         Wait until :meth:`sockets_fileno` is readable, then call :meth:`turn`. Only a stream that runs smoothly can be
         led: every connection open, every book there, neither a recording nor a replay, not too much to read. The
         feed's thread takes over when there is more to do than a few messages, when a connection is lost, and when
-        a message has lain for a millisecond, or for 8 as the first in a while. Costs no system call.
+        a message has lain for 2 ms, or for 8 as the first in a while. For one thread: what its turns read does not make
+        :meth:`fileno` readable. Costs no system call.
 
         Returns:
             Whether this thread is to read; ask again before every wait.

@@ -38,7 +38,7 @@ class LiveFeed:
     """A :class:`mm_hybrid._core.Feed` whose news an event loop can wait for.
 
     Reading a book never waits for the network, and the network never waits for a reader. A loop that waits for news
-    reads the sockets itself meanwhile; whenever it does not, the feed's own thread does.
+    reads the sockets itself; when it is busy, or there is much to read, the feed's own thread does.
 
     Args:
         url: WebSocket address of the source, ``ws://host:port``.

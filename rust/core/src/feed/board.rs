@@ -54,7 +54,7 @@ pub(super) struct Scope {
     /// Indices of its books; none for a connection that carries no books.
     books: Vec<usize>,
     /// Whether this is the connection that keeps the time of all of them.
-    leads: bool,
+    keeps_time: bool,
     /// Whether it was open before.
     was_open: bool,
 }
@@ -126,13 +126,13 @@ impl Board {
         })
     }
 
-    /// What `connection` answers for; `leads` for one of the connections.
-    pub(super) fn scope(&self, connection: &Connection, leads: bool) -> Scope {
+    /// What `connection` answers for; `keeps_time` for one of the connections.
+    pub(super) fn scope(&self, connection: &Connection, keeps_time: bool) -> Scope {
         let inner = self.lock();
         let within = |tracked: &Tracked| connection.symbols.iter().any(|symbol| **symbol == *tracked.symbol);
         let books = if connection.carries_books { inner.books.as_slice() } else { &[] };
         let books = books.iter().enumerate().filter(|(_, tracked)| within(tracked)).map(|(index, _)| index).collect();
-        Scope { books, leads, was_open: false }
+        Scope { books, keeps_time, was_open: false }
     }
 
     /// The doorbell: rung after every batch, every change of state, and the end.
@@ -274,7 +274,7 @@ impl Board {
         self.lock().stats.resyncs += 1;
     }
 
-    /// Looks at the books of a connection for those without a snapshot. The leading connection also adds up stale
+    /// Looks at the books of a connection for those without a snapshot. The connection that keeps the time also adds up stale
     /// time and announces books that became stale.
     pub(super) fn survey(&self, scope: &Scope, now: Instant) -> Survey {
         let mut inner = self.lock();
@@ -288,7 +288,7 @@ impl Board {
                 }
             }
         }
-        let news = scope.leads && inner.age(self.stale_after, now);
+        let news = scope.keeps_time && inner.age(self.stale_after, now);
         drop(inner);
         if news {
             self.wake.ring();

@@ -4,6 +4,9 @@
 //! something, and then reads, decodes and applies it itself, needs one. So the feed's thread lends its work to a
 //! reader that waits. It takes it back as soon as there is more to do than a few messages, and when the reader, busy
 //! with something else, leaves a message lying: reading never stops because a reader does not come.
+//!
+//! A waker that Tokio puts off until it next looks at the sockets is lost when the turn ends before. So whoever does the
+//! work polls all of it first.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,7 +24,8 @@ use tokio::task::yield_now;
 
 use super::sockets::Sockets;
 
-/// How long a message may lie while the work is lent and messages keep coming.
+/// How often the thread looks after the work that is lent while messages keep coming. One may lie for twice as long: a
+/// turn just before the look shows that the reader comes.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long the first one after a silence may lie. Looking more often would wake a processor for nothing.
@@ -33,11 +37,13 @@ const BUSY_SPELL: Duration = Duration::from_millis(50);
 /// Turns without a whole frame before the work goes back: a large message comes in many pieces.
 const MAX_FRUITLESS_TURNS: u32 = 4;
 
+/// Ends with whether the stream finished.
+type Work = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 /// What runs, and in what.
 struct Running {
     runtime: Runtime,
-    /// Ends with whether the stream finished.
-    work: Pin<Box<dyn Future<Output = bool> + Send>>,
+    work: Work,
     /// How it ended, once it has: it must not be polled any more.
     ended: Option<Ended>,
 }
@@ -60,13 +66,16 @@ pub struct Driver {
     running: Mutex<Option<Running>>,
     /// Whether a reader does it.
     lent: AtomicBool,
+    /// Whether it is not to be lent any more.
+    kept: AtomicBool,
     let_go: Notify,
-    turns: AtomicU64,
     /// Frames taken since the start.
     frames: AtomicU64,
     fruitless_turns: AtomicU32,
     busy_until: Mutex<Option<Instant>>,
     thread: OnceLock<Thread>,
+    /// Whether the thread looks after what it lent more seldom than it should when messages come.
+    dozes: AtomicBool,
     sockets: Sockets,
 }
 
@@ -78,7 +87,7 @@ impl fmt::Debug for Running {
 
 impl Running {
     /// Polls `step` in the runtime to its end. A panic ends the work, whichever thread it comes up in.
-    fn run(&mut self, step: impl AsyncFnOnce(&mut Pin<Box<dyn Future<Output = bool> + Send>>) -> Option<bool>) {
+    fn run(&mut self, step: impl AsyncFnOnce(&mut Work) -> Option<bool>) {
         if self.ended.is_none() {
             let run = || self.runtime.block_on(step(&mut self.work));
             self.ended = match catch_unwind(AssertUnwindSafe(run)) {
@@ -98,12 +107,13 @@ impl Driver {
         Ok(Self {
             running: Mutex::new(None),
             lent: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
             let_go: Notify::new(),
-            turns: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             fruitless_turns: AtomicU32::new(0),
             busy_until: Mutex::new(None),
             thread: OnceLock::new(),
+            dozes: AtomicBool::new(false),
             sockets: Sockets::new()?,
         })
     }
@@ -113,13 +123,17 @@ impl Driver {
         &self.sockets
     }
 
-    /// Does `work` to its end in this thread, the feed's own, but for the time it is lent.
-    pub fn drive(&self, runtime: Runtime, work: impl Future<Output = bool> + Send + 'static) -> Ended {
+    /// Does `parts` to their ends in this thread, the feed's own, but for the time they are lent. The stream finished
+    /// when each says so.
+    pub fn drive<P>(&self, runtime: Runtime, parts: Vec<P>) -> Ended
+    where
+        P: Future<Output = bool> + Send + 'static,
+    {
         let _ = self.thread.set(thread::current());
-        *lock(&self.running) = Some(Running { runtime, work: Box::pin(work), ended: None });
+        *lock(&self.running) = Some(Running { runtime, work: Box::pin(all(parts)), ended: None });
         loop {
             if let Some(ended) = self.work_here() {
-                self.lent.store(false, Ordering::SeqCst);
+                self.keep();
                 if let Some(running) = lock(&self.running).take() {
                     drop(running.work);
                     // A name look-up may still hang in a thread of its own; it has nothing to say any more.
@@ -146,19 +160,20 @@ impl Driver {
 
     /// Waits until the work comes back, and fetches it when its reader has stopped coming and something lies there.
     fn stand_by(&self) {
-        let (mut seen, mut pause) = (self.turns.load(Ordering::Acquire), MIN_PAUSE);
+        let (mut seen, mut pause) = (self.frames.load(Ordering::Relaxed), MIN_PAUSE);
         while self.is_lent() {
+            self.dozes.store(pause > MIN_PAUSE, Ordering::SeqCst);
             thread::park_timeout(pause);
-            let turns = self.turns.load(Ordering::Acquire);
-            if turns != seen {
-                (seen, pause) = (turns, MIN_PAUSE);
+            let frames = self.frames.load(Ordering::Relaxed);
+            if frames != seen {
+                (seen, pause) = (frames, MIN_PAUSE);
                 continue;
             }
             // Timers need a look now and then, too.
-            if self.look() > 0 {
+            if self.look().is_some_and(|frames| frames > 0) {
                 self.recall();
             }
-            (seen, pause) = (self.turns.load(Ordering::Acquire), (2 * pause).min(MAX_PAUSE));
+            (seen, pause) = (self.frames.load(Ordering::Relaxed), (2 * pause).min(MAX_PAUSE));
         }
     }
 
@@ -172,7 +187,10 @@ impl Driver {
         if self.is_lent() {
             return true;
         }
-        if !Sockets::CAN_WAIT || lock(&self.busy_until).is_some_and(|until| Instant::now() < until) {
+        if !Sockets::CAN_WAIT
+            || self.kept.load(Ordering::SeqCst)
+            || lock(&self.busy_until).is_some_and(|until| Instant::now() < until)
+        {
             return false;
         }
         self.fruitless_turns.store(0, Ordering::Relaxed);
@@ -190,12 +208,16 @@ impl Driver {
         }
     }
 
-    /// There is much to read: the feed's thread shall do it for a while.
+    /// Lends the work no more.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::SeqCst);
+        self.recall();
+    }
+
+    /// There is much to read: the feed's thread shall do it, and keep the work for a while.
     pub fn recall_for_a_while(&self) {
-        if self.is_lent() {
-            *lock(&self.busy_until) = Some(Instant::now() + BUSY_SPELL);
-            self.recall();
-        }
+        *lock(&self.busy_until) = Some(Instant::now() + BUSY_SPELL);
+        self.recall();
     }
 
     /// Counts frames read.
@@ -207,9 +229,11 @@ impl Driver {
     pub fn turn(&self) -> bool {
         if self.is_lent() {
             let frames = self.look();
-            if frames > 0 {
+            if frames.is_some_and(|frames| frames > 0) {
                 self.fruitless_turns.store(0, Ordering::Relaxed);
-            } else if self.fruitless_turns.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FRUITLESS_TURNS {
+            } else if frames.is_some()
+                && self.fruitless_turns.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FRUITLESS_TURNS
+            {
                 self.recall();
             }
         }
@@ -217,19 +241,19 @@ impl Driver {
     }
 
     /// Reads what has arrived, without waiting and without judging whether it was worth while; returns how many frames it
-    /// was. Does nothing while another thread is at it, nor within another runtime, which must not wait for this one.
-    pub fn look(&self) -> u64 {
+    /// was, or nothing when another thread is at it. A caller within another runtime, which must not wait for this one,
+    /// reads nothing.
+    pub fn look(&self) -> Option<u64> {
         if Handle::try_current().is_ok() {
-            return 0;
+            return Some(0);
         }
         let mut running = match self.running.try_lock() {
             Ok(running) => running,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return 0,
+            Err(TryLockError::WouldBlock) => return None,
         };
-        let Some(running) = running.as_mut() else { return 0 };
+        let Some(running) = running.as_mut() else { return Some(0) };
         let before = self.frames.load(Ordering::Relaxed);
-        self.turns.fetch_add(1, Ordering::Release);
         running.run(async |work| {
             // The runtime looks at sockets and timers before it comes back here.
             yield_now().await;
@@ -242,8 +266,32 @@ impl Driver {
         if running.ended.is_some() {
             self.recall();
         }
-        self.frames.load(Ordering::Relaxed) - before
+        let frames = self.frames.load(Ordering::Relaxed) - before;
+        if frames > 0
+            && self.dozes.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+        Some(frames)
     }
+}
+
+/// Ends when all `parts` have, with whether all said yes. Polls all that are left whenever it is polled.
+async fn all<P: Future<Output = bool>>(parts: Vec<P>) -> bool {
+    let mut left: Vec<_> = parts.into_iter().map(Box::pin).collect();
+    let mut answer = true;
+    poll_fn(|context| {
+        left.retain_mut(|part| match part.as_mut().poll(context) {
+            Poll::Ready(yes) => {
+                answer &= yes;
+                false
+            }
+            Poll::Pending => true,
+        });
+        if left.is_empty() { Poll::Ready(answer) } else { Poll::Pending }
+    })
+    .await
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -297,7 +345,7 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let own = Arc::clone(&driver);
-        let thread = thread::spawn(move || own.drive(runtime, work));
+        let thread = thread::spawn(move || own.drive(runtime, vec![work]));
         let works = Works { driver, thread, orders, done };
         works.order(Do::Nothing);
         assert_eq!(works.by(), works.thread.thread().id(), "nobody else leads yet");
@@ -364,7 +412,7 @@ mod tests {
     #[test]
     fn turns_without_a_whole_frame_give_the_work_back() {
         let works = works();
-        assert!(works.driver.lend());
+        works.lead();
         let turns = (1..=100).find(|_| !works.driver.turn());
         assert!(turns.is_some_and(|turns| turns <= MAX_FRUITLESS_TURNS), "{turns:?}");
         assert!(works.driver.lend(), "it may be had again");
@@ -398,8 +446,61 @@ mod tests {
     fn in_a_runtime_of_its_own_a_caller_takes_no_turns() {
         let works = works();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { assert_eq!(works.driver.look(), 0) });
+        runtime.block_on(async { assert_eq!(works.driver.look(), Some(0)) });
         works.order(Do::Finish);
         assert_eq!(works.thread.join().unwrap(), Ended::Finished);
+    }
+
+    #[test]
+    fn a_part_that_gives_way_in_a_readers_turn_is_gone_on_with_however_many_there_are() {
+        const PARTS: usize = 100;
+        let driver = Arc::new(Driver::new().unwrap());
+        let (report, done) = mpsc::channel();
+        let (go, went) = tokio::sync::watch::channel(0_u32);
+        let part = |_| {
+            let (driver, report, mut went) = (Arc::clone(&driver), report.clone(), went.clone());
+            async move {
+                for _ in 0..20 {
+                    went.changed().await.unwrap();
+                    yield_now().await;
+                    driver.count(1);
+                    report.send(()).unwrap();
+                }
+                true
+            }
+        };
+        let parts: Vec<_> = (0..PARTS).map(part).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let own = Arc::clone(&driver);
+        let thread = thread::spawn(move || own.drive(runtime, parts));
+        for round in 1..=20 {
+            driver.lend();
+            go.send(round).unwrap();
+            driver.turn();
+            for _ in 0..PARTS {
+                done.recv_timeout(Duration::from_secs(10)).expect("no part is left behind");
+            }
+        }
+        assert_eq!(thread.join().unwrap(), Ended::Finished);
+    }
+
+    #[test]
+    fn the_second_message_after_a_silence_does_not_lie_as_long_as_the_first_may() {
+        let works = works();
+        let mut waits: Vec<Duration> = (0..20)
+            .filter_map(|_| {
+                works.lead();
+                thread::sleep(3 * MAX_PAUSE);
+                works.order(Do::Frame);
+                works.driver.turn();
+                works.by();
+                works.order(Do::Frame);
+                let left = Instant::now();
+                works.by();
+                (!works.driver.is_lent()).then(|| left.elapsed())
+            })
+            .collect();
+        waits.sort_unstable();
+        assert!(waits[waits.len() / 2] < MAX_PAUSE / 2, "{waits:?}");
     }
 }

@@ -26,6 +26,7 @@ mod tape;
 mod wake;
 
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -118,24 +119,27 @@ impl Feed {
             .enable_time()
             .build()
             .map_err(|error| failed(&self.config, &error))?;
-        let recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
+        let mut recorder = self.cache.clone().map(|cache| SnapshotRecorder::new(cache, &self.config.exchange));
         let (board, driver) = (self.board.clone(), self.driver.clone());
-        let mut recorder = recorder;
         let start_tape = |recording| TapeWriter::start(recording, &self.config, self.tape.clone());
         let tape_writer = self.recording.as_ref().map(start_tape).transpose()?;
         let session = |(index, connection): (usize, &Connection)| {
-            let (config, stop, leads) = (self.config.clone(), self.stop.subscribe(), index == 0);
+            let (config, stop, keeps_time) = (self.config.clone(), self.stop.subscribe(), index == 0);
             let tape = tape_writer.as_ref().map(|writer| writer.tape(&connection.symbols));
-            let session = Session::new(config, connection, board.clone(), driver.clone(), stop, leads);
+            let session = Session::new(config, connection, board.clone(), driver.clone(), stop, keeps_time);
             session.recording(recorder.take(), tape).run()
         };
-        let sessions = futures_util::future::join_all(self.connections.iter().enumerate().map(session));
-        let work = async { sessions.await.into_iter().all(|finished| finished) };
+        let sessions: Vec<_> = self.connections.iter().enumerate().map(session).collect();
         let body = move || {
-            let ended = driver.drive(runtime, work);
-            if let Some(writer) = tape_writer {
-                writer.finish();
-            }
+            let run = || {
+                let ended = driver.drive(runtime, sessions);
+                if let Some(writer) = tape_writer {
+                    writer.finish();
+                }
+                ended
+            };
+            let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Ended::Panicked);
+            driver.keep();
             if ended == Ended::Panicked {
                 board.failed("the feed thread failed: this is a bug, please report it");
             }
@@ -170,10 +174,22 @@ impl Feed {
     ///
     /// Only a stream that runs smoothly is lent: every connection open, every book there, no recording that needs
     /// times of arrival, not too much to read. A message that the caller leaves lying is read by the feed's thread
-    /// after a millisecond, or after 8 of them when it is the first one in a while.
+    /// after 2 milliseconds, or after 8 of them when it is the first one in a while.
     pub fn lead(&self) -> bool {
+        if self.driver.is_lent() {
+            return true;
+        }
         let can_wait = self.recording.is_none() && self.config.replay.is_none();
-        self.driver.is_lent() || can_wait && self.board.is_settled(self.config.expects_books()) && self.driver.lend()
+        let is_settled = || self.board.is_settled(self.config.expects_books());
+        if !(can_wait && is_settled() && self.driver.lend()) {
+            return false;
+        }
+        // A connection may have been lost between the two.
+        let leads = is_settled();
+        if !leads {
+            self.driver.recall();
+        }
+        leads
     }
 
     /// Reads, decodes and applies what has arrived, if the caller leads. Returns whether there is news, which is

@@ -71,13 +71,13 @@ impl Session {
         board: Arc<Board>,
         driver: Arc<Driver>,
         stop: watch::Receiver<bool>,
-        leads: bool,
+        keeps_time: bool,
     ) -> Self {
         Self {
             url: connection.url.clone(),
             carries_books: connection.carries_books,
             seeks_books: connection.carries_books && config.expects_books(),
-            scope: board.scope(connection, leads),
+            scope: board.scope(connection, keeps_time),
             backoff: Backoff::new(config.reconnect_min, config.reconnect_max),
             inbox: Inbox::new(&config, &connection.symbols, connection.carries_books),
             requests: Requests::new(&config, connection),
@@ -150,9 +150,9 @@ impl Session {
                 () = stopped(&mut self.stop) => Some(End::Stopped),
             };
             if let Some(end) = end {
-                // What comes now takes long: a goodbye, waits, a handshake.
-                self.driver.recall();
                 self.board.disconnected();
+                // What comes now takes long: a goodbye, waits, a handshake. Nobody leads who finds a connection closed.
+                self.driver.recall();
                 // A replay that is whole lost nothing, nor did one that never began.
                 let is_whole = matches!(end, End::Finished) || !self.inbox.has_seen_data();
                 if self.config.replay.is_none() || !is_whole {

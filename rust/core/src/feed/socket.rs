@@ -73,17 +73,18 @@ impl Socket {
     /// [`ConnectError`] says whether there was no peer, or one that refused.
     pub async fn connect(url: &str, driver: Arc<Driver>) -> Result<Self, ConnectError> {
         match timeout(CONNECT_TIMEOUT, connect(url)).await {
-            Ok(connected) => Self::watched(connected?, driver),
+            Ok(connected) => Ok(Self::watched(connected?, driver)),
             Err(_) => Err(ConnectError::Unreachable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
         }
     }
 
-    fn watched(stream: WebSocketStream<MaybeTlsStream<TcpStream>>, driver: Arc<Driver>) -> Result<Self, ConnectError> {
+    fn watched(stream: WebSocketStream<MaybeTlsStream<TcpStream>>, driver: Arc<Driver>) -> Self {
         let socket = Self { stream, driver };
-        if let Some(tcp) = socket.tcp() {
-            socket.driver.sockets().add(tcp).map_err(|error| ConnectError::Unreachable(error.to_string()))?;
+        if socket.tcp().is_none_or(|tcp| socket.driver.sockets().add(tcp).is_err()) {
+            // A reader would not hear of it.
+            socket.driver.keep();
         }
-        Ok(socket)
+        socket
     }
 
     fn tcp(&self) -> Option<&TcpStream> {

@@ -131,7 +131,7 @@ impl Wake {
         self.sounded.store(false, Ordering::SeqCst);
         self.bell.silence();
         // Last, so that a ring in between finds the bell rung rather than silenced.
-        self.rung.store(false, Ordering::Release);
+        self.rung.store(false, Ordering::SeqCst);
     }
 
     /// Watches the bell for at most `patience` without sleeping, clears it and returns whether it rang.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 EPOCH = datetime(2026, 1, 2, tzinfo=UTC)
 EPOCH_NS = int(EPOCH.timestamp()) * 10**9
@@ -124,6 +125,8 @@ class Sender:
                 frames = b"".join(
                     frame(self.change()) for _ in range(self.random.randrange(1, self.burst_changes))
                 )
+                if ws.state is not State.OPEN:
+                    return  # the client gave the connection up
                 ws.transport.write(frames)
                 await ws.drain()
                 await asyncio.sleep(0)

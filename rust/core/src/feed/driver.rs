@@ -201,9 +201,14 @@ impl Driver {
 
     /// Gives the work back to the feed's thread. Its reader learns of it by its next turn.
     pub fn recall(&self) {
-        if self.lent.swap(false, Ordering::SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
+        if self.lent.swap(false, Ordering::SeqCst) {
+            self.wake_thread();
+        }
+    }
+
+    /// Ends the pause of the feed's thread, if it stands by.
+    fn wake_thread(&self) {
+        if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
@@ -267,11 +272,8 @@ impl Driver {
             self.recall();
         }
         let frames = self.frames.load(Ordering::Relaxed) - before;
-        if frames > 0
-            && self.dozes.swap(false, Ordering::SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
+        if frames > 0 && self.dozes.swap(false, Ordering::SeqCst) {
+            self.wake_thread();
         }
         Some(frames)
     }

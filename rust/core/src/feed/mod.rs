@@ -139,7 +139,6 @@ impl Feed {
                 ended
             };
             let ended = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Ended::Panicked);
-            driver.keep();
             if ended == Ended::Panicked {
                 board.failed("the feed thread failed: this is a bug, please report it");
             }

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -74,26 +75,71 @@ def throughput(folder: Path) -> dict[str, float | str]:
     }
 
 
-async def latency(folder: Path, *, messages: int, rate: float, busy_poll_us: int) -> dict[str, float | str]:
+async def latency(
+    folder: Path, *, messages: int, rate: float, busy_poll_us: int = 0, awake_gap_us: int | None = None
+) -> dict[str, float | str]:
     """Return percentiles of the time from the send call to the coroutine that holds the snapshot."""
     out = np.empty((2, DEPTH, 2))
     seen: dict[int, int] = {}
+    awake = {} if awake_gap_us is None else {"awake_gap_us": awake_gap_us}
+    row = (
+        "latency, busy poll" if busy_poll_us else "latency, always asleep" if awake_gap_us == 0 else "latency"
+    )
     with served(folder, "--mode", "pace", "--messages", str(messages), "--rate", str(rate)) as url:
-        async with LiveFeed(url, **MARKET, busy_poll_us=busy_poll_us) as feed:
+        async with LiveFeed(url, **MARKET, busy_poll_us=busy_poll_us, **awake) as feed:
             while not feed.finished:
                 if await feed.wait_news(0.2):
                     _, sent_ns, _ = feed.snapshot_into(out)
                     # Messages that came together are read together: the last one's age is the reader's.
                     seen.setdefault(sent_ns, time.time_ns())
-    return _percentiles("latency, busy poll" if busy_poll_us else "latency", seen)
+    return _percentiles(row, seen)
 
 
-async def bare_latency(folder: Path, *, messages: int, rate: float) -> dict[str, float | str]:
-    """Return the same percentiles for a reader that does nothing: one wake-up, no decoding, no book.
+Arrivals = list[tuple[int, bytes]]
+"""When the reader had it (ns), and the end of what it had."""
 
-    What it takes is the kernel's, the event loop's and the machine's; what :func:`latency` takes beyond is ours.
+
+def bare_latency(folder: Path, *, messages: int, rate: float, spins: bool) -> dict[str, float | str]:
+    """Return the same percentiles for a reader that does nothing: no decoding, no book.
+
+    One reads in an event loop's callback, one wake-up a message; the other ``spins`` on its socket. What they take is
+    the kernel's, Python's and the machine's; what :func:`latency` takes beyond is ours.
     """
-    arrived: list[tuple[int, bytes]] = []
+    arrived: Arrivals = []
+    with served(folder, "--mode", "pace", "--messages", str(messages), "--rate", str(rate)) as url:
+        client = _subscribed(url)
+        if spins:
+            _spin(client, arrived)
+        else:
+            asyncio.run(_read(client, arrived))
+    seen: dict[int, int] = {}
+    for read_ns, tail in arrived:
+        if found := _LOCAL_TIMESTAMP.search(tail):
+            moment, _, fraction = found[1].decode().partition(".")
+            seconds = int(datetime.fromisoformat(f"{moment}+00:00").timestamp())
+            seen.setdefault(seconds * 10**9 + int(fraction.ljust(9, "0")), read_ns)
+    return _percentiles("latency, bare spinner" if spins else "latency, bare reader", seen)
+
+
+def _subscribed(url: str) -> socket.socket:
+    """Return a socket that has asked for the stream."""
+    parts = urlsplit(url)
+    options = {
+        "exchange": MARKET["exchange"],
+        "symbols": MARKET["symbols"],
+        "dataTypes": MARKET["data_types"],
+    }
+    key = base64.b64encode(bytes(16)).decode()
+    client = socket.create_connection((parts.hostname, parts.port))
+    client.sendall(
+        f"GET /ws-stream-normalized?options={quote(json.dumps(options))} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+        "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return client
+
+
+async def _read(client: socket.socket, arrived: Arrivals) -> None:
     over = asyncio.Event()
 
     class Reader(asyncio.Protocol):
@@ -103,28 +149,21 @@ async def bare_latency(folder: Path, *, messages: int, rate: float) -> dict[str,
         def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
             over.set()
 
-    with served(folder, "--mode", "pace", "--messages", str(messages), "--rate", str(rate)) as url:
-        parts = urlsplit(url)
-        transport, _ = await asyncio.get_running_loop().create_connection(Reader, parts.hostname, parts.port)
-        options = {
-            "exchange": MARKET["exchange"],
-            "symbols": MARKET["symbols"],
-            "dataTypes": MARKET["data_types"],
-        }
-        key = base64.b64encode(bytes(16)).decode()
-        transport.write(
-            f"GET /ws-stream-normalized?options={quote(json.dumps(options))} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        await over.wait()
-    seen: dict[int, int] = {}
-    for read_ns, tail in arrived:
-        if found := _LOCAL_TIMESTAMP.search(tail):
-            moment, _, fraction = found[1].decode().partition(".")
-            seconds = int(datetime.fromisoformat(f"{moment}+00:00").timestamp())
-            seen.setdefault(seconds * 10**9 + int(fraction.ljust(9, "0")), read_ns)
-    return _percentiles("latency, bare reader", seen)
+    await asyncio.get_running_loop().create_connection(Reader, sock=client)
+    await over.wait()
+
+
+def _spin(client: socket.socket, arrived: Arrivals) -> None:
+    client.setblocking(False)
+    with client:
+        while True:
+            try:
+                data = client.recv(1 << 16)
+            except BlockingIOError:
+                continue
+            if not data:
+                return
+            arrived.append((time.time_ns(), data[-_TAIL_BYTES:]))
 
 
 def _percentiles(row: str, seen: dict[int, int]) -> dict[str, float | str]:
@@ -148,13 +187,11 @@ def main() -> None:
         if "socket" in options.rows:
             print(json.dumps(throughput(options.folder)), flush=True)
         if "latency" in options.rows:
-            for busy_poll_us in (0, 100_000):
-                row = latency(
-                    options.folder, messages=options.messages, rate=options.rate, busy_poll_us=busy_poll_us
-                )
-                print(json.dumps(asyncio.run(row)), flush=True)
-            bare = bare_latency(options.folder, messages=options.messages, rate=options.rate)
-            print(json.dumps(asyncio.run(bare)), flush=True)
+            pace = {"messages": options.messages, "rate": options.rate}
+            for mode in ({}, {"awake_gap_us": 0}, {"busy_poll_us": 100_000}):
+                print(json.dumps(asyncio.run(latency(options.folder, **pace, **mode))), flush=True)
+            for spins in (False, True):
+                print(json.dumps(bare_latency(options.folder, **pace, spins=spins)), flush=True)
 
 
 if __name__ == "__main__":

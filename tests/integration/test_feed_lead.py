@@ -6,10 +6,11 @@ import select
 import time
 
 import numpy as np
+import pytest
 from feed_client import QUICK, feed_of, until, until_state
 
 from mm_hybrid._core import Feed
-from mm_hybrid.feed import RecordTo
+from mm_hybrid.feed import LiveFeed, RecordTo
 
 
 async def until_led(feed):
@@ -44,6 +45,46 @@ async def test_a_coroutine_that_waits_leads_and_hears_every_message(double):
             await until(feed, lambda: feed.snapshot().best_bid == bid)  # noqa: B023 -- called at once
         assert feed.stats()["led"]
         assert len(feed.drain()) == 51
+
+
+async def turns_during(coroutine):
+    """Count the turns of the event loop until the coroutine ends."""
+    turns, task = 0, asyncio.create_task(coroutine)
+    loop = asyncio.get_running_loop()
+    select_events = loop._selector.select
+
+    def counted(timeout=None):
+        nonlocal turns
+        turns += 1
+        return select_events(timeout)
+
+    loop._selector.select = counted
+    try:
+        await task
+    finally:
+        loop._selector.select = select_events
+    return turns
+
+
+@pytest.mark.parametrize(("awake_gap_us", "least", "most"), [(0, 0, 2000), (20_000, 4000, 10**9)])
+async def test_a_loop_that_leads_stays_awake_while_messages_come_thick(double, awake_gap_us, least, most):
+    async def follow(feed, connection):
+        for bid in range(101, 201):
+            await connection.book(snapshot=False, bids=[(bid, 1)])
+            await until(feed, lambda: feed.snapshot().best_bid == bid)  # noqa: B023 -- called at once
+            await asyncio.sleep(0.002)
+
+    async with feed_of(double, awake_gap_us=awake_gap_us) as feed:
+        connection = await double.accept()
+        await connection.snapshot(bid=100, ask=200)
+        await until_led(feed)
+        assert least <= await turns_during(follow(feed, connection)) <= most
+        assert feed.snapshot().best_bid == 200
+
+
+def test_a_negative_gap_is_refused_by_name():
+    with pytest.raises(ValueError, match="awake_gap_us: must be at least 0, not -1"):
+        LiveFeed("ws://127.0.0.1:1", exchange="bybit", symbols=["BTCUSDT"], awake_gap_us=-1)
 
 
 async def test_a_message_is_read_in_the_turn_of_the_thread_that_leads(double):

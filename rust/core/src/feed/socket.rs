@@ -1,6 +1,8 @@
 //! The only WebSocket code: connect, read frames, ping, close.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -63,6 +65,8 @@ pub enum ConnectError {
 #[derive(Debug)]
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Whether the library has nothing left of what came.
+    drained: bool,
     driver: Arc<Driver>,
 }
 
@@ -79,7 +83,7 @@ impl Socket {
     }
 
     fn watched(stream: WebSocketStream<MaybeTlsStream<TcpStream>>, driver: Arc<Driver>) -> Self {
-        let socket = Self { stream, driver };
+        let socket = Self { stream, drained: false, driver };
         if socket.tcp().is_none_or(|tcp| socket.driver.sockets().add(tcp).is_err()) {
             // A reader would not hear of it.
             socket.driver.keep();
@@ -97,18 +101,18 @@ impl Socket {
 
     /// The next frame. May be dropped and called again without losing anything.
     pub async fn next(&mut self) -> Frame {
-        match self.stream.next().await {
-            Some(Ok(Message::Text(text))) => Frame::Message(text.into()),
-            Some(Ok(Message::Binary(bytes))) => Frame::Message(bytes),
-            Some(Ok(Message::Close(Some(frame)))) => {
-                Frame::Closed { code: frame.code.into(), reason: frame.reason.to_string() }
-            }
-            Some(Ok(Message::Close(None))) => Frame::Closed { code: NO_CODE, reason: String::new() },
-            Some(Ok(_)) => Frame::Alive,
-            Some(Err(error @ (WsError::Utf8(_) | WsError::Capacity(_)))) => Frame::Garbled(error.to_string()),
-            Some(Err(error)) => Frame::Lost(error.to_string()),
-            None => Frame::Lost("connection closed without a closing handshake (1006)".to_owned()),
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Frame> {
+        // Asking the library costs a cleared buffer, asking the socket next to nothing.
+        let nothing_came = |tcp: &TcpStream| tcp.poll_read_ready(context).is_pending();
+        if self.drained && self.tcp().is_some_and(nothing_came) {
+            return Poll::Pending;
         }
+        let next = self.stream.poll_next_unpin(context);
+        self.drained = next.is_pending();
+        next.map(frame)
     }
 
     /// The next frame if it is already here.
@@ -138,6 +142,21 @@ impl Drop for Socket {
         if let Some(tcp) = self.tcp() {
             self.driver.sockets().remove(tcp);
         }
+    }
+}
+
+fn frame(next: Option<Result<Message, WsError>>) -> Frame {
+    match next {
+        Some(Ok(Message::Text(text))) => Frame::Message(text.into()),
+        Some(Ok(Message::Binary(bytes))) => Frame::Message(bytes),
+        Some(Ok(Message::Close(Some(frame)))) => {
+            Frame::Closed { code: frame.code.into(), reason: frame.reason.to_string() }
+        }
+        Some(Ok(Message::Close(None))) => Frame::Closed { code: NO_CODE, reason: String::new() },
+        Some(Ok(_)) => Frame::Alive,
+        Some(Err(error @ (WsError::Utf8(_) | WsError::Capacity(_)))) => Frame::Garbled(error.to_string()),
+        Some(Err(error)) => Frame::Lost(error.to_string()),
+        None => Frame::Lost("connection closed without a closing handshake (1006)".to_owned()),
     }
 }
 

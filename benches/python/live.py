@@ -37,6 +37,15 @@ MARKET: dict[str, Any] = {
     "data_types": ["book_change"],
     "end_on_finish": True,
 }
+WAITS: dict[str, dict[str, int]] = {
+    "latency": {},
+    "latency, always asleep": {"awake_gap_us": 0},
+    "latency, busy poll": {"busy_poll_us": 100_000},
+}
+"""How a coroutine waits for news."""
+
+Arrivals = list[tuple[int, bytes]]
+"""When a bare reader had something (ns), and the end of what it had."""
 
 
 @contextmanager
@@ -75,28 +84,18 @@ def throughput(folder: Path) -> dict[str, float | str]:
     }
 
 
-async def latency(
-    folder: Path, *, messages: int, rate: float, busy_poll_us: int = 0, awake_gap_us: int | None = None
-) -> dict[str, float | str]:
+async def latency(folder: Path, row: str, *, messages: int, rate: float) -> dict[str, float | str]:
     """Return percentiles of the time from the send call to the coroutine that holds the snapshot."""
     out = np.empty((2, DEPTH, 2))
     seen: dict[int, int] = {}
-    awake = {} if awake_gap_us is None else {"awake_gap_us": awake_gap_us}
-    row = (
-        "latency, busy poll" if busy_poll_us else "latency, always asleep" if awake_gap_us == 0 else "latency"
-    )
     with served(folder, "--mode", "pace", "--messages", str(messages), "--rate", str(rate)) as url:
-        async with LiveFeed(url, **MARKET, busy_poll_us=busy_poll_us, **awake) as feed:
+        async with LiveFeed(url, **MARKET, **WAITS[row]) as feed:
             while not feed.finished:
                 if await feed.wait_news(0.2):
                     _, sent_ns, _ = feed.snapshot_into(out)
                     # Messages that came together are read together: the last one's age is the reader's.
                     seen.setdefault(sent_ns, time.time_ns())
     return _percentiles(row, seen)
-
-
-Arrivals = list[tuple[int, bytes]]
-"""When the reader had it (ns), and the end of what it had."""
 
 
 def bare_latency(folder: Path, *, messages: int, rate: float, spins: bool) -> dict[str, float | str]:
@@ -188,8 +187,8 @@ def main() -> None:
             print(json.dumps(throughput(options.folder)), flush=True)
         if "latency" in options.rows:
             pace = {"messages": options.messages, "rate": options.rate}
-            for mode in ({}, {"awake_gap_us": 0}, {"busy_poll_us": 100_000}):
-                print(json.dumps(asyncio.run(latency(options.folder, **pace, **mode))), flush=True)
+            for row in WAITS:
+                print(json.dumps(asyncio.run(latency(options.folder, row, **pace))), flush=True)
             for spins in (False, True):
                 print(json.dumps(bare_latency(options.folder, **pace, spins=spins)), flush=True)
 

@@ -71,11 +71,16 @@ LOCAL_TARDIS_URL = "ws://127.0.0.1:8001"
 """Where a tardis-machine listens by default."""
 
 
+MAX_AWAKE_GAP_US = 10_000
+"""Longest gap between messages over which an event loop may be told to stay awake."""
+
+
 class MarketConfig(_Section):
     """Where market data comes from: a tardis-machine, or the exchange's own public stream.
 
     ``url`` is its WebSocket address without a path, by default that of the exchange; ``exchange`` the Tardis id
-    (``bybit``, ``bitget-futures``); ``book_depth`` the levels a side to ask Bybit for.
+    (``bybit``, ``bitget-futures``); ``book_depth`` the levels a side to ask Bybit for. ``awake_gap_us``: the event
+    loop does not sleep between messages that come less than this apart on average; 0 always sleeps.
     """
 
     source: Literal["tardis", "bybit", "bitget", "bitget-v2"] = "tardis"
@@ -85,6 +90,7 @@ class MarketConfig(_Section):
     book_depth: Literal[1, 50, 200, 1000] = 200
     stale_after_ms: Milliseconds = 3000
     resync_after_ms: Milliseconds = 10_000
+    awake_gap_us: Annotated[int, Field(ge=0, le=MAX_AWAKE_GAP_US)] = 500
 
     @model_validator(mode="before")
     @classmethod

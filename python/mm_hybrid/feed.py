@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed, FeedError
-from mm_hybrid.config import MarketConfig
+from mm_hybrid.config import MAX_AWAKE_GAP_US, MarketConfig
 from mm_hybrid.wakeup import Vigil, Waiter
 
 QUEUE_EVENTS = 100_000
@@ -64,9 +65,10 @@ class LiveFeed:
         record: where every message goes as it comes.
         busy_poll_us: :meth:`wait_news` first watches that long without sleeping, and the event loop with it; 0 sleeps
             at once. For a process that has a processor to itself.
-        awake_gap_us: an event loop that reads the sockets does not sleep while news comes more often than this on
-            average, and nothing else wants its processor; 0 always sleeps. At the default that is from 2,000 messages
-            a second, which then take up the idle time of one processor.
+        awake_gap_us: while the last eight messages or so came less than this apart on average, an event loop that reads
+            the sockets watches for the next one instead of sleeping, unless it has to queue for its processor. At the
+            default that takes up the idle time of one processor from 2,000 messages a second evenly spread, or in
+            bursts. 0 always sleeps; at most 10,000.
 
     Example:
         >>> async def watch() -> None:
@@ -98,8 +100,8 @@ class LiveFeed:
         busy_poll_us: int = 0,
         awake_gap_us: int = 500,
     ) -> None:
-        if awake_gap_us < 0:
-            raise ValueError(f"awake_gap_us: must be at least 0, not {awake_gap_us}")
+        if not 0 <= awake_gap_us <= MAX_AWAKE_GAP_US:
+            raise ValueError(f"awake_gap_us: must be 0 to {MAX_AWAKE_GAP_US}, not {awake_gap_us}")
         self._busy_poll_us = busy_poll_us
         self._awake_gap_us = awake_gap_us
         self._feed = Feed(
@@ -127,6 +129,7 @@ class LiveFeed:
         self._vigil: Vigil | None = None
         self._fd = -1
         self._leads = False
+        self._is_watching = self._is_over = False
         self._pid = os.getpid()
         self._has_news = False
         self._waiters: dict[Waiter, float] = {}
@@ -144,6 +147,7 @@ class LiveFeed:
             book_depth=market.book_depth,
             stale_after_ms=market.stale_after_ms,
             resync_after_ms=market.resync_after_ms,
+            awake_gap_us=market.awake_gap_us,
             queue_events=QUEUE_EVENTS,
             end_on_finish=end_on_finish,
             cache=cache,
@@ -170,7 +174,7 @@ class LiveFeed:
         if self._loop is None:
             self._feed.start()
             self._loop = asyncio.get_running_loop()
-            self._vigil = Vigil(self._loop, self._awake_gap_us)
+            self._vigil = Vigil(self._watch, self._loop, self._awake_gap_us)
             self._fd = self._feed.fileno()
             self._loop.add_reader(self._fd, self._on_news)
             _open_feeds.add(self)
@@ -186,10 +190,9 @@ class LiveFeed:
         if self._has_news or self._loop is None:
             has_news, self._has_news = self._has_news, False
             return has_news
-        if self._busy_poll_us and self._feed.watch(self._busy_poll_us):
+        if self._busy_poll_us and self._watches(self._busy_poll_us):
             return True
-        if (leads := self._feed.lead()) != self._leads:
-            self._set_leads(leads)
+        self._set_leads(self._feed.lead())
         waiter = Waiter(self._loop)
         self._waiters[waiter] = deadline_s = self._loop.time() + timeout_s
         self._watch_deadline(deadline_s)
@@ -242,8 +245,10 @@ class LiveFeed:
             return  # A forked child has no thread to end, and what it unregisters its parent no longer hears.
         if (loop := self._loop) is not None:
             loop.remove_reader(self._fd)
-            if self._leads:
-                self._set_leads(False)
+            self._set_leads(False)
+            if self._vigil is not None:
+                self._vigil.end()
+                self._vigil = None
             self._loop = None
             self._has_news = False
             if self._timer is not None:
@@ -281,7 +286,7 @@ class LiveFeed:
 
     def _set_leads(self, leads: bool) -> None:
         """Watch the sockets as long as this loop's thread is the one to read them."""
-        if self._loop is None:
+        if self._loop is None or leads == self._leads:
             return
         self._leads = leads
         if leads:
@@ -294,12 +299,34 @@ class LiveFeed:
             has_news, leads = self._feed.turn()
         except FeedError:
             return  # A forked child; see above.
-        if leads != self._leads:
-            self._set_leads(leads)
+        self._set_leads(leads)
         if has_news:
             self._wake()
             if self._vigil is not None:
                 self._vigil.heard()
+
+    def _watch(self, patience_us: int) -> bool:
+        """A vigil's look: at the sockets alone, and only while this loop reads them and somebody waits."""
+        has_news = False
+        if self._leads and self._waiters:
+            try:
+                has_news = self._watches(patience_us)
+                self._set_leads(self._feed.lead())
+            except FeedError:
+                pass  # A forked child; see above.
+            if has_news:
+                self._wake()
+        elif self._vigil is not None:
+            self._vigil.end()
+        return has_news
+
+    def _watches(self, patience_us: int) -> bool:
+        """Look for news without the interpreter's lock, which the interpreter's end must wait for."""
+        self._is_watching = True
+        try:
+            return not self._is_over and self._feed.watch(patience_us)
+        finally:
+            self._is_watching = False
 
     def _watch_deadline(self, deadline_s: float) -> None:
         """Look at the waiters no later than then. One timer serves all: most waits are over long before."""
@@ -319,7 +346,11 @@ class LiveFeed:
             self._watch_deadline(min(self._waiters.values()))
 
     def _close_at_exit(self) -> None:
+        self._is_over = True
         self._feed.close()
+        # A thread that came back for the lock after the interpreter's end would be ended amid code that cannot bear it.
+        while self._is_watching:
+            time.sleep(1e-4)
 
 
 @atexit.register

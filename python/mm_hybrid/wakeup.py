@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Generator
 from contextvars import Context
 from pathlib import Path
@@ -109,68 +110,85 @@ class Waiter:
 class Vigil:
     """Keeps an event loop from sleeping while news comes thick.
 
-    A processor that went idle takes 20 to 60 us to wake, and what a sleep of a few times that saves is little. So the
-    loop looks at everything it serves again and again until the next news or until it is late, one turn of the loop at
-    a time: no other callback waits longer for that. It costs the idle time of one processor while the news is thick,
-    and nothing when it is not. Where others want that processor, which goes to whoever slept, the loop sleeps as it
-    likes for a while.
+    A processor that went idle takes 20 to 60 us to wake. So where the last eight pieces of news or so came close
+    together, the loop watches for the next instead of waiting in its selector: a slice at a time, without the
+    interpreter's lock, so that other threads run as while it sleeps. Between two slices it serves everything else,
+    which waits for one slice at most, or as many as there are vigils in the loop. This takes up the idle time of one
+    processor while it lasts. A loop that has to queue for its processor sleeps as usual for a while, longer each time.
 
     Args:
+        watch: looks for news for at most so many microseconds, passes it on, and returns whether there was some.
         loop: the running event loop.
-        longest_gap_us: news is thick when the mean time between the last of it is below; 0 always sleeps.
+        longest_gap_us: news is thick while the mean time between two pieces of it is below; 0 always sleeps.
     """
 
+    SLICE_US = 50
+    SILENCE_GAPS = 8
+    """Longest gaps that a silence counts as: one such silence ends the vigil by itself."""
     OVERDUE_GAPS = 4
-    """Mean times without news after which the loop sleeps again."""
+    """Mean gaps without news after which the loop sleeps again."""
     CHECK_EVERY_S = 0.01
     MAX_QUEUED_SHARE = 0.4
-    """Share of the time this thread may wait for a processor that others have."""
-    REST_S = 1.0
-    """How long the loop sleeps as it likes after it waited for longer."""
+    """Share of the time between two checks that this thread may queue for a processor."""
+    MIN_REST_S = 1.0
+    MAX_REST_S = 60.0
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, longest_gap_us: int) -> None:
+    def __init__(
+        self, watch: Callable[[int], bool], loop: asyncio.AbstractEventLoop, longest_gap_us: int
+    ) -> None:
+        self._watch = watch
         self._loop = loop
         self._longest_gap_s = longest_gap_us * 1e-6
         self._gap_s = 2 * self._longest_gap_s
-        self._heard_s = loop.time()
-        self._keeps = False
-        self._ends_s = self._rests_until_s = self._heard_s
-        self._checked_s, self._queued_s = -math.inf, 0.0
+        self._is_kept = False
+        self._ends_s = -math.inf
+        now_s = time.monotonic()
+        self._heard_s = now_s
+        self._rest_s, self._rests_until_s = self.MIN_REST_S, now_s
+        self._checked_s, self._queued_s = now_s, 0.0
 
     def heard(self) -> None:
-        """Count news, and keep the loop awake for the next."""
-        now_s = self._loop.time()
-        # The mean of the last eight or so. A silence counts as just long enough to end the vigil.
-        gap_s = min(now_s - self._heard_s, 2 * self._longest_gap_s)
+        """Count a piece of news, and watch for the next if it is to come soon."""
+        now_s = time.monotonic()
+        gap_s = min(now_s - self._heard_s, self.SILENCE_GAPS * self._longest_gap_s)
         self._gap_s += (gap_s - self._gap_s) / 8
         self._heard_s = now_s
-        if self._gap_s < self._longest_gap_s and now_s >= self._rests_until_s:
-            self._ends_s = now_s + self.OVERDUE_GAPS * self._gap_s
-            if not self._keeps:
-                self._keeps = True
-                self._loop.call_soon(self._turn)
+        if self._gap_s >= self._longest_gap_s or now_s < self._rests_until_s:
+            return
+        self._ends_s = now_s + self.OVERDUE_GAPS * self._gap_s
+        if not self._is_kept:
+            self._is_kept = True
+            self._checked_s, self._queued_s = now_s, _queued_s()
+            self._loop.call_soon(self._turn)
+
+    def end(self) -> None:
+        """Let the loop sleep until there is news again."""
+        self._ends_s = -math.inf
 
     def _turn(self) -> None:
-        now_s = self._loop.time()
+        if self._watch(self.SLICE_US):
+            self.heard()
+        now_s = time.monotonic()
         if now_s - self._checked_s >= self.CHECK_EVERY_S:
             self._check(now_s)
-        self._keeps = now_s < self._ends_s
-        if self._keeps:
+        self._is_kept = now_s < self._ends_s
+        if self._is_kept:
             self._loop.call_soon(self._turn)
 
     def _check(self, now_s: float) -> None:
-        """End the vigil if this thread had to queue for a processor since the last check, which was not long ago."""
-        queued_s, elapsed_s = _queued_s(), now_s - self._checked_s
-        if (
-            self.MAX_QUEUED_SHARE * elapsed_s < queued_s - self._queued_s
-            and elapsed_s < 2 * self.CHECK_EVERY_S
-        ):
-            self._ends_s, self._rests_until_s = now_s, now_s + self.REST_S
+        """End the vigil if this thread had to queue for a processor, or was throttled, since the last check."""
+        queued_s = _queued_s()
+        if queued_s - self._queued_s > self.MAX_QUEUED_SHARE * (now_s - self._checked_s):
+            self.end()
+            self._rests_until_s = now_s + self._rest_s
+            self._rest_s = min(2 * self._rest_s, self.MAX_REST_S)
+        elif now_s - self._rests_until_s > self._rest_s:
+            self._rest_s = self.MIN_REST_S
         self._checked_s, self._queued_s = now_s, queued_s
 
 
 def _queued_s() -> float:
-    """Return how long this thread was ready to run and had no processor (Linux: ``schedstat`` in proc(5))."""
+    """Return how long this thread was ready to run and had no processor (Linux: ``schedstat`` in proc(5)), else 0."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) * 1e-9
     except OSError:

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import select
+import threading
 import time
 
 import numpy as np
 import pytest
 from feed_client import QUICK, feed_of, until, until_state
 
+from mm_hybrid import wakeup
 from mm_hybrid._core import Feed
 from mm_hybrid.feed import LiveFeed, RecordTo
 
@@ -47,44 +49,73 @@ async def test_a_coroutine_that_waits_leads_and_hears_every_message(double):
         assert len(feed.drain()) == 51
 
 
-async def turns_during(coroutine):
-    """Count the turns of the event loop until the coroutine ends."""
-    turns, task = 0, asyncio.create_task(coroutine)
-    loop = asyncio.get_running_loop()
-    select_events = loop._selector.select
+async def watches_while_messages_come(double, monkeypatch, enough, **options):
+    """How often the loop watched the sockets while a message came every 2 ms, for 10 s or until it was enough."""
+    watches, watch = 0, LiveFeed._watches
 
-    def counted(timeout=None):
-        nonlocal turns
-        turns += 1
-        return select_events(timeout)
+    def counted(feed, patience_us):
+        nonlocal watches
+        watches += 1
+        return watch(feed, patience_us)
 
-    loop._selector.select = counted
-    try:
-        await task
-    finally:
-        loop._selector.select = select_events
-    return turns
+    async def read(feed):
+        while True:
+            await feed.wait_news(1.0)
 
-
-@pytest.mark.parametrize(("awake_gap_us", "least", "most"), [(0, 0, 2000), (20_000, 4000, 10**9)])
-async def test_a_loop_that_leads_stays_awake_while_messages_come_thick(double, awake_gap_us, least, most):
-    async def follow(feed, connection):
-        for bid in range(101, 201):
-            await connection.book(snapshot=False, bids=[(bid, 1)])
-            await until(feed, lambda: feed.snapshot().best_bid == bid)  # noqa: B023 -- called at once
-            await asyncio.sleep(0.002)
-
-    async with feed_of(double, awake_gap_us=awake_gap_us) as feed:
+    monkeypatch.setattr(LiveFeed, "_watches", counted)
+    monkeypatch.setattr(
+        wakeup, "_queued_s", float
+    )  # Whatever else the machine does, this loop does not rest.
+    async with feed_of(double, **options) as feed:
         connection = await double.accept()
-        await connection.snapshot(bid=100, ask=200)
-        await until_led(feed)
-        assert least <= await turns_during(follow(feed, connection)) <= most
-        assert feed.snapshot().best_bid == 200
+        await connection.snapshot(bid=100, ask=9999)
+        reader = asyncio.create_task(read(feed))
+        bid, end_s = 100, time.monotonic() + (10 if enough else 1)
+        while time.monotonic() < end_s and (watches < enough or not enough):
+            bid += 1
+            await connection.book(snapshot=False, bids=[(bid, 1)])
+            await asyncio.sleep(0.002)
+        await until_true(lambda: feed.snapshot().best_bid == bid)
+        reader.cancel()
+    return watches
 
 
-def test_a_negative_gap_is_refused_by_name():
-    with pytest.raises(ValueError, match="awake_gap_us: must be at least 0, not -1"):
-        LiveFeed("ws://127.0.0.1:1", exchange="bybit", symbols=["BTCUSDT"], awake_gap_us=-1)
+async def test_a_loop_that_leads_stays_awake_while_messages_come_thick(double, monkeypatch):
+    assert await watches_while_messages_come(double, monkeypatch, 100, awake_gap_us=10_000) >= 100
+
+
+async def test_a_loop_that_is_not_to_stay_awake_sleeps(double, monkeypatch):
+    assert await watches_while_messages_come(double, monkeypatch, 0, awake_gap_us=0) == 0
+
+
+@pytest.mark.parametrize("gap_us", [-1, 10_001])
+def test_a_gap_out_of_range_is_refused_by_name(gap_us):
+    with pytest.raises(ValueError, match=f"awake_gap_us: must be 0 to 10000, not {gap_us}"):
+        LiveFeed("ws://127.0.0.1:1", exchange="bybit", symbols=["BTCUSDT"], awake_gap_us=gap_us)
+
+
+async def test_other_threads_run_while_a_feed_is_watched(double):
+    feed, _ = await bare_feed_of(double)
+    try:
+        steps, over = 0, threading.Event()
+
+        def step():
+            nonlocal steps
+            while not over.is_set():
+                steps += 1
+
+        thread = threading.Thread(target=step)
+        thread.start()
+        while feed.watch(100_000):
+            pass
+        before = steps
+        assert not feed.watch(300_000)
+        during = steps - before
+        over.set()
+        thread.join()
+        assert during > 1000
+    finally:
+        feed.close()
 
 
 async def test_a_message_is_read_in_the_turn_of_the_thread_that_leads(double):

@@ -116,6 +116,37 @@ async def test_the_interpreter_ends_under_a_leader(flooding):
     assert await run(script, flooding) == (0, "", "")
 
 
+@pytest.mark.parametrize(
+    ("options", "ready"),
+    [({"awake_gap_us": 10_000}, "changes > 1000"), ({"busy_poll_us": 20_000}, "True")],
+)
+async def test_the_interpreter_ends_while_a_loop_in_another_thread_watches(double, flooding, options, ready):
+    script = f"""
+import asyncio, sys, threading, time
+from mm_hybrid.feed import LiveFeed
+
+changes = 0
+
+async def wait():
+    global changes
+    async with LiveFeed(sys.argv[1], exchange="bybit", symbols=["BTCUSDT"], **{options}) as feed:
+        while True:
+            await feed.wait_news(1)
+            changes += 1
+
+threading.Thread(target=asyncio.run, args=(wait(),), daemon=True).start()
+deadline = time.monotonic() + 20
+while not ({ready}) and time.monotonic() < deadline:
+    time.sleep(0.01)
+time.sleep(0.1)
+print("busy", flush=True)
+"""
+    # The second peer never says anything.
+    peer = flooding if "awake_gap_us" in options else double
+    for _ in range(3):
+        assert await run(script, peer) == (0, "", "")
+
+
 async def test_a_child_forked_from_a_busy_feed_lives_and_the_parent_s_feed_goes_on(flooding):
     script = BUSY + (
         "\npid = os.fork()\n"

@@ -1,6 +1,7 @@
 """A coroutine that is resumed in the same turn of the event loop, and a loop that stays awake for the next news."""
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -89,84 +90,122 @@ async def test_what_is_not_over_has_no_result():
 
 
 class Loop:
-    """An event loop whose turns take 10 us, with a clock of its own and one other thread at its processor."""
+    """An event loop with a clock of its own, one other thread at its processor, and news every ``gap_s``."""
 
     def __init__(self):
-        self.now_s, self.queued_s, self.queued_share, self.ready = 0.0, 0.0, 0.0, []
-
-    def time(self):
-        return self.now_s
+        self.now_s, self.queued_s, self.queued_share, self.gap_s = 0.0, 0.0, 0.0, math.inf
+        self.next_news_s, self.ready, self.watched_s = math.inf, [], 0.0
 
     def call_soon(self, callback):
         self.ready.append(callback)
 
-    def pass_time(self, seconds):
-        """Let it go by, and return the share of it that the loop was awake."""
-        awake_s, end_s = 0.0, self.now_s + seconds
-        while self.now_s < end_s:
-            step_s = 10e-6 if self.ready else end_s - self.now_s
-            awake_s += step_s if self.ready else 0
-            self.now_s += step_s
-            self.queued_s += step_s * self.queued_share
+    def monotonic(self):
+        return self.now_s
+
+    def pass_to(self, until_s):
+        self.queued_s += (until_s - self.now_s) * self.queued_share
+        self.now_s = until_s
+
+    def comes(self):
+        came = self.now_s >= self.next_news_s
+        if came:
+            self.next_news_s += self.gap_s
+        return came
+
+    def watch(self, patience_us):
+        end_s = min(self.now_s + patience_us * 1e-6, max(self.now_s, self.next_news_s))
+        self.watched_s += end_s - self.now_s
+        self.pass_to(end_s)
+        return self.comes()
+
+    def share_watched(self, vigil, seconds, gap_s=math.inf):
+        """Let time go by with news every ``gap_s``, and return the share of it that was watched."""
+        self.gap_s, self.next_news_s, self.watched_s = gap_s, self.now_s + gap_s, 0.0
+        start_s = self.now_s
+        while self.now_s < start_s + seconds:
             callbacks, self.ready = self.ready, []
+            if callbacks:
+                self.pass_to(self.now_s + 5e-6)
+            else:
+                self.pass_to(min(self.next_news_s, start_s + seconds))
+            if self.comes():
+                vigil.heard()
             for callback in callbacks:
                 callback()
-        return awake_s / seconds
-
-    def awake_share(self, vigil, gap_s, messages=100):
-        """Return the share of the time between ``messages`` that the loop was awake."""
-        shares = []
-        for _ in range(messages):
-            vigil.heard()
-            shares.append(self.pass_time(gap_s))
-        return sum(shares) / messages
+        return self.watched_s / seconds
 
 
 @pytest.fixture
 def loop(monkeypatch):
     loop = Loop()
     monkeypatch.setattr(wakeup, "_queued_s", lambda: loop.queued_s)
+    monkeypatch.setattr(wakeup.time, "monotonic", loop.monotonic)
     return loop
 
 
-def test_a_loop_stays_awake_between_messages_that_come_thick(loop):
-    assert loop.awake_share(Vigil(loop, 500), 0.0002) > 0.85
+def test_a_loop_watches_between_messages_that_come_thick(loop):
+    assert loop.share_watched(Vigil(loop.watch, loop, 500), 0.1, gap_s=0.0002) > 0.85
 
 
-@pytest.mark.parametrize(("longest_gap_us", "gap_s"), [(500, 0.001), (100, 0.0002), (0, 0.0), (0, 0.0002)])
+@pytest.mark.parametrize(("longest_gap_us", "gap_s"), [(500, 0.001), (100, 0.0002), (0, 0.0002), (0, 1e-9)])
 def test_a_loop_sleeps_between_messages_that_come_rarely_and_always_where_it_is_told_to(
     loop, longest_gap_us, gap_s
 ):
-    assert loop.awake_share(Vigil(loop, longest_gap_us), max(gap_s, 1e-9)) == 0
+    assert loop.share_watched(Vigil(loop.watch, loop, longest_gap_us), min(1.0, 1000 * gap_s), gap_s) == 0
 
 
-def test_a_loop_goes_to_sleep_soon_after_the_last_message(loop):
-    vigil = Vigil(loop, 500)
-    loop.awake_share(vigil, 0.0002)
-    awake_s = loop.pass_time(1.0)
-    assert 0.0004 < awake_s < 0.001
+def test_a_loop_goes_to_sleep_soon_after_the_last_message_and_one_long_silence_ends_the_thick_of_it(loop):
+    vigil = Vigil(loop.watch, loop, 500)
+    loop.share_watched(vigil, 0.1, gap_s=0.0002)
+    loop.share_watched(vigil, 1.0)
+    assert 0.0004 < loop.watched_s < 0.001
     assert not loop.ready
+    vigil.heard()
+    assert not loop.ready, "one message is no thicket"
 
 
-def test_a_loop_that_has_to_queue_for_its_processor_sleeps_until_it_rested(loop):
-    vigil = Vigil(loop, 500)
-    assert loop.awake_share(vigil, 0.0002, 500) > 0.9
+def test_a_vigil_that_is_told_to_end_watches_no_more(loop):
+    vigil = Vigil(loop.watch, loop, 10_000)
+    loop.share_watched(vigil, 0.1, gap_s=0.0002)
+    vigil.end()
+    loop.share_watched(vigil, 1.0)
+    assert loop.watched_s <= Vigil.SLICE_US * 1e-6
+
+
+def test_a_loop_that_has_to_queue_for_its_processor_rests_longer_each_time_and_then_watches_again(loop):
+    vigil = Vigil(loop.watch, loop, 500)
+    assert loop.share_watched(vigil, 0.1, gap_s=0.0002) > 0.85
     loop.queued_share = 0.5
-    assert loop.awake_share(vigil, 0.0002, 5000) < 0.05
+    shares = [loop.share_watched(vigil, 10, gap_s=0.0002) for _ in range(3)]
+    assert 0 < shares[0] < 0.01
+    assert shares[2] < shares[0]
     loop.queued_share = 0.1
-    loop.pass_time(Vigil.REST_S)
-    assert loop.awake_share(vigil, 0.0002, 500) > 0.9
+    loop.share_watched(vigil, Vigil.MAX_REST_S)
+    loop.share_watched(vigil, 0.1, gap_s=0.0002)
+    assert loop.share_watched(vigil, 0.1, gap_s=0.0002) > 0.85
 
 
+def test_a_loop_that_is_throttled_for_long_rests_too(loop):
+    vigil = Vigil(loop.watch, loop, 500)
+    loop.share_watched(vigil, 0.005, gap_s=0.0002)
+    loop.queued_share = 1.0
+    loop.pass_to(loop.now_s + 0.06)
+    loop.queued_share = 0.0
+    assert loop.share_watched(vigil, 0.5, gap_s=0.0002) < 0.01
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's figure is Linux's")
 def test_time_queued_for_a_processor_is_counted_for_this_thread():
+    processors = os.sched_getaffinity(0)
     before_s, start_s = wakeup._queued_s(), time.monotonic()
-    threads = 4 * (os.cpu_count() or 1)
-    rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(threads)]
+    os.sched_setaffinity(0, {min(processors)})
+    rivals = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         end_s = time.monotonic() + 0.3
         while time.monotonic() < end_s:
             pass
     finally:
+        os.sched_setaffinity(0, processors)
         for rival in rivals:
             rival.kill()
             rival.wait()

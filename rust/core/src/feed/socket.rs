@@ -65,7 +65,7 @@ pub enum ConnectError {
 #[derive(Debug)]
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// Whether the library has nothing left of what came.
+    /// Whether the library has no whole frame left of what came, and nothing to say.
     drained: bool,
     driver: Arc<Driver>,
 }
@@ -106,12 +106,13 @@ impl Socket {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Frame> {
         // Asking the library costs a cleared buffer, asking the socket next to nothing.
-        let nothing_came = |tcp: &TcpStream| tcp.poll_read_ready(context).is_pending();
-        if self.drained && self.tcp().is_some_and(nothing_came) {
+        if self.drained && self.tcp().is_some_and(|tcp| tcp.poll_read_ready(context).is_pending()) {
             return Poll::Pending;
         }
         let next = self.stream.poll_next_unpin(context);
-        self.drained = next.is_pending();
+        // An answer to a ping that did not fit has to go out by the library as soon as there is room.
+        let has_room = |tcp: &TcpStream| tcp.poll_write_ready(context).is_ready();
+        self.drained = next.is_pending() && self.tcp().is_some_and(has_room);
         next.map(frame)
     }
 
@@ -181,5 +182,55 @@ async fn connect(url: &str) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>
             Err(ConnectError::Refused(format!("HTTP {} instead of a WebSocket: wrong port?", response.status())))
         }
         Err(error) => Err(ConnectError::Unreachable(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use tokio::sync::oneshot;
+    use tokio_tungstenite::tungstenite::accept;
+
+    use super::*;
+
+    /// Answers of more bytes than a socket's buffers take.
+    const PINGS: usize = 80_000;
+    const PING_BYTES: usize = 125;
+
+    #[test]
+    fn answers_that_did_not_fit_go_out_as_soon_as_there_is_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let (read_now, may_read) = oneshot::channel();
+        let (told, answers) = oneshot::channel();
+        let peer = thread::spawn(move || {
+            let mut peer = accept(listener.accept().unwrap().0).unwrap();
+            for _ in 0..PINGS {
+                peer.write(Message::Ping(Bytes::from_static(&[b'x'; PING_BYTES]))).unwrap();
+            }
+            peer.flush().unwrap();
+            let () = may_read.blocking_recv().unwrap();
+            peer.get_ref().set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let came = (0..PINGS).take_while(|_| matches!(peer.read(), Ok(Message::Pong(_)))).count();
+            told.send(came).unwrap();
+            // Open until the other end has looked.
+            peer
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut socket = Socket::connect(&url, Arc::new(Driver::new().unwrap())).await.unwrap();
+            for _ in 0..PINGS {
+                assert!(matches!(socket.next().await, Frame::Alive));
+            }
+            assert!(socket.next_ready().is_none());
+            read_now.send(()).unwrap();
+            tokio::select! {
+                frame = socket.next() => panic!("nobody sent {frame:?}"),
+                came = answers => assert_eq!(came.unwrap(), PINGS),
+            }
+        });
+        drop(peer.join().unwrap());
     }
 }

@@ -125,8 +125,9 @@ fn rebuild_tables(
     for table in tables {
         let (exchange, symbol) = table.market();
         let mut book = rebuilt.books.get_mut(&exchange, &symbol);
-        while table.next_into(&mut event)? {
-            match due(event.local_ts_ns, until_ns) {
+        while table.advance()? {
+            let (exchange_ts_ns, local_ts_ns) = table.times();
+            match due(local_ts_ns, until_ns) {
                 Due::Now => {}
                 Due::Later => continue,
                 Due::AfterAll => break,
@@ -138,7 +139,13 @@ fn rebuild_tables(
                 }
             }
             rebuilt.lines += 1;
-            rebuilt.local_ts_ns = rebuilt.local_ts_ns.max(event.local_ts_ns);
+            rebuilt.local_ts_ns = rebuilt.local_ts_ns.max(local_ts_ns);
+            if let (Some(book), Some(change)) = (&mut book, table.change()) {
+                let [bids, asks] = change.levels();
+                book.apply_levels(change.is_snapshot, bids, asks, exchange_ts_ns, local_ts_ns);
+                continue;
+            }
+            table.read_into(&mut event)?;
             if event.kind == EventKind::Disconnect {
                 // Every table of the exchange has its own row of it: markets are not read side by side here.
                 event.symbol = Arc::clone(&symbol);

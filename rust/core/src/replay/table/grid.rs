@@ -38,14 +38,26 @@ impl Grid {
     }
 
     /// The number a double stands for. `None` when it cannot be one of this grid.
-    #[inline]
     pub(super) fn decimal(self, double: f64) -> Option<Decimal> {
-        let scaled = double * self.factor;
-        if scaled.abs() < EXACT {
-            let mantissa = ((scaled + ROUNDER).to_bits() as i64).wrapping_sub(ROUNDER.to_bits() as i64);
-            return Some(Decimal::new(mantissa, self.decimals));
-        }
-        Self::of_many_digits(double)
+        if self.is_plain(double) { Some(self.number(self.plain(double))) } else { Self::of_many_digits(double) }
+    }
+
+    /// Whether [`Grid::plain`] is right.
+    #[inline]
+    pub(super) fn is_plain(self, double: f64) -> bool {
+        (double * self.factor).abs() < EXACT
+    }
+
+    /// The digits of the number that a double of 15 digits or fewer stands for.
+    #[inline]
+    pub(super) fn plain(self, double: f64) -> i64 {
+        ((double * self.factor + ROUNDER).to_bits() as i64).wrapping_sub(ROUNDER.to_bits() as i64)
+    }
+
+    /// The number with these digits.
+    #[inline]
+    pub(super) fn number(self, digits: i64) -> Decimal {
+        Decimal::new(digits, self.decimals)
     }
 
     /// More than 15 digits: the shortest text that means this double is what was stored.

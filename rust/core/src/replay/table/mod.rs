@@ -9,6 +9,7 @@
 
 mod grid;
 mod read;
+mod rows;
 mod schema;
 mod write;
 

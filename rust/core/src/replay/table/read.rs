@@ -1,31 +1,29 @@
 //! A table back into events, block by block.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, TimestampNanosecondType, UInt8Type};
-use arrow_array::{Array, RecordBatch, StringArray};
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, ScalarBuffer};
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
 use arrow_ipc::Block;
 use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::root_as_footer;
 
 use super::grid::Grid;
+use super::rows::{Change, Grids, Rows};
 use super::schema::{
-    ASK, BID, BOOK, BUY, BlockSummary, DISCONNECT, EXCHANGE_TS, IS_FIRST, IS_SNAPSHOT, KIND, KINDS, LIQUIDATION,
-    LOCAL_TS, MESSAGE, PRICE, QTY, SELL, SIDE, SIDES, SUMMARY_CRC_KEY, SUMMARY_KEY, Summary, TEXT, TRADE, VERSION,
-    names, schema,
+    BOOK, BlockSummary, DISCONNECT, LIQUIDATION, MESSAGE, SUMMARY_CRC_KEY, SUMMARY_KEY, Summary, TRADE, VERSION, schema,
 };
 use crate::decode::{Decoder, Message};
 use crate::error::{Error, Result};
-use crate::event::{Event, EventKind, Level};
-use crate::types::{Decimal, Ns, Side};
+use crate::event::{Event, EventKind};
+use crate::types::Ns;
 
 /// First bytes of an Arrow IPC file.
 pub(in crate::replay) const MAGIC: &[u8] = b"ARROW1";
@@ -36,10 +34,10 @@ const FOREIGN: &str = "an Arrow file, but not one made by `mm-hybrid convert`: i
 /// Length of the footer's length and the closing magic.
 const TRAILER_BYTES: u64 = 10;
 
-/// Blocks that wait, read and checked, while one is worked on.
-const BLOCKS_AHEAD: usize = 1;
+/// Blocks that wait, read and checked, while one is worked on: enough that the slower of two threads need not sleep.
+const BLOCKS_AHEAD: usize = 4;
 
-/// Reads one table in the memory of three blocks: one in use, one waiting, one being read by a thread of its own.
+/// Reads one table in the memory of six blocks: one in use, four waiting, one being read by a thread of its own.
 pub(in crate::replay) struct TableReader {
     path: String,
     file: Arc<File>,
@@ -49,8 +47,7 @@ pub(in crate::replay) struct TableReader {
     exchange: Arc<str>,
     symbol: Arc<str>,
     no_symbol: Arc<str>,
-    price: Grid,
-    qty: Grid,
+    grids: Grids,
     decoder: Decoder,
     /// Index of the block to read next.
     next_block: usize,
@@ -81,8 +78,7 @@ impl TableReader {
             exchange: summary.exchange.as_str().into(),
             symbol: summary.symbol.as_str().into(),
             no_symbol: "".into(),
-            price: grid(summary.price_decimals)?,
-            qty: grid(summary.qty_decimals)?,
+            grids: Grids { price: grid(summary.price_decimals)?, qty: grid(summary.qty_decimals)? },
             decoder: Decoder::new(),
             ahead: None,
             next_block: 0,
@@ -110,59 +106,83 @@ impl TableReader {
         (size(&self.footer.blocks[..self.next_block]), size(&self.footer.blocks))
     }
 
+    /// Goes to the next message; `false` at the end.
+    pub(in crate::replay) fn advance(&mut self) -> Result<bool> {
+        while !self.rows.as_mut().is_some_and(Rows::advance) {
+            if !self.read_block()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Exchange and local time of the message.
+    #[inline]
+    pub(in crate::replay) fn times(&self) -> (Ns, Ns) {
+        self.rows.as_ref().map_or((0, 0), Rows::times)
+    }
+
+    /// The message, if it is a book change of numbers as most tables hold them; what is none can be read as an event.
+    #[inline]
+    pub(in crate::replay) fn change(&self) -> Option<Change<'_>> {
+        self.rows.as_ref().and_then(Rows::change)
+    }
+
     /// The next message, put into `event`, whose level vectors are used again; `false` at the end.
     pub(in crate::replay) fn next_into(&mut self, event: &mut Event) -> Result<bool> {
-        loop {
-            let Some(rows) = &mut self.rows else {
-                if !self.read_block()? {
-                    return Ok(false);
-                }
-                continue;
-            };
-            let Some((start, end)) = rows.next_message() else {
-                self.rows = None;
-                continue;
-            };
-            event.exchange_ts_ns = rows.exchange_ts[start];
-            event.local_ts_ns = rows.local_ts[start];
-            if !Arc::ptr_eq(&event.exchange, &self.exchange) {
-                event.exchange = Arc::clone(&self.exchange);
-            }
-            if !Arc::ptr_eq(&event.symbol, &self.symbol) {
-                event.symbol = Arc::clone(&self.symbol);
-            }
-            let done = match rows.kind[start] {
-                BOOK => rows.book(start, end, self.price, self.qty, &mut event.kind),
-                DISCONNECT => {
-                    if rows.text.is_null(start) {
-                        event.symbol = Arc::clone(&self.no_symbol);
-                    }
-                    event.kind = EventKind::Disconnect;
-                    Some(())
-                }
-                kind @ (TRADE | LIQUIDATION) => {
-                    rows.print(start, kind, self.price, self.qty).map(|kind| event.kind = kind)
-                }
-                MESSAGE => match self.decoder.decode(rows.text.value(start).as_bytes()) {
-                    Ok(Message::Event(decoded)) => {
-                        // The columns keep nanoseconds, the text does not.
-                        let (exchange_ts_ns, local_ts_ns) = (event.exchange_ts_ns, event.local_ts_ns);
-                        *event = Event { exchange_ts_ns, local_ts_ns, ..decoded };
-                        Some(())
-                    }
-                    _ => None,
-                },
-                _ => None,
-            };
-            if done.is_none() {
-                let reason = format!("row {start} holds no message this version understands");
-                return Err(Error::Decode { place: self.place(self.next_block - 1), reason });
-            }
-            return Ok(true);
+        let more = self.advance()?;
+        if more {
+            self.read_into(event)?;
         }
+        Ok(more)
+    }
+
+    /// Puts the message into `event`, whose level vectors are used again.
+    pub(in crate::replay) fn read_into(&mut self, event: &mut Event) -> Result<()> {
+        let Some(rows) = &self.rows else { return Ok(()) };
+        (event.exchange_ts_ns, event.local_ts_ns) = rows.times();
+        if !Arc::ptr_eq(&event.exchange, &self.exchange) {
+            event.exchange = Arc::clone(&self.exchange);
+        }
+        if !Arc::ptr_eq(&event.symbol, &self.symbol) {
+            event.symbol = Arc::clone(&self.symbol);
+        }
+        let understood = match rows.kind() {
+            BOOK => {
+                rows.read_change(&mut event.kind);
+                true
+            }
+            DISCONNECT => {
+                if rows.text().is_none() {
+                    event.symbol = Arc::clone(&self.no_symbol);
+                }
+                event.kind = EventKind::Disconnect;
+                true
+            }
+            TRADE | LIQUIDATION => {
+                event.kind = rows.print();
+                true
+            }
+            MESSAGE => match self.decoder.decode(rows.text().unwrap_or_default().as_bytes()) {
+                Ok(Message::Event(decoded)) => {
+                    // The columns keep nanoseconds, the text does not.
+                    let (exchange_ts_ns, local_ts_ns) = (event.exchange_ts_ns, event.local_ts_ns);
+                    *event = Event { exchange_ts_ns, local_ts_ns, ..decoded };
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        if understood {
+            return Ok(());
+        }
+        let reason = format!("row {} holds no message this version understands", rows.row());
+        Err(Error::Decode { place: self.place(self.next_block - 1), reason })
     }
 
     fn read_block(&mut self) -> Result<bool> {
+        self.rows = None;
         if self.next_block == self.footer.blocks.len() {
             return Ok(false);
         }
@@ -180,11 +200,11 @@ impl TableReader {
     /// Starts to read and check the blocks; ends with the receiver.
     fn read_ahead(&self) -> Result<Receiver<std::result::Result<Rows, String>>> {
         let (blocks, ahead) = sync_channel(BLOCKS_AHEAD);
-        let (file, footer) = (Arc::clone(&self.file), Arc::clone(&self.footer));
+        let (file, footer, grids) = (Arc::clone(&self.file), Arc::clone(&self.footer), self.grids);
         let read = move || {
             for (block, wanted) in footer.blocks.iter().zip(&footer.summary.blocks) {
                 let batch = || read_batch(&file, block, wanted, &footer.decoder);
-                let rows = guarded(|| batch().and_then(|batch| Rows::of(&batch, wanted.rows)));
+                let rows = guarded(|| batch().and_then(|batch| Rows::of(&batch, wanted.rows, grids)));
                 if blocks.send(rows).is_err() {
                     return;
                 }
@@ -279,9 +299,11 @@ fn read_bytes(file: &File, block: &Block) -> std::result::Result<Buffer, String>
     let (bytes, offset) = place
         .filter(|(bytes, offset)| offset.checked_add(*bytes as u64).is_some_and(|end| end <= length))
         .ok_or("it lies outside the file: convert it again")?;
-    let mut data = MutableBuffer::from_len_zeroed(bytes);
-    file.read_exact_at(data.as_slice_mut(), offset).map_err(|error| error.to_string())?;
-    Ok(data.into())
+    let mut data = Vec::with_capacity(bytes);
+    let mut part = file;
+    part.seek(SeekFrom::Start(offset)).map_err(|error| error.to_string())?;
+    part.take(bytes as u64).read_to_end(&mut data).map_err(|error| error.to_string())?;
+    if data.len() == bytes { Ok(data.into()) } else { Err("the file became shorter while it was read".to_owned()) }
 }
 
 fn read_batch(
@@ -297,93 +319,4 @@ fn read_batch(
     }
     let batch = decoder.read_record_batch(block, &data).map_err(|error| error.to_string())?;
     batch.ok_or_else(|| "it holds no rows".to_owned())
-}
-
-/// One block in memory.
-struct Rows {
-    local_ts: ScalarBuffer<i64>,
-    exchange_ts: ScalarBuffer<i64>,
-    kind: ScalarBuffer<u8>,
-    side: ScalarBuffer<u8>,
-    is_snapshot: BooleanBuffer,
-    price: ScalarBuffer<f64>,
-    qty: ScalarBuffer<f64>,
-    text: StringArray,
-    /// Rows with which messages begin, and the end.
-    starts: Vec<usize>,
-    next: usize,
-}
-
-impl Rows {
-    fn of(batch: &RecordBatch, rows: u64) -> std::result::Result<Self, String> {
-        if batch.num_rows() as u64 != rows {
-            return Err(format!("{} rows instead of {rows}", batch.num_rows()));
-        }
-        let time = |column| batch.column(column).as_primitive::<TimestampNanosecondType>().values().clone();
-        let number = |column| batch.column(column).as_primitive::<Float64Type>().values().clone();
-        let codes = |column, wanted: &[&str]| {
-            let column = batch.column(column).as_dictionary::<UInt8Type>();
-            let known = column.values().as_string::<i32>() == names(wanted).as_string::<i32>();
-            if known { Ok(column.keys().values().clone()) } else { Err("a column of codes has other names") }
-        };
-        let mut starts: Vec<usize> = batch.column(IS_FIRST).as_boolean().values().set_indices().collect();
-        if batch.num_rows() > 0 && starts.first() != Some(&0) {
-            return Err("it does not begin with a message".to_owned());
-        }
-        starts.push(batch.num_rows());
-        Ok(Self {
-            local_ts: time(LOCAL_TS),
-            exchange_ts: time(EXCHANGE_TS),
-            kind: codes(KIND, &KINDS)?,
-            side: codes(SIDE, &SIDES)?,
-            is_snapshot: batch.column(IS_SNAPSHOT).as_boolean().values().clone(),
-            price: number(PRICE),
-            qty: number(QTY),
-            text: batch.column(TEXT).as_string::<i32>().clone(),
-            starts,
-            next: 0,
-        })
-    }
-
-    fn next_message(&mut self) -> Option<(usize, usize)> {
-        let [start, end] = *self.starts.get(self.next..self.next + 2)? else { return None };
-        self.next += 1;
-        Some((start, end))
-    }
-
-    fn book(&self, start: usize, end: usize, price: Grid, qty: Grid, kind: &mut EventKind) -> Option<()> {
-        if !matches!(kind, EventKind::BookChange { .. }) {
-            let levels = || Vec::with_capacity(end - start);
-            *kind = EventKind::BookChange { is_snapshot: false, bids: levels(), asks: levels() };
-        }
-        let EventKind::BookChange { is_snapshot, bids, asks } = kind else { return None };
-        *is_snapshot = self.is_snapshot.value(start);
-        bids.clear();
-        asks.clear();
-        let columns = self.side[start..end].iter().zip(&self.price[start..end]).zip(&self.qty[start..end]);
-        for ((&side, &at), &amount) in columns {
-            let level = Level { price: price.decimal(at)?, qty: qty.decimal(amount)? };
-            match side {
-                BID => bids.push(level),
-                ASK => asks.push(level),
-                _ => {}
-            }
-        }
-        Some(())
-    }
-
-    fn print(&self, row: usize, kind: u8, price: Grid, qty: Grid) -> Option<EventKind> {
-        let (price, qty): (Decimal, Decimal) = (price.decimal(self.price[row])?, qty.decimal(self.qty[row])?);
-        let id = self.text.is_valid(row).then(|| self.text.value(row).into());
-        let side = match self.side[row] {
-            BUY => Some(Side::Buy),
-            SELL => Some(Side::Sell),
-            _ => None,
-        };
-        Some(if kind == TRADE {
-            EventKind::Trade { id, price, qty, side }
-        } else {
-            EventKind::Liquidation { id, price, qty, side }
-        })
-    }
 }

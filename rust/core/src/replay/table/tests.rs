@@ -102,6 +102,38 @@ fn every_kind_of_event_comes_back_as_the_same_message() {
 }
 
 #[test]
+fn a_book_change_read_without_an_event_is_the_same_and_one_with_long_numbers_is_read_with_one() {
+    let folder = Folder::new("changes");
+    let plain: Vec<Event> =
+        all_kinds().into_iter().filter(|event| !text(event).contains("1234567890123456.789")).collect();
+    // 16 digits: on this grid a double's fraction does not settle the last one.
+    let long = event(
+        2,
+        EventKind::BookChange { is_snapshot: false, bids: vec![level("3", "92345678.12345678")], asks: vec![] },
+    );
+    let mixed: Vec<Event> = plain.iter().cloned().chain([long]).collect();
+    for (events, has_changes) in [(plain, true), (mixed, false)] {
+        let path = written(&folder, &events);
+        let (mut table, mut event) = (TableReader::open(&path).expect("open"), blank_event());
+        let mut expected = events.iter();
+        while table.advance().expect("read") {
+            let wanted = expected.next().expect("no more than was written");
+            table.read_into(&mut event).expect("read");
+            assert_eq!(text(&event), text(wanted));
+            assert_eq!(table.times(), (wanted.exchange_ts_ns, wanted.local_ts_ns));
+            let is_book = matches!(wanted.kind, EventKind::BookChange { .. });
+            let change = table.change();
+            assert_eq!(change.is_some(), is_book && has_changes, "{}", text(wanted));
+            if let (Some(change), EventKind::BookChange { is_snapshot, bids, asks }) = (change, event.kind.clone()) {
+                assert_eq!((change.is_snapshot, change.levels().map(Iterator::collect)), (is_snapshot, [bids, asks]));
+            }
+        }
+        assert_eq!(expected.next(), None);
+        std::fs::remove_file(path).expect("remove");
+    }
+}
+
+#[test]
 fn a_message_is_never_cut_by_a_block() {
     let folder = Folder::new("blocks");
     let levels: Vec<Level> = (1..=1000).map(|i| level(&i.to_string(), "1")).collect();

@@ -71,8 +71,8 @@ LOCAL_TARDIS_URL = "ws://127.0.0.1:8001"
 """Where a tardis-machine listens by default."""
 
 
-MAX_AWAKE_GAP_US = 10_000
-"""Longest gap between messages over which an event loop may be told to stay awake."""
+AWAKE_GAP_US, MAX_AWAKE_GAP_US = 500, 10_000
+"""Mean gap between messages below which an event loop stays awake, and the longest that it may be told to."""
 
 
 class MarketConfig(_Section):
@@ -90,7 +90,7 @@ class MarketConfig(_Section):
     book_depth: Literal[1, 50, 200, 1000] = 200
     stale_after_ms: Milliseconds = 3000
     resync_after_ms: Milliseconds = 10_000
-    awake_gap_us: Annotated[int, Field(ge=0, le=MAX_AWAKE_GAP_US)] = 500
+    awake_gap_us: Annotated[int, Field(ge=0, le=MAX_AWAKE_GAP_US)] = AWAKE_GAP_US
 
     @model_validator(mode="before")
     @classmethod

@@ -8,6 +8,7 @@ import os
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mm_hybrid._core import AggregatedOrderBook, Cache, EventBatch, Feed, FeedError
-from mm_hybrid.config import MAX_AWAKE_GAP_US, MarketConfig
+from mm_hybrid.config import AWAKE_GAP_US, MAX_AWAKE_GAP_US, MarketConfig
 from mm_hybrid.wakeup import Vigil, Waiter
 
 QUEUE_EVENTS = 100_000
 """Events a session's feed keeps for its reader; the engine reads many times a second."""
+
+_EXIT_LOOK_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class LiveFeed:
         cache: Cache | None = None,
         record: RecordTo | None = None,
         busy_poll_us: int = 0,
-        awake_gap_us: int = 500,
+        awake_gap_us: int = AWAKE_GAP_US,
     ) -> None:
         if not 0 <= awake_gap_us <= MAX_AWAKE_GAP_US:
             raise ValueError(f"awake_gap_us: must be 0 to {MAX_AWAKE_GAP_US}, not {awake_gap_us}")
@@ -174,7 +177,7 @@ class LiveFeed:
         if self._loop is None:
             self._feed.start()
             self._loop = asyncio.get_running_loop()
-            self._vigil = Vigil(self._watch, self._loop, self._awake_gap_us)
+            self._vigil = Vigil(self._watch_slice, self._loop, self._awake_gap_us)
             self._fd = self._feed.fileno()
             self._loop.add_reader(self._fd, self._on_news)
             _open_feeds.add(self)
@@ -190,7 +193,7 @@ class LiveFeed:
         if self._has_news or self._loop is None:
             has_news, self._has_news = self._has_news, False
             return has_news
-        if self._busy_poll_us and self._watches(self._busy_poll_us):
+        if self._busy_poll_us and self._watch_unlocked(self._busy_poll_us):
             return True
         self._set_leads(self._feed.lead())
         waiter = Waiter(self._loop)
@@ -246,9 +249,6 @@ class LiveFeed:
         if (loop := self._loop) is not None:
             loop.remove_reader(self._fd)
             self._set_leads(False)
-            if self._vigil is not None:
-                self._vigil.end()
-                self._vigil = None
             self._loop = None
             self._has_news = False
             if self._timer is not None:
@@ -278,7 +278,8 @@ class LiveFeed:
         self._wake()
 
     def _wake(self) -> None:
-        waiters = tuple(self._waiters)
+        # One that was cancelled stands here until its task has heard of it.
+        waiters = [waiter for waiter in self._waiters if not waiter.done()]
         if not waiters:
             self._has_news = True
         for waiter in waiters:
@@ -302,25 +303,25 @@ class LiveFeed:
         self._set_leads(leads)
         if has_news:
             self._wake()
-            if self._vigil is not None:
+            if self._vigil is not None and self._loop is not None:
                 self._vigil.heard()
 
-    def _watch(self, patience_us: int) -> bool:
+    def _watch_slice(self, patience_us: int) -> bool:
         """A vigil's look: at the sockets alone, and only while this loop reads them and somebody waits."""
         has_news = False
-        if self._leads and self._waiters:
-            try:
-                has_news = self._watches(patience_us)
+        if self._leads and not all(waiter.done() for waiter in self._waiters):
+            with suppress(FeedError):  # A forked child; see above.
+                has_news = self._watch_unlocked(patience_us)
                 self._set_leads(self._feed.lead())
-            except FeedError:
-                pass  # A forked child; see above.
             if has_news:
                 self._wake()
+            if has_news and self._loop is not None:
+                return True
         elif self._vigil is not None:
             self._vigil.end()
-        return has_news
+        return False
 
-    def _watches(self, patience_us: int) -> bool:
+    def _watch_unlocked(self, patience_us: int) -> bool:
         """Look for news without the interpreter's lock, which the interpreter's end must wait for."""
         self._is_watching = True
         try:
@@ -346,11 +347,13 @@ class LiveFeed:
             self._watch_deadline(min(self._waiters.values()))
 
     def _close_at_exit(self) -> None:
+        if os.getpid() != self._pid:
+            return  # A forked child; the thread that watches is its parent's.
         self._is_over = True
         self._feed.close()
         # A thread that came back for the lock after the interpreter's end would be ended amid code that cannot bear it.
         while self._is_watching:
-            time.sleep(1e-4)
+            time.sleep(_EXIT_LOOK_S)
 
 
 @atexit.register

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextvars import Context
@@ -113,8 +114,9 @@ class Vigil:
     A processor that went idle takes 20 to 60 us to wake. So where the last eight pieces of news or so came close
     together, the loop watches for the next instead of waiting in its selector: a slice at a time, without the
     interpreter's lock, so that other threads run as while it sleeps. Between two slices it serves everything else,
-    which waits for one slice at most, or as many as there are vigils in the loop. This takes up the idle time of one
-    processor while it lasts. A loop that has to queue for its processor sleeps as usual for a while, longer each time.
+    which waits for one slice at most: of several vigils in a loop only one watches at a time. This takes up the idle
+    time of one processor while it lasts. A loop that has to queue for its processor sleeps as usual for a while, longer
+    each time.
 
     Args:
         watch: looks for news for at most so many microseconds, passes it on, and returns whether there was some.
@@ -124,12 +126,15 @@ class Vigil:
 
     SLICE_US = 50
     SILENCE_GAPS = 8
-    """Longest gaps that a silence counts as: one such silence ends the vigil by itself."""
+    """A silence counts as this many longest gaps at most, which is enough to end the thick of it."""
     OVERDUE_GAPS = 4
     """Mean gaps without news after which the loop sleeps again."""
     CHECK_EVERY_S = 0.01
+    """Time watched between two looks at how long this thread had to queue for a processor."""
+    MAX_CHECK_AGE_S = 1.0
+    """A look longer ago says nothing about now."""
     MAX_QUEUED_SHARE = 0.4
-    """Share of the time between two checks that this thread may queue for a processor."""
+    """Time that this thread may queue between two looks, as a share of the time watched."""
     MIN_REST_S = 1.0
     MAX_REST_S = 60.0
 
@@ -143,9 +148,9 @@ class Vigil:
         self._is_kept = False
         self._ends_s = -math.inf
         now_s = time.monotonic()
-        self._heard_s = now_s
+        self._heard_s = self._turned_s = now_s
         self._rest_s, self._rests_until_s = self.MIN_REST_S, now_s
-        self._checked_s, self._queued_s = now_s, 0.0
+        self._checked_s, self._watched_s, self._queued_s = -math.inf, 0.0, 0.0
 
     def heard(self) -> None:
         """Count a piece of news, and watch for the next if it is to come soon."""
@@ -156,35 +161,52 @@ class Vigil:
         if self._gap_s >= self._longest_gap_s or now_s < self._rests_until_s:
             return
         self._ends_s = now_s + self.OVERDUE_GAPS * self._gap_s
-        if not self._is_kept:
-            self._is_kept = True
-            self._checked_s, self._queued_s = now_s, _queued_s()
+        if not self._is_kept and self._is_alone():
+            self._is_kept, _thread.vigil = True, self
+            self._turned_s = now_s
+            if now_s - self._checked_s > self.MAX_CHECK_AGE_S:
+                self._begin_check(now_s)
             self._loop.call_soon(self._turn)
 
     def end(self) -> None:
         """Let the loop sleep until there is news again."""
         self._ends_s = -math.inf
 
+    def _is_alone(self) -> bool:
+        other: Vigil | None = getattr(_thread, "vigil", None)
+        # One whose loop was closed amid it has no more turns.
+        return other is None or other._loop is not self._loop  # noqa: SLF001 -- same class
+
     def _turn(self) -> None:
         if self._watch(self.SLICE_US):
             self.heard()
         now_s = time.monotonic()
-        if now_s - self._checked_s >= self.CHECK_EVERY_S:
+        self._watched_s += now_s - self._turned_s
+        self._turned_s = now_s
+        if self._watched_s >= self.CHECK_EVERY_S:
             self._check(now_s)
-        self._is_kept = now_s < self._ends_s
-        if self._is_kept:
+        if now_s < self._ends_s:
             self._loop.call_soon(self._turn)
+        else:
+            self._is_kept, _thread.vigil = False, None
 
     def _check(self, now_s: float) -> None:
-        """End the vigil if this thread had to queue for a processor, or was throttled, since the last check."""
-        queued_s = _queued_s()
-        if queued_s - self._queued_s > self.MAX_QUEUED_SHARE * (now_s - self._checked_s):
+        """End the vigil if this thread had to queue for a processor, or was throttled, since the last look."""
+        watched_s, queued_s = self._watched_s, self._queued_s
+        self._begin_check(now_s)
+        if self._queued_s - queued_s > self.MAX_QUEUED_SHARE * watched_s:
             self.end()
             self._rests_until_s = now_s + self._rest_s
             self._rest_s = min(2 * self._rest_s, self.MAX_REST_S)
         elif now_s - self._rests_until_s > self._rest_s:
             self._rest_s = self.MIN_REST_S
-        self._checked_s, self._queued_s = now_s, queued_s
+
+    def _begin_check(self, now_s: float) -> None:
+        self._checked_s, self._watched_s, self._queued_s = now_s, 0.0, _queued_s()
+
+
+_thread = threading.local()
+"""The vigil that watches in this thread's event loop, if one does."""
 
 
 def _queued_s() -> float:

@@ -51,7 +51,7 @@ async def test_a_coroutine_that_waits_leads_and_hears_every_message(double):
 
 async def watches_while_messages_come(double, monkeypatch, enough, **options):
     """How often the loop watched the sockets while a message came every 2 ms, for 10 s or until it was enough."""
-    watches, watch = 0, LiveFeed._watches
+    watches, watch = 0, LiveFeed._watch_unlocked
 
     def counted(feed, patience_us):
         nonlocal watches
@@ -62,7 +62,7 @@ async def watches_while_messages_come(double, monkeypatch, enough, **options):
         while True:
             await feed.wait_news(1.0)
 
-    monkeypatch.setattr(LiveFeed, "_watches", counted)
+    monkeypatch.setattr(LiveFeed, "_watch_unlocked", counted)
     monkeypatch.setattr(
         wakeup, "_queued_s", float
     )  # Whatever else the machine does, this loop does not rest.
@@ -77,6 +77,7 @@ async def watches_while_messages_come(double, monkeypatch, enough, **options):
             await asyncio.sleep(0.002)
         await until_true(lambda: feed.snapshot().best_bid == bid)
         reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
     return watches
 
 
@@ -86,6 +87,45 @@ async def test_a_loop_that_leads_stays_awake_while_messages_come_thick(double, m
 
 async def test_a_loop_that_is_not_to_stay_awake_sleeps(double, monkeypatch):
     assert await watches_while_messages_come(double, monkeypatch, 0, awake_gap_us=0) == 0
+
+
+async def test_news_that_comes_between_a_cancelled_wait_and_its_end_is_news_for_the_next_wait(double):
+    async with feed_of(double) as feed:
+        connection = await double.accept()
+        await connection.snapshot()
+        await until_led(feed)
+        while await feed.wait_news(0.05):
+            pass
+        waiting = asyncio.create_task(feed.wait_news(10))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        # As a look at the sockets does that stands before the task in the loop's queue.
+        feed._wake()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await feed.wait_news(0)
+
+
+async def test_a_feed_closed_by_the_coroutine_that_a_look_woke_is_watched_no_more(double, monkeypatch):
+    answers = []
+    async with feed_of(double, awake_gap_us=10_000) as feed:
+        connection = await double.accept()
+        await connection.snapshot()
+        await until_led(feed)
+        while await feed.wait_news(0.05):
+            pass
+        assert feed._leads
+        monkeypatch.setattr(feed, "_watch_unlocked", lambda _: True)
+
+        async def close_at_news():
+            await feed.wait_news(10)
+            await feed.aclose()
+
+        closing = asyncio.create_task(close_at_news())
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(lambda: answers.append(feed._watch_slice(50)))
+        await closing
+    assert answers == [False]
 
 
 @pytest.mark.parametrize("gap_us", [-1, 10_001])

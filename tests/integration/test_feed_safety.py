@@ -147,6 +147,32 @@ print("busy", flush=True)
         assert await run(script, peer) == (0, "", "")
 
 
+async def test_a_child_forked_while_another_thread_watches_exits(flooding):
+    script = """
+import asyncio, os, sys, threading, time
+from mm_hybrid.feed import LiveFeed
+
+feeds = []
+
+async def wait():
+    async with LiveFeed(sys.argv[1], exchange="bybit", symbols=["BTCUSDT"]) as feed:
+        feeds.append(feed)
+        while True:
+            await feed.wait_news(1)
+
+threading.Thread(target=asyncio.run, args=(wait(),), daemon=True).start()
+while not feeds or feeds[0].stats()["book_changes"] < 10:
+    time.sleep(0.01)
+print("busy", flush=True)
+feeds[0]._is_watching = True  # As most of the time; its thread is not in the child.
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+feeds[0]._is_watching = False
+"""
+    assert await run(script, flooding, timeout_s=20) == (0, "", "")
+
+
 async def test_a_child_forked_from_a_busy_feed_lives_and_the_parent_s_feed_goes_on(flooding):
     script = BUSY + (
         "\npid = os.fork()\n"

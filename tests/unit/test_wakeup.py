@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,8 +139,9 @@ class Loop:
 @pytest.fixture
 def loop(monkeypatch):
     loop = Loop()
+    monkeypatch.setattr(wakeup, "_thread", SimpleNamespace())
     monkeypatch.setattr(wakeup, "_queued_s", lambda: loop.queued_s)
-    monkeypatch.setattr(wakeup.time, "monotonic", loop.monotonic)
+    monkeypatch.setattr(wakeup, "time", SimpleNamespace(monotonic=loop.monotonic))
     return loop
 
 
@@ -183,6 +185,33 @@ def test_a_loop_that_has_to_queue_for_its_processor_rests_longer_each_time_and_t
     loop.share_watched(vigil, Vigil.MAX_REST_S)
     loop.share_watched(vigil, 0.1, gap_s=0.0002)
     assert loop.share_watched(vigil, 0.1, gap_s=0.0002) > 0.85
+
+
+def test_many_short_vigils_on_a_crowded_processor_end_in_a_rest_too(loop):
+    vigil = Vigil(loop.watch, loop, 500)
+    loop.queued_share = 0.8
+    watched_s = 0.0
+    for _ in range(300):
+        loop.share_watched(vigil, 0.006, gap_s=0.0002)
+        watched_s += loop.watched_s
+        loop.share_watched(vigil, 0.01)
+        watched_s += loop.watched_s
+    assert 0.005 < watched_s < 0.1
+
+
+def test_of_two_vigils_in_a_loop_one_watches_and_a_loop_that_closed_is_in_nobodys_way(loop):
+    first, second = Vigil(loop.watch, loop, 500), Vigil(pytest.fail, loop, 500)
+    for _ in range(20):
+        first.heard()
+        second.heard()
+        loop.now_s += 0.0001
+    assert len(loop.ready) == 1
+    other = Loop()
+    third = Vigil(other.watch, other, 500)
+    for _ in range(20):
+        third.heard()
+        loop.now_s += 0.0001
+    assert len(other.ready) == 1
 
 
 def test_a_loop_that_is_throttled_for_long_rests_too(loop):

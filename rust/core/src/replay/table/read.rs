@@ -34,10 +34,11 @@ const FOREIGN: &str = "an Arrow file, but not one made by `mm-hybrid convert`: i
 /// Length of the footer's length and the closing magic.
 const TRAILER_BYTES: u64 = 10;
 
-/// Blocks that wait, read and checked, while one is worked on: enough that the slower of two threads need not sleep.
-const BLOCKS_AHEAD: usize = 4;
+/// Blocks that wait, read and checked, while one is worked on.
+const BLOCKS_AHEAD: usize = 1;
 
-/// Reads one table in the memory of six blocks: one in use, four waiting, one being read by a thread of its own.
+/// Reads one table in the memory of three blocks: one in use, one waiting, one being read by a thread of its own. A block
+/// takes what it takes in the file, and 16 bytes a row and 24 a message more.
 pub(in crate::replay) struct TableReader {
     path: String,
     file: Arc<File>,
@@ -116,7 +117,7 @@ impl TableReader {
         Ok(true)
     }
 
-    /// Exchange and local time of the message.
+    /// Exchange and local time of the message that [`TableReader::advance`] went to.
     #[inline]
     pub(in crate::replay) fn times(&self) -> (Ns, Ns) {
         self.rows.as_ref().map_or((0, 0), Rows::times)
@@ -137,7 +138,7 @@ impl TableReader {
         Ok(more)
     }
 
-    /// Puts the message into `event`, whose level vectors are used again.
+    /// Puts the message that [`TableReader::advance`] went to into `event`, whose level vectors are used again.
     pub(in crate::replay) fn read_into(&mut self, event: &mut Event) -> Result<()> {
         let Some(rows) = &self.rows else { return Ok(()) };
         (event.exchange_ts_ns, event.local_ts_ns) = rows.times();
@@ -300,6 +301,7 @@ fn read_bytes(file: &File, block: &Block) -> std::result::Result<Buffer, String>
         .filter(|(bytes, offset)| offset.checked_add(*bytes as u64).is_some_and(|end| end <= length))
         .ok_or("it lies outside the file: convert it again")?;
     let mut data = Vec::with_capacity(bytes);
+    // Only one thread at a time reads a file opened for one table: the place in it is nobody else's.
     let mut part = file;
     part.seek(SeekFrom::Start(offset)).map_err(|error| error.to_string())?;
     part.take(bytes as u64).read_to_end(&mut data).map_err(|error| error.to_string())?;

@@ -117,14 +117,16 @@ impl Rows {
             let known = column.values().as_string::<i32>() == names(wanted).as_string::<i32>();
             if known { Ok(column.keys().values().clone()) } else { Err("a column of codes has other names") }
         };
-        let numbers =
-            grids.numbers(&number(PRICE), &number(QTY)).map_err(|row| format!("row {row} holds no number"))?;
+        let numbers = grids
+            .numbers(&number(PRICE), &number(QTY))
+            .map_err(|row| format!("price or qty of row {row} is no number"))?;
         let (kind, side) = (codes(KIND, &KINDS)?, codes(SIDE, &SIDES)?);
-        let mut starts = batch.column(IS_FIRST).as_boolean().values().set_indices().peekable();
+        let is_first = batch.column(IS_FIRST).as_boolean().values();
+        let mut messages = Vec::with_capacity(is_first.count_set_bits());
+        let mut starts = is_first.set_indices().peekable();
         if batch.num_rows() > 0 && starts.peek() != Some(&0) {
             return Err("it does not begin with a message".to_owned());
         }
-        let mut messages = Vec::new();
         while let Some(row) = starts.next() {
             let end = starts.peek().copied().unwrap_or(batch.num_rows());
             let place =
@@ -224,7 +226,7 @@ impl Rows {
 
 /// Where the book change in rows `row..end` has its levels; `None` when bids and asks are mixed.
 fn book_place(sides: &[u8], row: usize, end: usize) -> Option<Place> {
-    if sides[row] == NONE {
+    if sides[row] == NONE && end == row + 1 {
         return Some(Place { row, asks: row, end: row });
     }
     let asks = row + sides[row..end].iter().take_while(|side| **side == BID).count();
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(place(&[BID, BID]), Some((1, 2, 2)));
         assert_eq!(place(&[BID, ASK]), Some((1, 1, 2)));
         assert_eq!(place(&[BID, NONE]), Some((1, 1, 1)));
-        for mixed in [&[BID, ASK, BID], &[BID, BID, NONE], &[BID, BUY, BID]] {
+        for mixed in [&[BID, ASK, BID], &[BID, BID, NONE], &[BID, NONE, BID], &[BID, BUY, BID]] {
             assert_eq!(place(mixed), None);
         }
     }

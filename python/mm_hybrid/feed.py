@@ -308,18 +308,18 @@ class LiveFeed:
 
     def _watch_slice(self, patience_us: int) -> bool:
         """A vigil's look: at the sockets alone, and only while this loop reads them and somebody waits."""
+        if not self._leads or all(waiter.done() for waiter in self._waiters):
+            if self._vigil is not None:
+                self._vigil.end()
+            return False
         has_news = False
-        if self._leads and not all(waiter.done() for waiter in self._waiters):
-            with suppress(FeedError):  # A forked child; see above.
-                has_news = self._watch_unlocked(patience_us)
-                self._set_leads(self._feed.lead())
-            if has_news:
-                self._wake()
-            if has_news and self._loop is not None:
-                return True
-        elif self._vigil is not None:
-            self._vigil.end()
-        return False
+        with suppress(FeedError):  # A forked child; see above.
+            has_news = self._watch_unlocked(patience_us)
+            self._set_leads(self._feed.lead())
+        if has_news:
+            self._wake()
+        # The coroutine that woke may have closed the feed.
+        return has_news and self._loop is not None
 
     def _watch_unlocked(self, patience_us: int) -> bool:
         """Look for news without the interpreter's lock, which the interpreter's end must wait for."""

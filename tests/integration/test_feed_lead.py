@@ -63,9 +63,8 @@ async def watches_while_messages_come(double, monkeypatch, enough, **options):
             await feed.wait_news(1.0)
 
     monkeypatch.setattr(LiveFeed, "_watch_unlocked", counted)
-    monkeypatch.setattr(
-        wakeup, "_queued_s", float
-    )  # Whatever else the machine does, this loop does not rest.
+    # Whatever else the machine does, this loop does not rest.
+    monkeypatch.setattr(wakeup, "_queued_s", float)
     async with feed_of(double, **options) as feed:
         connection = await double.accept()
         await connection.snapshot(bid=100, ask=9999)
